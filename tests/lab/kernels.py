@@ -93,9 +93,10 @@ class Kernel:
 
 
 def _fetch_vmlinux(archive: Archive, release: str, vmlinux: Path) -> None:
-    [deb] = archive.download([f"linux-image-{release}-dbg"])
+    package = f"linux-image-{release}-dbg"
     with TemporaryDirectory(dir=vmlinux.parent) as unpacked:
-        unpack(deb, Path(unpacked), ["*/vmlinux*"])
+        with archive.downloaded([package]) as [deb]:
+            unpack(deb, Path(unpacked), ["*/vmlinux*"])
         # The package also has symbolic links of that name.
         [found] = (
             path
@@ -103,7 +104,6 @@ def _fetch_vmlinux(archive: Archive, release: str, vmlinux: Path) -> None:
             if path.is_file() and not path.is_symlink()
         )
         found.rename(vmlinux)
-    deb.unlink()
 
 
 def _fetch_image(archive: Archive, release: str, directory: Path) -> None:
@@ -116,9 +116,9 @@ def _fetch_image(archive: Archive, release: str, directory: Path) -> None:
         if name.endswith(f"-{release}")
     ]
     with TemporaryDirectory(dir=directory) as unpacked:
-        for deb in archive.download([image, *parts]):
-            unpack(deb, Path(unpacked))
-            deb.unlink()
+        with archive.downloaded([image, *parts]) as debs:
+            for deb in debs:
+                unpack(deb, Path(unpacked))
         [vmlinuz] = Path(unpacked).rglob("vmlinuz*")
         vmlinuz.rename(directory / "vmlinuz")
         [modules] = Path(unpacked).rglob(f"modules/{glob.escape(release)}")

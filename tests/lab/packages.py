@@ -14,9 +14,10 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Iterable, Sequence
+from typing import Iterable, Iterator, Sequence
 
 from .cache import cache_dir, locked
 
@@ -72,21 +73,25 @@ class Archive:
         )
         return re.findall(r"^Inst (\S+)", simulated, re.MULTILINE)
 
-    def download(self, names: Sequence[str]) -> list[Path]:
+    @contextmanager
+    def downloaded(self, names: Sequence[str]) -> Iterator[list[Path]]:
         """
-        Fetch packages and return their files, in the order of ``names``.
+        Fetch packages and lend their files, in the order of ``names``.
 
-        What is already there is not fetched again, and an interrupted download
-        goes on where it stopped. Whoever has unpacked the files may delete them.
+        The files are deleted when the borrower is done, but stay if it fails: a
+        second try fetches nothing again, and goes on where a download stopped.
         """
-        files = self._directory / "debs"
-        files.mkdir(parents=True, exist_ok=True)
-        with locked(files):
+        directory = self._directory / "debs"
+        with locked(directory):
+            directory.mkdir(exist_ok=True)
             listed = self._apt("apt-get", "download", "--print-uris", *names)
-            self._apt("apt-get", "download", *names, cwd=files)
-        file_names = re.findall(r"^'\S+' (\S+)", listed, re.MULTILINE)
-        by_package = {name.split("_", 1)[0]: files / name for name in file_names}
-        return [by_package[name] for name in names]
+            self._apt("apt-get", "download", *names, cwd=directory)
+            file_names = re.findall(r"^'\S+' (\S+)", listed, re.MULTILINE)
+            by_package = {name.split("_", 1)[0]: name for name in file_names}
+            debs = [directory / by_package[name] for name in names]
+            yield debs
+            for deb in debs:
+                deb.unlink()
 
     def unpack_tree(self, names: Sequence[str], root: Path) -> None:
         """
@@ -95,13 +100,12 @@ class Archive:
         No maintainer script runs. The tree is merged-/usr, as all suites are that
         the lab uses, and serves as a guest's or a chroot's root.
         """
-        debs = self.download(self.closure(names))
         for directory in MERGED_DIRECTORIES:
             (root / "usr" / directory).mkdir(parents=True, exist_ok=True)
             (root / directory).symlink_to(f"usr/{directory}")
-        for deb in debs:
-            unpack(deb, root)
-            deb.unlink()
+        with self.downloaded(self.closure(names)) as debs:
+            for deb in debs:
+                unpack(deb, root)
 
     @cached_property
     def _options(self) -> list[str]:
