@@ -1,0 +1,82 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Everything that a person or CI starts; `make` alone says what there is. What a
+# fresh machine lacks is set up on the way, in .venv and with apt-get.
+
+PYTHON ?= python3
+KERNEL ?= 6.12
+export CMD ?= drgn -q -c /proc/kcore scripts/vmap_ls.py
+
+SOURCES := drgn_vmap scripts tests
+PACKAGES := tests/lab/debian-packages.txt
+BIN := .venv/bin
+READY := .venv/ready
+LAB := $(BIN)/python -m tests.lab
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint unit lab shell format clean packages
+
+help:
+	@echo 'make demo                     boot a Debian kernel, list its vmalloc areas'
+	@echo 'make test                     everything: lint, unit tests, tests on real kernels'
+	@echo 'make lint                     formatting, style, types'
+	@echo 'make unit                     the tests that need no kernel'
+	@echo "make lab KERNEL=7.3 CMD='…'   run a command in a guest"
+	@echo 'make shell KERNEL=7.3         a shell in a guest'
+	@echo 'make format                   let black and isort format the code'
+	@echo 'make clean                    remove .venv and caches in the checkout'
+
+demo: $(READY) packages
+	@$(LAB) run --kernel $(KERNEL) -- drgn -q -c /proc/kcore scripts/vmap_ls.py
+
+# One pytest run over both, so that its last lines sum up everything.
+test: lint packages
+	@$(BIN)/pytest
+
+lint: $(READY)
+	@$(BIN)/black --quiet --check --diff $(SOURCES)
+	@$(BIN)/isort --quiet --check --diff $(SOURCES)
+	@$(BIN)/flake8 $(SOURCES)
+	@$(BIN)/vermin --quiet --no-tips --violations --target=3.8- drgn_vmap scripts
+	@$(BIN)/mypy
+
+unit: $(READY)
+	@$(BIN)/pytest tests/unit
+
+lab: $(READY) packages
+	@$(LAB) run --kernel $(KERNEL) -- sh -c "$$CMD"
+
+shell: $(READY) packages
+	@$(LAB) shell --kernel $(KERNEL)
+
+format: $(READY)
+	@$(BIN)/black --quiet $(SOURCES)
+	@$(BIN)/isort --quiet $(SOURCES)
+
+clean:
+	rm -rf .venv build *.egg-info .hypothesis .mypy_cache .pytest_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): setup.cfg pyproject.toml
+	@echo 'Setting up .venv …'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install -qq --editable '.[test]'
+	@touch $@
+
+# Debian packages that the lab needs and this machine lacks: root installs them,
+# anybody else is told how to. What can't run without them says so itself.
+packages:
+	@missing=; \
+	for package in $$(sed 's/#.*//' $(PACKAGES)); do \
+	    dpkg -s "$$package" 2>/dev/null | grep -q '^Status: .* ok installed' || \
+	        missing="$$missing $$package"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" -ne 0 ]; then \
+	    echo "Missing; install as root: apt-get install$$missing" >&2; exit 0; \
+	fi; \
+	echo "Installing$$missing …"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get -qq update </dev/null && \
+	apt-get -qq install --no-install-recommends $$missing </dev/null >/dev/null
