@@ -1,0 +1,38 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+drgn_vmap shows Linux's vmalloc world: on live kernels and in vmcores, truthfully
+and fast. Each verb is a script, a command inside drgn (``%vmap``), and data:
+
+    >>> from drgn_vmap import describe, take_snapshot
+    >>> snapshot = take_snapshot(prog)
+    >>> for area in describe(snapshot):
+    ...     print(hex(area.start), area.kinds, area.caller)
+
+For objects to explore by hand see :mod:`drgn_vmap.helpers`.
+"""
+
+from importlib import import_module
+from typing import Any
+
+# Where each public name lives. They are imported when first used, because drgn
+# imports this package at every start, and numpy takes its time.
+_HOMES = {
+    "Area": "model",
+    "AreaTable": "model",
+    "Kernel": "model",
+    "Problem": "model",
+    "Snapshot": "model",
+    "State": "model",
+    "VmapError": "errors",
+    "describe": "analyses.describe",
+    "take_snapshot": "kernel.snapshot",
+}
+
+__all__ = tuple(sorted(_HOMES))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

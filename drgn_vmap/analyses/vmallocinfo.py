@@ -1,0 +1,30 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+What /proc/vmallocinfo lists
+----------------------------
+
+Which areas the kernel's own file has a line for, in which order: by the rules
+of the kernel at hand (vmalloc_info_show(), or s_show() before 6.9).
+"""
+
+from .._numpy import Array, np
+from ..model import Snapshot, State, vm_flag
+from .kinds import ram_mask
+
+__all__ = ("listed_rows",)
+
+
+def listed_rows(snapshot: Snapshot) -> Array:
+    """Return the rows of ``snapshot.areas`` that have a line, in its order."""
+    areas, rules = snapshot.areas, snapshot.kernel.rules
+    has_line = areas.vm_ok | ram_mask(snapshot)
+    if not rules.uninitialized_listed:
+        has_line &= areas.flags & vm_flag("VM_UNINITIALIZED") == 0
+    busy = np.flatnonzero(areas.state == State.BUSY)
+    lazy = np.flatnonzero(areas.state == State.LAZY)
+    if not rules.per_node and not len(busy):
+        lazy = lazy[:0]
+    if rules.lazy_after_vm_only and len(busy) and not areas.vm[busy[-1]]:
+        lazy = lazy[:0]
+    return np.concatenate((busy[has_line[busy]], lazy))

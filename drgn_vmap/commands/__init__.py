@@ -1,0 +1,86 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Commands
+--------
+
+One file a verb, each with a ``SUMMARY``, ``add_arguments()`` and ``run()``. What
+stands here runs them: it finds the verb, and turns what a verb returns or raises
+into output, one line on standard error and an exit status.
+"""
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Mapping, NoReturn, Sequence
+
+from ..errors import UsageError, VmapError
+
+if TYPE_CHECKING:
+    from drgn import Program
+
+__all__ = ("EXIT_CANNOT", "EXIT_FOUND", "EXIT_OK", "VERBS", "main", "run")
+
+EXIT_OK = 0
+EXIT_FOUND = 1
+EXIT_CANNOT = 2
+
+VERBS: Mapping[str, str] = {
+    "ls": "list vmalloc areas, as /proc/vmallocinfo does or with all there is to know",
+}
+"""What each verb does, in one line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are raised, so that they are worded like others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}: see vmap {self.prog.split()[-1]} --help")
+
+
+def main(verb: str, prog: "Program") -> NoReturn:
+    """Run a verb as a script, with the arguments of this process, and exit."""
+    status = run(verb, prog, sys.argv[1:])
+    sys.exit(status)
+
+
+def run(verb: str, prog: "Program", argv: Sequence[str]) -> int:
+    """
+    Run a verb.
+
+    :param argv: Arguments behind the verb.
+    :return: Exit status: 0 done, 1 done and found something wrong, 2 cannot.
+    """
+    try:
+        status = _run(verb, prog, argv)
+        sys.stdout.flush()
+        return status
+    except VmapError as e:
+        print(f"vmap {verb}: {e}", file=sys.stderr)
+        return EXIT_CANNOT
+    except BrokenPipeError:
+        # The reader has seen enough. Python would complain when it flushes
+        # standard output at exit, so what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+
+
+def _run(verb: str, prog: "Program", argv: Sequence[str]) -> int:
+    if verb not in VERBS:
+        raise UsageError(f"there is no such verb: use one of {', '.join(VERBS)}")
+    module: Any = import_module(f".{verb}", __name__)
+    parser = _Parser(
+        prog=f"vmap {verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit:
+        # Only --help leaves this way.
+        return EXIT_OK
+    status: int = module.run(prog, args)
+    return status

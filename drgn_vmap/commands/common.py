@@ -1,0 +1,83 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+What several verbs share: arguments of one form, and how problems are told.
+"""
+
+import argparse
+import sys
+from typing import Callable, List, Sequence, Tuple
+
+from ..model import Kernel, Problem
+from ..render.escape import printable
+from . import EXIT_FOUND, EXIT_OK
+
+__all__ = (
+    "add_json",
+    "address_range",
+    "number",
+    "one_of_each",
+    "problem_status",
+    "warn_of_problems",
+)
+
+_PROBLEMS_TOLD = 10
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON document: addresses as strings, sizes in bytes",
+    )
+
+
+def number(text: str) -> int:
+    """Parse a number, decimal or with 0x."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def address_range(text: str) -> Tuple[int, int]:
+    """Parse START-END, hexadecimal addresses with or without 0x."""
+    try:
+        start, end = (int(part, 16) for part in text.split("-"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not START-END") from None
+    if not 0 <= start < end < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is no range of addresses")
+    return start, end
+
+
+def one_of_each(choices: Sequence[str]) -> Callable[[str], List[str]]:
+    """Return a parser of a comma-separated list of some of these words."""
+
+    def parse(text: str) -> List[str]:
+        words = text.split(",")
+        for word in words:
+            if word not in choices:
+                known = ", ".join(choices)
+                raise argparse.ArgumentTypeError(
+                    f"{word!r} is unknown, there are {known}"
+                )
+        return words
+
+    return parse
+
+
+def warn_of_problems(verb: str, problems: Sequence[Problem]) -> None:
+    """Tell a person on standard error what could not be read."""
+    for problem in problems[:_PROBLEMS_TOLD]:
+        text = f"{problem.what}: {problem.where}: {problem.detail}"
+        print(f"vmap {verb}: {printable(text)}", file=sys.stderr)
+    more = len(problems) - _PROBLEMS_TOLD
+    if more > 0:
+        print(f"vmap {verb}: … and {more} more, see --json", file=sys.stderr)
+
+
+def problem_status(kernel: Kernel, problems: Sequence[Problem]) -> int:
+    """Return the exit status that problems call for; races are no failure."""
+    return EXIT_FOUND if problems and not kernel.live else EXIT_OK

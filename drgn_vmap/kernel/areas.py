@@ -1,0 +1,223 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Areas
+-----
+
+Reads ``struct vmap_area`` (mm/vmalloc.c) in every state: busy areas from the
+trees, lazily freed ones from where this kernel keeps them, and ranges that are
+being purged, pooled for reuse, or free.
+"""
+
+from dataclasses import dataclass
+from typing import Iterable, List
+
+from drgn import Program, offsetof
+
+from .._numpy import Array, U64Array, np
+from ..model import Problem, State
+from .layout import Layout
+from .lists import walk_list, walk_llist
+from .memory import Memory
+from .nodes import VmapNodes, read_nodes
+from .structs import record_dtype
+from .trees import TreeNodes, walk_rb_trees
+
+__all__ = ("NO_NODE", "AreaRecords", "AreaReader")
+
+NO_NODE = -1
+"""Stands for the node of an area on kernels without nodes."""
+
+
+@dataclass(frozen=True)
+class AreaRecords:
+    """struct vmap_area records of one state, in the kernel's order."""
+
+    state: State
+    address: U64Array
+    records: Array
+    node: Array
+
+
+class AreaReader:
+    """
+    Reads areas of one program, collecting what was damaged in ``problems``.
+
+    :param memory: Pages read through here stay until its owner forgets them.
+    """
+
+    def __init__(self, prog: Program, memory: Memory, layout: Layout) -> None:
+        self._prog = prog
+        self._memory = memory
+        self._layout = layout
+        self.problems: List[Problem] = []
+        self._nodes = read_nodes(prog, layout) if layout.vmap_node else None
+        if self._nodes:
+            self.problems += self._nodes.problems
+        area = prog.type("struct vmap_area")
+        self._list_offset = area.member("list").offset
+
+    def busy(self) -> AreaRecords:
+        """Read areas in use, node by node, each by ascending address."""
+        # Since Linux kernel commit d093602919ad ("mm: vmalloc: remove global
+        # vmap_area_root rb-tree") (in v6.9), each node has a tree.
+        if self._nodes:
+            heads = self._heads("busy.head")
+            return self._from_trees(State.BUSY, self._nodes.records["busy_root"], heads)
+        head = self._prog["vmap_area_list"].address_
+        return self._from_trees(State.BUSY, self._root("vmap_area_root"), [head])
+
+    def lazy(self) -> AreaRecords:
+        """Read areas that were freed but may still be in some CPU's TLB."""
+        if self._nodes:
+            heads = self._heads("lazy.head")
+            return self._from_trees(State.LAZY, self._nodes.records["lazy_root"], heads)
+        # Since Linux kernel commit 96e2db456135 ("mm/vmalloc: rework the drain
+        # logic") (in v5.11), they are in a tree; before, in an llist.
+        try:
+            root = self._root("purge_vmap_area_root")
+        except KeyError:
+            return self._from_llist()
+        head = self._prog["purge_vmap_area_list"].address_
+        return self._from_trees(State.LAZY, root, [head])
+
+    def purging(self) -> AreaRecords:
+        """Read areas that a purge has taken out of the lazy ones."""
+        if not self._nodes:
+            return self._records(State.PURGING, [], [])
+        address, node = [], []
+        # A node's purge_list is set up by its first purge only.
+        for index, head, following in zip(
+            self._nodes.index,
+            self._heads("purge_list"),
+            self._nodes.records["purge_list"].tolist(),
+        ):
+            if following:
+                found = self._list(head)
+                address += found
+                node += [index] * len(found)
+        return self._records(State.PURGING, address, node)
+
+    def pools(self) -> AreaRecords:
+        """Read ranges that nodes keep for reuse, by node and size."""
+        address: List[int] = []
+        node: List[int] = []
+        if self._nodes:
+            for at, index in enumerate(self._nodes.index.tolist()):
+                found = self._pool(self._nodes, at)
+                address += found
+                node += [index] * len(found)
+        return self._records(State.POOL, address, node)
+
+    def free(self) -> AreaRecords:
+        """Read ranges that belong to nobody, by ascending address."""
+        head = self._prog["free_vmap_area_list"].address_
+        return self._from_trees(
+            State.FREE, self._root("free_vmap_area_root"), [head], node=NO_NODE
+        )
+
+    def _root(self, name: str) -> U64Array:
+        return np.array([self._prog[name].rb_node.value_()], np.uint64)
+
+    def _heads(self, member: str) -> List[int]:
+        """Return the address of a member of each node."""
+        assert self._nodes is not None
+        offset = _offset(self._prog, "struct vmap_node", member)
+        return [address + offset for address in self._nodes.address]
+
+    def _pool(self, nodes: VmapNodes, at: int) -> List[int]:
+        offset = _offset(self._prog, "struct vmap_node", "pool")
+        pool = record_dtype(self._prog, "struct vmap_pool", {"next": "head.next"})
+        count = self._prog.type("struct vmap_node").member("pool").type.length or 0
+        heads = nodes.address[at] + offset + pool.itemsize * np.arange(count)
+        following = np.frombuffer(nodes.raw[at], pool, count, offset)["next"]
+        address = []
+        for head in heads[following != heads.astype(np.uint64)].tolist():
+            address += self._list(head)
+        return address
+
+    def _list(self, head: int) -> List[int]:
+        links, problems = walk_list(self._prog, head)
+        self.problems += problems
+        return [link - self._list_offset for link in links]
+
+    def _from_llist(self) -> AreaRecords:
+        links, problems = walk_llist(self._prog, self._prog["vmap_purge_list"].address_)
+        self.problems += problems
+        offset = _offset(self._prog, "struct vmap_area", "purge_list")
+        address = [link - offset for link in links]
+        return self._records(State.LAZY, address, [NO_NODE] * len(address))
+
+    def _from_trees(
+        self,
+        state: State,
+        roots: U64Array,
+        heads: Iterable[int],
+        node: "int | None" = None,
+    ) -> AreaRecords:
+        tree = walk_rb_trees(
+            self._memory, roots, self._layout.vmap_area, self._layout.rb_offset
+        )
+        if tree.problems:
+            self.problems += tree.problems
+            tree = self._add_from_lists(tree, heads)
+        order = np.lexsort((tree.records["va_start"], tree.root))
+        tree_node = tree.root[order]
+        if self._nodes and node is None:
+            tree_node = self._nodes.index[tree_node]
+        else:
+            tree_node = np.full(len(order), NO_NODE)
+        return self._sane(
+            AreaRecords(state, tree.address[order], tree.records[order], tree_node)
+        )
+
+    def _add_from_lists(self, tree: TreeNodes, heads: Iterable[int]) -> TreeNodes:
+        """Add areas that a damaged tree lost and its list still has."""
+        address, records, root = [tree.address], [tree.records], [tree.root]
+        for index, head in enumerate(heads):
+            found = np.array(self._list(head), np.uint64)
+            lost = np.unique(found[~np.isin(found, tree.address)])
+            lost_records, ok = self._memory.records(lost, self._layout.vmap_area)
+            address.append(lost[ok])
+            records.append(lost_records[ok])
+            root.append(np.full(int(ok.sum()), index))
+        return TreeNodes(
+            np.concatenate(address),
+            np.concatenate(records),
+            np.concatenate(root),
+            tree.problems,
+        )
+
+    def _records(
+        self, state: State, address: List[int], node: List[int]
+    ) -> AreaRecords:
+        """Read the areas at these addresses, leaving out what is unreadable."""
+        at = np.array(address, np.uint64)
+        records, ok = self._memory.records(at, self._layout.vmap_area)
+        self.problems += [
+            Problem("unreadable", f"vmap_area {lost:#x}", f"a {state.label} area")
+            for lost in at[~ok].tolist()
+        ]
+        nodes = np.array(node, np.intp)
+        return self._sane(AreaRecords(state, at[ok], records[ok], nodes[ok]))
+
+    def _sane(self, areas: AreaRecords) -> AreaRecords:
+        """Leave out what cannot be an area, and say so."""
+        start, end = areas.records["va_start"], areas.records["va_end"]
+        sane = start < end
+        if areas.state != State.FREE:
+            unaligned = (start | end) % np.uint64(self._layout.kernel.page_size)
+            sane &= unaligned == 0
+        if sane.all():
+            return areas
+        for at in np.flatnonzero(~sane).tolist():
+            where = f"vmap_area {areas.address[at]:#x}"
+            detail = f"no area can be {start[at]:#x}-{end[at]:#x}, left out"
+            self.problems.append(Problem("corrupt", where, detail))
+        return AreaRecords(
+            areas.state, areas.address[sane], areas.records[sane], areas.node[sane]
+        )
+
+
+def _offset(prog: Program, struct: str, member: str) -> int:
+    return offsetof(prog.type(struct), member)

@@ -1,0 +1,193 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Layout
+------
+
+Decides how this kernel lays out its vmap areas, the one place that does. Each
+decision rests on what is there, a member, a variable or a function's prototype,
+never on a version number, because stable and vendor kernels backport.
+"""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from drgn import Object, Program, ProgramFlags, Type, sizeof
+
+from .._numpy import Record
+from ..errors import SymbolsError, TargetError
+from ..model import Kernel, VmallocinfoRules
+from .numa import numa_nodes
+from .structs import record_dtype
+from .trees import RB_MEMBERS
+
+__all__ = ("Layout", "probe_layout")
+
+_VMALLOC_C = "mm/vmalloc.c"
+
+_VMAP_AREA_MEMBERS = {
+    "va_start": "va_start",
+    "va_end": "va_end",
+    **RB_MEMBERS,
+    "next": "list.next",
+    "prev": "list.prev",
+    "vm": "vm",
+    "subtree_max_size": "subtree_max_size",
+    "flags": "flags",
+}
+
+_VM_STRUCT_MEMBERS = {
+    "addr": "addr",
+    "size": "size",
+    "flags": "flags",
+    "pages": "pages",
+    "page_order": "page_order",
+    "nr_pages": "nr_pages",
+    "phys_addr": "phys_addr",
+    "caller": "caller",
+    "requested_size": "requested_size",
+}
+
+_VMAP_NODE_MEMBERS = {
+    "busy_root": "busy.root.rb_node",
+    "busy_head": "busy.head.next",
+    "lazy_root": "lazy.root.rb_node",
+    "lazy_head": "lazy.head.next",
+    "purge_list": "purge_list.next",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The structs of this kernel as dtypes, and where the areas hang."""
+
+    kernel: Kernel
+    vmap_area: Record
+    vm_struct: Record
+    rb_offset: int
+    """Offset of vmap_area.rb_node."""
+    vmap_node: Optional[Record]
+    """None where there are no nodes (before 6.9)."""
+
+
+def probe_layout(prog: Program) -> Layout:
+    """
+    Look at the program and say how its kernel keeps vmap areas.
+
+    :raises TargetError: if it is no Linux kernel, or one without vmap areas.
+    :raises SymbolsError: if its types or variables are not known.
+    """
+    if not prog.flags & ProgramFlags.IS_LINUX_KERNEL:
+        raise TargetError("this is no Linux kernel: give drgn -c a kernel's vmcore")
+    area_type = _area_type(prog)
+    node_type = _find_type(prog, "struct vmap_node")
+    vmap_area = record_dtype(prog, "struct vmap_area", _VMAP_AREA_MEMBERS)
+    return Layout(
+        kernel=_describe_kernel(prog, area_type, vmap_area),
+        vmap_area=vmap_area,
+        vm_struct=record_dtype(prog, "struct vm_struct", _VM_STRUCT_MEMBERS),
+        rb_offset=area_type.member("rb_node").offset,
+        vmap_node=node_type
+        and record_dtype(prog, "struct vmap_node", _VMAP_NODE_MEMBERS),
+    )
+
+
+def _area_type(prog: Program) -> Type:
+    area_type = _find_type(prog, "struct vmap_area")
+    if area_type is None:
+        if _find_type(prog, "struct list_head") is None:
+            raise SymbolsError(
+                "this kernel's types are not known: install its debug info, "
+                "or name its vmlinux with drgn -s"
+            )
+        raise TargetError("this kernel has no vmap areas (no MMU): nothing to show")
+    return area_type
+
+
+def _describe_kernel(prog: Program, area_type: Type, vmap_area: Record) -> Kernel:
+    has_nodes = _find_type(prog, "struct vmap_node") is not None
+    has_flags = "flags" in (vmap_area.names or ())
+    return Kernel(
+        release=prog["UTS_RELEASE"].string_().decode("utf-8", "replace"),
+        layout=_generation(prog, area_type, has_nodes, has_flags),
+        live=bool(prog.flags & ProgramFlags.IS_LIVE),
+        symbols="dwarf",
+        page_size=prog["PAGE_SIZE"].value_(),
+        word_size=sizeof(prog.type("unsigned long")),
+        has_va_flags=has_flags,
+        has_nodes=has_nodes,
+        numa_nodes=numa_nodes(prog),
+        rules=_vmallocinfo_rules(prog, has_nodes, has_flags, area_type),
+    )
+
+
+def _generation(
+    prog: Program, area_type: Type, has_nodes: bool, has_flags: bool
+) -> str:
+    # Since Linux kernel commit 72210662c5a2 ("mm: vmalloc: offload free_vmap_area_lock
+    # lock") (in v6.9), areas are spread over nodes.
+    if has_nodes:
+        return "E"
+    # Since Linux kernel commit 062eacf57ad9 ("mm: vmalloc: remove a global
+    # vmap_blocks xarray") (in v6.4), each CPU has an xarray of blocks.
+    queue = _find_type(prog, "struct vmap_block_queue")
+    if queue is not None and queue.has_member("vmap_blocks"):
+        return "D"
+    # Since Linux kernel commit 869176a09606 ("mm/vmalloc.c: add flags to mark
+    # vm_map_ram area") (in v6.3), areas have flags.
+    if has_flags:
+        return "C"
+    # Until Linux kernel commit 96e2db456135 ("mm/vmalloc: rework the drain logic")
+    # (in v5.11), lazily freed areas were in an llist.
+    return "A" if area_type.has_member("purge_list") else "B"
+
+
+def _vmallocinfo_rules(
+    prog: Program, has_nodes: bool, has_flags: bool, area_type: Type
+) -> VmallocinfoRules:
+    return VmallocinfoRules(
+        per_node=has_nodes,
+        # Since Linux kernel commit bba9697b42ea ("mm/vmalloc: explicitly identify
+        # vm_map_ram area when shown in /proc/vmcoreinfo") (in v6.3). It changed
+        # no prototype; it came in one series with the flags.
+        ram_by_flag=has_flags,
+        # Since Linux kernel commit 5c5f0468d172 ("mm/vmalloc: fix data race in
+        # show_numa_info()") (in v6.16, also in v6.12.y), the caller passes the
+        # counters, and skips areas that are not yet initialized.
+        uninitialized_listed=not _has_parameter(prog, "show_numa_info", "counters"),
+        # Until Linux kernel commit 7cc7913e8e61 ("mm/vmalloc: do not skip unpurged
+        # areas behind a vm_map_ram area") (in v5.16). It changed no prototype;
+        # the llist that 5.11 removed is the nearest sign of the older kernels.
+        lazy_after_vm_only=area_type.has_member("purge_list"),
+        # Since Linux kernel commit e6f798225a31 ("mm: Introduce VM_SPARSE kind and
+        # vm_area_[un]map_pages().") (in v6.9).
+        sparse_label=_has_function(prog, "vm_area_map_pages"),
+        phys_digits=2 * sizeof(prog.type("phys_addr_t")),
+    )
+
+
+def _find_type(prog: Program, name: str) -> Optional[Type]:
+    """Return a type, or None if the program has none of this name."""
+    try:
+        return prog.type(name)
+    except LookupError:
+        return None
+
+
+def _find_function(prog: Program, name: str) -> Optional[Object]:
+    """Return a function of mm/vmalloc.c, also if it was inlined, or None."""
+    try:
+        return prog.function(name, _VMALLOC_C)
+    except LookupError:
+        return None
+
+
+def _has_function(prog: Program, name: str) -> bool:
+    return _find_function(prog, name) is not None
+
+
+def _has_parameter(prog: Program, function: str, parameter: str) -> bool:
+    found = _find_function(prog, function)
+    return found is not None and any(
+        p.name == parameter for p in found.type_.parameters
+    )

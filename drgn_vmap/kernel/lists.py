@@ -1,0 +1,63 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Lists
+-----
+
+Follows ``struct list_head`` and ``struct llist_node`` chains. A chain cannot be
+read in bulk, so these are for short lists and for cross-checks; a walk ends at
+the first node that was seen before or cannot be read, and says so.
+"""
+
+from typing import List, Tuple
+
+from drgn import FaultError, Program
+
+from ..model import Problem
+
+__all__ = ("MAX_NODES", "walk_list", "walk_llist")
+
+MAX_NODES = 4_000_000
+"""More nodes than any list of a healthy kernel has."""
+
+
+def walk_list(prog: Program, head: int) -> Tuple[List[int], Tuple[Problem, ...]]:
+    """
+    Follow the ``next`` pointers of a ``struct list_head`` ring.
+
+    :param head: Address of the list's head.
+    :return: Addresses of the nodes' ``struct list_head``, and what broke the walk.
+    """
+    return _chase(prog, head, head)
+
+
+def walk_llist(prog: Program, head: int) -> Tuple[List[int], Tuple[Problem, ...]]:
+    """
+    Follow a ``struct llist_head``.
+
+    :param head: Address of the ``struct llist_head``.
+    :return: Addresses of the ``struct llist_node``, newest first, and what broke
+        the walk.
+    """
+    return _chase(prog, head, 0)
+
+
+def _chase(prog: Program, head: int, end: int) -> Tuple[List[int], Tuple[Problem, ...]]:
+    nodes: List[int] = []
+    seen = {head}
+    at = head
+    while len(nodes) < MAX_NODES:
+        try:
+            following = prog.read_word(at)
+        except FaultError:
+            detail = f"node {at:#x} cannot be read, the rest is missing"
+            return nodes, (Problem("unreadable", f"list {head:#x}", detail),)
+        if following == end:
+            return nodes, ()
+        if following in seen:
+            detail = f"node {at:#x} leads back to {following:#x}"
+            return nodes, (Problem("corrupt", f"list {head:#x}", detail),)
+        seen.add(following)
+        nodes.append(following)
+        at = following
+    return nodes, (Problem("corrupt", f"list {head:#x}", "has no end"),)

@@ -1,0 +1,147 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+NUMA nodes
+----------
+
+Which node a page belongs to, as show_numa_info() of mm/vmalloc.c counts them.
+"""
+
+from typing import List, Optional, Sequence, Tuple
+
+from drgn import FaultError, Program, sizeof
+from drgn.helpers.linux.nodemask import for_each_node_state
+
+from .._numpy import Array, U64Array, np
+from .memory import Memory
+from .structs import record_dtype, word_dtype
+
+__all__ = ("NodeFinder", "numa_nodes")
+
+_NOWHERE = -1
+_LOOKS = 1 << 20
+"""Pages looked at in one go, which bounds the memory it takes."""
+
+
+def numa_nodes(prog: Program) -> Tuple[int, ...]:
+    """
+    Return the nodes that have memory (N_HIGH_MEMORY), in ascending order.
+
+    :return: Node ids; none if the kernel was built without CONFIG_NUMA.
+    """
+    try:
+        prog["node_data"]
+    except KeyError:
+        return ()
+    return tuple(for_each_node_state(prog, prog["N_HIGH_MEMORY"]))
+
+
+class NodeFinder:
+    """
+    Finds the node of pages.
+
+    A page frame tells its node if no two nodes' spans overlap, and then no
+    struct page need be read; else the node is in the page's flags.
+    """
+
+    def __init__(self, prog: Program, memory: Memory) -> None:
+        self._memory = memory
+        self._vmemmap = prog["vmemmap"].value_()
+        self._word = word_dtype(prog)
+        self._page_bytes = sizeof(prog.type("struct page"))
+        self._page = record_dtype(prog, "struct page", {"flags": "flags"})
+        # NODES_PGSHIFT (include/linux/page-flags-layout.h): with a vmemmap, the
+        # node is in the highest NODES_SHIFT bits, and node_data has
+        # 1 << NODES_SHIFT elements.
+        nodes_shift = (prog["node_data"].type_.length - 1).bit_length()
+        self._flags_shift = np.uint64(
+            8 * sizeof(prog.type("unsigned long")) - nodes_shift
+        )
+        self._spans = _disjoint_spans(prog)
+
+    def count(
+        self, pages: U64Array, nr_pages: U64Array, step: U64Array, nodes: Sequence[int]
+    ) -> Tuple[Array, Array]:
+        """
+        Count the pages of each area by node.
+
+        :param pages: Addresses of the areas' ``struct page *`` arrays.
+        :param nr_pages: Length of each array.
+        :param step: Only every step-th page is looked at, and counts for as many.
+        :param nodes: Nodes to count, one column each.
+        :return: Counts, and which areas could be counted in full.
+        """
+        counts = np.zeros((len(pages), len(nodes)), np.uint64)
+        whole = np.ones(len(pages), bool)
+        looks = (nr_pages + step - np.uint64(1)) // step
+        ends = np.cumsum(looks)
+        begin = 0
+        while begin < len(pages):
+            done = int(ends[begin - 1]) if begin else 0
+            end = int(np.searchsorted(ends, np.uint64(done + _LOOKS), side="right"))
+            rows = slice(begin, max(end, begin + 1))
+            counts[rows], whole[rows] = self._count_rows(
+                pages[rows], looks[rows], step[rows], nodes
+            )
+            begin = rows.stop
+        return counts, whole
+
+    def _count_rows(
+        self, pages: U64Array, looks: U64Array, step: U64Array, nodes: Sequence[int]
+    ) -> Tuple[Array, Array]:
+        row = np.repeat(np.arange(len(pages)), looks.astype(np.intp))
+        first = np.cumsum(looks) - looks
+        index = np.arange(len(row), dtype=np.uint64) - first[row]
+        word = np.uint64(self._word.itemsize)
+        pointers, ok = self._memory.records(
+            pages[row] + index * step[row] * word, self._word
+        )
+        node = np.where(ok, self.nodes_of(pointers), _NOWHERE)
+        whole = np.ones(len(pages), bool)
+        whole[row[node == _NOWHERE]] = False
+        counts = [
+            np.bincount(row[node == n], minlength=len(pages)).astype(np.uint64) * step
+            for n in nodes
+        ]
+        return np.stack(counts, axis=1), whole
+
+    def nodes_of(self, pages: U64Array) -> Array:
+        """
+        Return the node of each page, _NOWHERE if it cannot be had.
+
+        :param pages: Addresses of ``struct page``.
+        """
+        if self._spans is None:
+            records, ok = self._memory.records(pages, self._page)
+            nodes = (records["flags"] >> self._flags_shift).astype(np.int64)
+            return np.where(ok, nodes, _NOWHERE)
+        starts, ends, ids = self._spans
+        pfn = (pages - np.uint64(self._vmemmap)) // np.uint64(self._page_bytes)
+        span = np.searchsorted(starts, pfn, side="right") - 1
+        inside = (span >= 0) & (pfn < ends[span])
+        return np.where(inside, ids[span], _NOWHERE)
+
+
+def _disjoint_spans(
+    prog: Program,
+) -> Optional[Tuple[U64Array, U64Array, Array]]:
+    """Return sorted starts and ends of the nodes' page frames, and the nodes."""
+    spans: List[Tuple[int, int, int]] = []
+    for node in for_each_node_state(prog, prog["N_ONLINE"]):
+        try:
+            data = prog["node_data"][node].read_()
+            start = data.node_start_pfn.value_()
+            pages = data.node_spanned_pages.value_()
+        except FaultError:
+            return None
+        if pages:
+            spans.append((start, start + pages, node))
+    spans.sort()
+    if not spans or any(a[1] > b[0] for a, b in zip(spans, spans[1:])):
+        return None
+    starts, ends, ids = zip(*spans)
+    return (
+        np.array(starts, np.uint64),
+        np.array(ends, np.uint64),
+        np.array(ids, np.int64),
+    )

@@ -1,0 +1,37 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Pointers
+--------
+
+How this kernel prints %pK (lib/vsprintf.c).
+"""
+
+from drgn import Program
+
+from ..model import PointerPolicy
+
+__all__ = ("pointer_policy",)
+
+
+def pointer_policy(prog: Program) -> PointerPolicy:
+    """
+    Read the kernel's settings for printing addresses, and its hash key.
+
+    :return: The policy. The key is None as long as all of ptr_key is zero, that
+        is until the kernel has drawn it, soon after boot.
+    """
+    ptr_key = prog.variable("ptr_key", "lib/vsprintf.c")
+    assert ptr_key.address_ is not None
+    key = prog.read(ptr_key.address_, 16)
+    # Since Linux kernel commit 5ead723a20e0 ("lib/vsprintf: no_hash_pointers
+    # prints all addresses as unhashed") (in v5.12).
+    try:
+        no_hash = bool(prog["no_hash_pointers"].value_())
+    except KeyError:
+        no_hash = False
+    return PointerPolicy(
+        kptr_restrict=int(prog["kptr_restrict"].value_()),
+        hash_pointers=not no_hash,
+        key=key if any(key) else None,
+    )

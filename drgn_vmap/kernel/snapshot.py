@@ -1,0 +1,232 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Snapshot
+--------
+
+Reads all of it, once, into a :class:`~drgn_vmap.model.Snapshot`. What could not
+be read becomes a :class:`~drgn_vmap.model.Problem`; on a live kernel, where
+damage is most likely a change under the reader's eyes, reading is repeated a few
+times first.
+"""
+
+from dataclasses import replace
+from typing import Dict, List, Tuple
+
+from drgn import FaultError, Program
+
+from .._numpy import Array, U64Array, np
+from ..model import (
+    VMAP_BLOCK,
+    VMAP_RAM,
+    AreaTable,
+    Kernel,
+    Problem,
+    Snapshot,
+    vm_flag,
+)
+from .areas import AreaReader, AreaRecords
+from .blocks import block_areas
+from .layout import Layout, probe_layout
+from .memory import Memory
+from .numa import NodeFinder
+from .symbols import SymbolNames
+
+__all__ = ("take_snapshot",)
+
+_LIVE_TRIES = 4
+_MAX_PAGES = 1 << 28
+"""More pages than any area has: 1 TiB of 4 KiB pages."""
+
+
+def take_snapshot(prog: Program, all_states: bool = False) -> Snapshot:
+    """
+    Read the vmalloc state of a kernel.
+
+    :param all_states: Also read ranges that are being purged, pooled or free.
+    :raises VmapError: if the target is none that can be read.
+    """
+    layout = probe_layout(prog)
+    memory = Memory(prog, layout.kernel.page_size)
+    for _ in range(_LIVE_TRIES if layout.kernel.live else 1):
+        reader = _Reader(prog, memory, layout)
+        areas = reader.areas(all_states)
+        if not reader.problems:
+            break
+    wanted = np.unique(areas.caller[areas.caller != 0]).tolist()
+    callers, problems = _caller_texts(prog, memory, wanted)
+    problems = reader.problems + problems
+    if layout.kernel.live:
+        problems = [_as_race(problem) for problem in problems]
+    return Snapshot(layout.kernel, areas, callers, tuple(problems))
+
+
+def _caller_texts(
+    prog: Program, memory: Memory, wanted: List[int]
+) -> Tuple[Dict[int, str], List[Problem]]:
+    """Name the callers; where the names are lost, their addresses must do."""
+    try:
+        names = SymbolNames(prog, memory)
+        return names.texts(wanted), names.problems
+    except FaultError as e:
+        problem = Problem("unreadable", "kallsyms", f"callers have no names: {e}")
+        return {address: f"{address:#x}" for address in wanted}, [problem]
+
+
+def _as_race(problem: Problem) -> Problem:
+    detail = f"{problem.detail} (the kernel may have changed it meanwhile)"
+    return replace(problem, what="racing", detail=detail)
+
+
+class _Reader:
+    """One try at reading everything."""
+
+    def __init__(self, prog: Program, memory: Memory, layout: Layout) -> None:
+        memory.forget()
+        self._prog = prog
+        self._memory = memory
+        self._layout = layout
+        self.problems: List[Problem] = []
+
+    def areas(self, all_states: bool) -> AreaTable:
+        reader = AreaReader(self._prog, self._memory, self._layout)
+        found = [reader.busy(), reader.lazy()]
+        if all_states:
+            found += [reader.purging(), reader.pools(), reader.free()]
+        self.problems += reader.problems
+        divided = self._divided_areas(found[0])
+        self._memory.forget()
+        busy = self._busy_table(found[0], divided)
+        self._check_order(found[0])
+        others = [self._plain_table(areas) for areas in found[1:]]
+        return AreaTable.concatenate([busy, *others])
+
+    def _divided_areas(self, busy: AreaRecords) -> Array:
+        if self._layout.kernel.has_va_flags:
+            marks = np.uint64(VMAP_RAM | VMAP_BLOCK)
+            divided: Array = busy.records["flags"] & marks == marks
+            return divided
+        areas, problems = block_areas(self._prog, self._memory)
+        self.problems += problems
+        return np.isin(busy.address, areas)
+
+    def _check_order(self, busy: AreaRecords) -> None:
+        """Areas of a node are sorted by address, so neighbours must not overlap."""
+        order = np.argsort(busy.records["va_start"], kind="stable")
+        start = busy.records["va_start"][order]
+        end = busy.records["va_end"][order]
+        for at in np.flatnonzero(end[:-1] > start[1:]).tolist():
+            where = f"vmap_area {busy.address[order[at]]:#x}"
+            other = f"vmap_area {busy.address[order[at + 1]]:#x}"
+            self.problems.append(Problem("corrupt", where, f"overlaps {other}"))
+
+    def _busy_table(self, busy: AreaRecords, divided: Array) -> AreaTable:
+        kernel = self._layout.kernel
+        vm = _column(busy.records, "vm")
+        has_vm = np.flatnonzero(vm)
+        records, ok = self._memory.records(vm[has_vm], self._layout.vm_struct)
+        self._memory.forget()
+        columns = {name: np.zeros(len(vm), np.uint64) for name in _VM_COLUMNS}
+        for name, column in columns.items():
+            column[has_vm[ok]] = _column(records, name)[ok]
+        vm_ok = np.zeros(len(vm), bool)
+        vm_ok[has_vm[ok]] = True
+        table = replace(
+            self._plain_table(busy),
+            is_block=divided,
+            vm=vm,
+            vm_ok=vm_ok,
+            vpages=_inside(columns["pages"], busy.records),
+            **columns,
+        )
+        self._check_vm_structs(table)
+        return replace(table, numa_pages=self._numa_pages(table, kernel))
+
+    def _check_vm_structs(self, table: AreaTable) -> None:
+        for at in np.flatnonzero((table.vm != 0) & ~table.vm_ok).tolist():
+            where = f"vm_struct {table.vm[at]:#x}"
+            detail = f"of area {table.start[at]:#x} cannot be read"
+            self.problems.append(Problem("unreadable", where, detail))
+        # setup_vmalloc_vm() copies the start; the top byte may be a KASAN tag.
+        untagged = np.uint64((1 << 56) - 1)
+        differs = table.vm_ok & ((table.addr ^ table.start) & untagged != 0)
+        for at in np.flatnonzero(differs).tolist():
+            where = f"vm_struct {table.vm[at]:#x}"
+            detail = f"says {table.addr[at]:#x}, its area {table.start[at]:#x}"
+            self.problems.append(Problem("corrupt", where, detail))
+
+    def _numa_pages(self, table: AreaTable, kernel: Kernel) -> Array:
+        counts = np.zeros((len(table), len(kernel.numa_nodes)), np.uint64)
+        uninitialized = table.flags & vm_flag("VM_UNINITIALIZED") != 0
+        wanted = table.vm_ok & (table.nr_pages != 0) & ~uninitialized
+        absurd = wanted & (
+            (table.nr_pages > _MAX_PAGES)
+            | (table.nr_pages * np.uint64(kernel.page_size) > table.size)
+            | (table.page_order >= 32)
+        )
+        rows = np.flatnonzero(wanted & ~absurd)
+        whole = np.ones(len(table), bool)
+        if kernel.numa_nodes and len(rows):
+            counts[rows], whole[rows] = NodeFinder(self._prog, self._memory).count(
+                table.pages[rows],
+                table.nr_pages[rows],
+                np.left_shift(np.uint64(1), table.page_order[rows]),
+                kernel.numa_nodes,
+            )
+            self._memory.forget()
+        for at in np.flatnonzero(absurd | ~whole).tolist():
+            where = f"vm_struct {table.vm[at]:#x}"
+            detail = f"its {table.nr_pages[at]} pages cannot be counted by node"
+            self.problems.append(Problem("unreadable", where, detail))
+        return counts
+
+    def _plain_table(self, areas: AreaRecords) -> AreaTable:
+        """Make a table without anything that only busy areas have."""
+        count = len(areas.address)
+        none = np.zeros(count, np.uint64)
+        false = np.zeros(count, bool)
+        nodes = len(self._layout.kernel.numa_nodes)
+        return AreaTable(
+            address=areas.address,
+            start=_column(areas.records, "va_start"),
+            end=_column(areas.records, "va_end"),
+            state=np.full(count, int(areas.state), np.uint8),
+            node=areas.node.astype(np.int16),
+            va_flags=_column(areas.records, "flags"),
+            is_block=false,
+            vm=none,
+            vm_ok=false,
+            vpages=false,
+            numa_pages=np.zeros((count, nodes), np.uint64),
+            **{name: none for name in _VM_COLUMNS},
+        )
+
+
+_VM_COLUMNS = (
+    "addr",
+    "size",
+    "flags",
+    "pages",
+    "nr_pages",
+    "page_order",
+    "phys_addr",
+    "caller",
+    "requested_size",
+)
+
+
+def _column(records: Array, name: str) -> U64Array:
+    """Return a field as a column of its own, zero if this kernel lacks it."""
+    if name not in (records.dtype.names or ()):
+        return np.zeros(len(records), np.uint64)
+    return records[name].astype(np.uint64)
+
+
+def _inside(addresses: U64Array, busy: Array) -> Array:
+    """Whether each address lies in a busy area, as is_vmalloc_addr() would say."""
+    order = np.argsort(busy["va_start"], kind="stable")
+    at = np.searchsorted(busy["va_start"][order], addresses, side="right") - 1
+    if not len(order):
+        return np.zeros(len(addresses), bool)
+    inside: Array = (at >= 0) & (addresses < busy["va_end"][order][at])
+    return inside

@@ -1,0 +1,341 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Symbols
+-------
+
+Names of code addresses exactly as %pS prints them (kernel/kallsyms.c,
+kernel/module/kallsyms.c). The size that %pS prints is the distance to the next
+symbol of kallsyms, not the one in the ELF file, so only the kernel's own tables
+can tell. They are read once, and only names that are asked for are decoded.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Dict, Iterable, List, Optional, Tuple
+
+from drgn import FaultError, Object, Program, TypeKind, offsetof
+
+from .._numpy import Array, U64Array, np
+from ..errors import SymbolsError
+from ..model import Problem
+from .lists import walk_list
+from .memory import Memory
+from .structs import record_dtype
+
+__all__ = ("SymbolNames",)
+
+_TABLES = (
+    "kallsyms_names",
+    "kallsyms_token_table",
+    "kallsyms_token_index",
+    "kallsyms_num_syms",
+    "kallsyms_offsets",
+    "_stext",
+)
+_OPTIONAL_TABLES = ("kallsyms_relative_base",)
+_MAX_SYMBOLS = 4_000_000
+_TOKENS = 256
+_CHUNK = 1 << 16
+_LONGEST_NAME = 512
+"""KSYM_NAME_LEN."""
+
+
+class SymbolNames:
+    """
+    Names code addresses of one program.
+
+    :raises SymbolsError: if the kernel's symbol tables cannot be found.
+    """
+
+    def __init__(self, prog: Program, memory: Memory) -> None:
+        self._kernel = _KernelSymbols(prog)
+        self._modules = _Modules(prog, memory)
+        self.problems: List[Problem] = self._modules.problems
+
+    def texts(self, addresses: Iterable[int]) -> Dict[int, str]:
+        """
+        Return the text of %pS for each address.
+
+        :return: Texts such as ``kernel_clone+0xab/0x430`` or
+            ``nft_init+0x2d/0x1000 [nf_tables]``, by address. An address without a
+            symbol, such as the freed init code of a module, is hexadecimal.
+        """
+        wanted = sorted(addresses)
+        texts = self._kernel.texts(wanted)
+        for address in wanted:
+            if address not in texts:
+                texts[address] = self._modules.text(address) or f"{address:#x}"
+        return texts
+
+
+class _KernelSymbols:
+    """The kernel image's part of kallsyms."""
+
+    def __init__(self, prog: Program) -> None:
+        self._prog = prog
+        self._table = _find_tables(prog)
+        order = "<" if _is_little(prog) else ">"
+        count = prog.read_u32(self._table["kallsyms_num_syms"])
+        if not 0 < count < _MAX_SYMBOLS:
+            raise SymbolsError(
+                f"the kernel's symbol table is damaged ({count} symbols): "
+                "symbol names cannot be had from this target"
+            )
+        raw = prog.read(self._table["kallsyms_offsets"], 4 * count)
+        self._starts = self._addresses(np.frombuffer(raw, f"{order}i4"))
+
+    def _addresses(self, offsets: Array) -> U64Array:
+        """Return the address of each symbol, ascending."""
+        distance = offsets.astype(np.int64).astype(np.uint64)
+        try:
+            where = self._table["kallsyms_relative_base"]
+        except KeyError:
+            # Since 7.2 or so, each is the distance from the place it is kept at.
+            place = np.arange(len(offsets), dtype=np.uint64) * np.uint64(4)
+            return np.uint64(self._table["kallsyms_offsets"]) + place + distance
+        base = np.uint64(self._prog.read_word(where))
+        # Until Linux kernel commit 01157ddc58dc ("kallsyms: Remove
+        # KALLSYMS_ABSOLUTE_PERCPU") (in v6.15), SMP x86-64 kept per-CPU symbols as
+        # positive numbers, and others as negative distances from base - 1. No
+        # image is so large that a plain distance would look negative.
+        if (offsets < 0).any():
+            return np.where(offsets >= 0, distance, base - np.uint64(1) - distance)
+        return base + distance
+
+    def texts(self, addresses: List[int]) -> Dict[int, str]:
+        """Return the text of each address that lies in the kernel image."""
+        starts = self._starts
+        inside = [a for a in addresses if self._table["_stext"] <= a < int(starts[-1])]
+        at = np.array(inside, np.uint64)
+        last = np.searchsorted(starts, at, side="right") - 1
+        # Of symbols with the same address the first one names it.
+        first = np.searchsorted(starts, starts[last], side="left")
+        ends = starts[np.searchsorted(starts, starts[last], side="right")]
+        names = self._names(sorted(set(first.tolist())))
+        return {
+            address: f"{names[index]}+{address - start:#x}/{end - start:#x}"
+            for address, index, start, end in zip(
+                inside, first.tolist(), starts[last].tolist(), ends.tolist()
+            )
+        }
+
+    def _names(self, indices: List[int]) -> Dict[int, str]:
+        """Decode the names of these symbols, given in ascending order."""
+        if not indices:
+            return {}
+        tokens = self._tokens()
+        stream = _Stream(self._prog, self._table["kallsyms_names"])
+        names = {}
+        at = 0
+        wanted = iter(indices)
+        index: Optional[int] = next(wanted)
+        for symbol in range(indices[-1] + 1):
+            length, data = stream.entry(at)
+            if symbol == index:
+                raw = b"".join(tokens[c] for c in stream.bytes(data, length))
+                # The first letter is the symbol's type.
+                names[symbol] = raw[1:].decode("utf-8", "backslashreplace")
+                index = next(wanted, None)
+            at = data + length
+        return names
+
+    def _tokens(self) -> List[bytes]:
+        """Return the text that each byte of a compressed name stands for."""
+        order = "<" if _is_little(self._prog) else ">"
+        raw = self._prog.read(self._table["kallsyms_token_index"], 2 * _TOKENS)
+        starts = np.frombuffer(raw, f"{order}u2").tolist()
+        table = self._prog.read(
+            self._table["kallsyms_token_table"], starts[-1] + _LONGEST_NAME
+        )
+        return [table[start : table.index(b"\0", start)] for start in starts]
+
+
+class _Stream:
+    """kallsyms_names, read piece by piece as far as it is wanted."""
+
+    def __init__(self, prog: Program, address: int) -> None:
+        self._prog = prog
+        self._address = address
+        self._data = bytearray()
+
+    def bytes(self, at: int, length: int) -> bytes:
+        while len(self._data) < at + length:
+            where = self._address + len(self._data)
+            self._data += self._prog.read(where, _CHUNK - where % _CHUNK)
+        return bytes(self._data[at : at + length])
+
+    def entry(self, at: int) -> Tuple[int, int]:
+        """Return the length of the name that begins here, and where its bytes do."""
+        data = self._data
+        if at + 1 >= len(data):
+            self.bytes(at, 2)
+        length = data[at]
+        # Since Linux kernel commit 73bbb94466fd ("kallsyms: support "big" kernel
+        # symbols") (in v6.1), the high bit says that a second byte follows.
+        if length & 0x80:
+            return length & 0x7F | data[at + 1] << 7, at + 2
+        return length, at + 1
+
+
+@dataclass(frozen=True)
+class _Module:
+    name: str
+    ranges: List[Tuple[int, int]]
+    """Start and end of each part that is in memory."""
+    text: Tuple[int, int]
+    init_text: Tuple[int, int]
+    kallsyms: int
+
+
+class _Modules:
+    """The modules' parts of kallsyms."""
+
+    def __init__(self, prog: Program, memory: Memory) -> None:
+        self._prog = prog
+        self._memory = memory
+        self.problems: List[Problem] = []
+        self._cache: Optional[List[_Module]] = None
+
+    def text(self, address: int) -> Optional[str]:
+        """Return the text of an address in a module, or None."""
+        if self._cache is None:
+            self._cache = self._read()
+        for module in self._cache:
+            if any(start <= address < end for start, end in module.ranges):
+                try:
+                    return self._symbol(module, address)
+                except FaultError:
+                    where = f"module {module.name}"
+                    problem = Problem("unreadable", where, "its symbols are missing")
+                    if problem not in self.problems:
+                        self.problems.append(problem)
+                    return None
+        return None
+
+    def _read(self) -> List[_Module]:
+        head = self._prog["modules"].address_
+        assert head is not None
+        links, problems = walk_list(self._prog, head)
+        self.problems += problems
+        struct = self._prog.type("struct module")
+        offset = offsetof(struct, "list")
+        modules = []
+        for link in links:
+            try:
+                modules.append(self._read_one(link - offset))
+            except FaultError:
+                where = f"module {link - offset:#x}"
+                self.problems.append(
+                    Problem("unreadable", where, "its symbols are missing")
+                )
+        return modules
+
+    def _read_one(self, address: int) -> _Module:
+        module = Object(self._prog, "struct module", address=address)
+        # Since Linux kernel commit ac3b43283923 ("module: replace module_layout with
+        # module_memory") (in v6.4), each part of a module is described apart.
+        try:
+            memory = module.mem
+        except AttributeError:
+            core, init = module.core_layout, module.init_layout
+            ranges = [_range(core, "size"), _range(init, "size")]
+            text, init_text = _range(core, "text_size"), _range(init, "text_size")
+        else:
+            ranges = [_range(part, "size") for part in memory]
+            text = ranges[self._prog.constant("MOD_TEXT").value_()]
+            init_text = ranges[self._prog.constant("MOD_INIT_TEXT").value_()]
+        name = module.name.string_().decode("utf-8", "backslashreplace")
+        return _Module(name, ranges, text, init_text, module.kallsyms.value_())
+
+    def _symbol(self, module: _Module, address: int) -> Optional[str]:
+        """Find a symbol as find_kallsyms_symbol() does."""
+        symtab, strtab = self._tables(module)
+        values = symtab["st_value"]
+        defined = np.flatnonzero(symtab["st_shndx"] != 0)
+        defined = defined[defined != 0]
+        order = defined[np.argsort(values[defined], kind="stable")]
+        split = int(np.searchsorted(values[order], np.uint64(address), side="right"))
+        before = self._best(order[:split], values, strtab, symtab)
+        if before is None:
+            return None
+        start, name = before
+        in_init = module.init_text[0] <= address < module.init_text[1]
+        end = (module.init_text if in_init else module.text)[1]
+        for at in order[split:].tolist():
+            if values[at] >= end:
+                break
+            if _is_name(self._name(strtab, symtab, at)):
+                end = int(values[at])
+                break
+        return f"{name}+{address - start:#x}/{end - start:#x} [{module.name}]"
+
+    def _best(
+        self, order: Array, values: U64Array, strtab: int, symtab: Array
+    ) -> Optional[Tuple[int, str]]:
+        """Return the highest named symbol; of equals the first in the table."""
+        best = None
+        for at in order[::-1].tolist():
+            if best is not None and values[at] != best[0]:
+                break
+            name = self._name(strtab, symtab, at)
+            if _is_name(name):
+                best = (int(values[at]), name)
+        return best
+
+    def _tables(self, module: _Module) -> Tuple[Array, int]:
+        kallsyms = Object(
+            self._prog, "struct mod_kallsyms", address=module.kallsyms
+        ).read_()
+        count = min(kallsyms.num_symtab.value_(), _MAX_SYMBOLS)
+        elf_sym = kallsyms.symtab.type_.type
+        while elf_sym.kind == TypeKind.TYPEDEF:
+            elf_sym = elf_sym.type
+        dtype = record_dtype(
+            self._prog,
+            f"struct {elf_sym.tag}",
+            {"st_name": "st_name", "st_value": "st_value", "st_shndx": "st_shndx"},
+        )
+        symtab = self._memory.array(kallsyms.symtab.value_(), count, dtype)
+        return symtab, kallsyms.strtab.value_()
+
+    def _name(self, strtab: int, symtab: Array, at: int) -> str:
+        raw = self._prog.read_c_string(
+            strtab + int(symtab["st_name"][at]), max_size=_LONGEST_NAME
+        )
+        return raw.decode("utf-8", "backslashreplace")
+
+
+def _is_name(name: str) -> bool:
+    """Whether %pS may print this; is_mapping_symbol() tells of the others."""
+    return bool(name) and not re.match(r"\0(\.|$)|\.L|L0", name)
+
+
+def _range(part: Object, size: str) -> Tuple[int, int]:
+    start = part.base.value_()
+    return start, start + part.member_(size).value_()
+
+
+def _find_tables(prog: Program) -> Dict[str, int]:
+    """Return the address of each of the kernel's symbol tables."""
+    # Since Linux kernel commit f09bddbd8661 ("vmcoreinfo: add kallsyms_num_syms
+    # symbol") (in v6.0), VMCOREINFO has them all; before, only vmlinux has.
+    text = prog["VMCOREINFO"].string_().decode("ascii", "replace")
+    pairs = re.findall(r"^SYMBOL\((\w+)\)=([0-9a-f]+)$", text, re.M)
+    found = {name: int(value, 16) for name, value in pairs}
+    if all(name in found for name in _TABLES):
+        return found
+    for name in (*_TABLES, *_OPTIONAL_TABLES):
+        try:
+            found[name] = prog.symbol(name).address
+        except LookupError:
+            if name in _TABLES:
+                raise SymbolsError(
+                    f"the kernel's symbol table {name} is not known: install the "
+                    "kernel's debug info, or name its vmlinux with drgn -s"
+                ) from None
+    return found
+
+
+def _is_little(prog: Program) -> bool:
+    return prog.type("unsigned int").byteorder == "little"

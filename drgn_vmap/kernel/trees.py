@@ -1,0 +1,175 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Trees
+-----
+
+Walks red-black trees (``struct rb_root``, include/linux/rbtree.h) level by
+level, so that a whole level is read at once, and xarrays (``struct xarray``,
+include/linux/xarray.h) in the same way. Both walks end on any input: a node is
+taken once, and the depth of a healthy tree of the largest size is the limit.
+"""
+
+from dataclasses import dataclass
+from typing import List, Tuple
+
+from .._numpy import Array, Record, U64Array, np
+from ..model import Problem
+from .memory import Memory
+
+__all__ = ("RB_MEMBERS", "TreeNodes", "walk_rb_trees", "walk_xarrays")
+
+RB_MEMBERS = {
+    "rb_parent": "rb_node.__rb_parent_color",
+    "rb_left": "rb_node.rb_left",
+    "rb_right": "rb_node.rb_right",
+}
+"""Members of a struct with an ``rb_node`` that :func:`walk_rb_trees` needs."""
+
+# A red-black tree of n nodes is at most 2 log2(n + 1) deep; 64 levels are more
+# than any tree that fits into memory has.
+_MAX_DEPTH = 64
+_RB_COLOR = np.uint64(3)
+
+# An entry whose two lowest bits are 10 points to a struct xa_node, unless it is
+# a small number, which stands for a sibling or retry entry (xa_is_node()).
+_XA_INTERNAL_MASK = np.uint64(3)
+_XA_INTERNAL = np.uint64(2)
+_XA_FIRST_NODE = np.uint64(4096)
+
+
+@dataclass(frozen=True)
+class TreeNodes:
+    """The structs that hold the nodes of some trees, in no order."""
+
+    address: U64Array
+    records: Array
+    root: Array
+    """Index of the tree that a node belongs to."""
+    problems: Tuple[Problem, ...]
+
+
+def walk_rb_trees(
+    memory: Memory, roots: U64Array, dtype: Record, link_offset: int
+) -> TreeNodes:
+    """
+    Read all nodes of some red-black trees of the same type.
+
+    :param roots: The ``rb_root.rb_node`` of each tree.
+    :param dtype: Of the structs, with the fields of :data:`RB_MEMBERS`.
+    :param link_offset: Offset of the ``struct rb_node`` in the struct.
+    """
+    problems: List[Problem] = []
+    tree = np.flatnonzero(roots != 0)
+    links = roots[tree]
+    parents = np.zeros(len(links), np.uint64)
+    seen: List[U64Array] = [np.empty(0, np.uint64)]
+    levels: List[Tuple[U64Array, Array, Array]] = []
+    for _ in range(_MAX_DEPTH):
+        if not len(links):
+            break
+        address = links - np.uint64(link_offset)
+        records, ok = memory.records(address, dtype)
+        misplaced = ok & ((records["rb_parent"] & ~_RB_COLOR) != parents)
+        # Nodes whose parent link agrees form a tree; only others can close a
+        # circle, so only they are looked up among the nodes seen before.
+        again = np.zeros(len(links), bool)
+        if misplaced.any():
+            again = misplaced & np.isin(links, np.concatenate(seen))
+        problems += _link_problems(links, parents, ok, misplaced, again)
+        keep = np.flatnonzero(ok & ~again)
+        links, tree, records = links[keep], tree[keep], records[keep]
+        address = address[keep]
+        seen.append(links)
+        levels.append((address, records, tree))
+        parents = np.concatenate((links, links))
+        tree = np.concatenate((tree, tree))
+        links = np.concatenate((records["rb_left"], records["rb_right"]))
+        present = links != 0
+        links, first, times = np.unique(
+            links[present], return_index=True, return_counts=True
+        )
+        parents, tree = parents[present][first], tree[present][first]
+        problems += [
+            Problem("corrupt", f"rb_node {link:#x}", "is the child of several nodes")
+            for link in links[times > 1].tolist()
+        ]
+    else:
+        problems.append(
+            Problem("corrupt", "red-black tree", f"deeper than {_MAX_DEPTH} levels")
+        )
+    return _join(levels, dtype, problems)
+
+
+def _link_problems(
+    links: U64Array,
+    parents: U64Array,
+    ok: Array,
+    misplaced: Array,
+    again: Array,
+) -> List[Problem]:
+    """Name each link of a level that leads nowhere or to the wrong place."""
+    problems = []
+    for at in np.flatnonzero(~ok | misplaced).tolist():
+        where = f"rb_node {links[at]:#x}, child of {parents[at]:#x}"
+        if not ok[at]:
+            problems.append(
+                Problem("unreadable", where, "the nodes below it are missing")
+            )
+        elif again[at]:
+            problems.append(Problem("corrupt", where, "was seen before in the tree"))
+        else:
+            problems.append(Problem("corrupt", where, "names another parent"))
+    return problems
+
+
+def _join(
+    levels: List[Tuple[U64Array, Array, Array]],
+    dtype: Record,
+    problems: List[Problem],
+) -> TreeNodes:
+    if not levels:
+        empty = np.empty(0, np.uint64)
+        return TreeNodes(empty, np.empty(0, dtype), np.empty(0, np.intp), ())
+    address, records, tree = (np.concatenate(column) for column in zip(*levels))
+    if problems:
+        address, first = np.unique(address, return_index=True)
+        records, tree = records[first], tree[first]
+    return TreeNodes(address, records, tree, tuple(problems))
+
+
+def walk_xarrays(
+    memory: Memory, heads: U64Array, dtype: Record
+) -> Tuple[U64Array, Array, Tuple[Problem, ...]]:
+    """
+    Read all entries of some xarrays that are pointers.
+
+    :param heads: The ``xarray.xa_head`` of each.
+    :param dtype: Of ``struct xa_node``, with the field ``slots``.
+    :return: The pointers, the index of the xarray of each, and what was damaged.
+    """
+    problems: List[Problem] = []
+    entries, tree = heads, np.arange(len(heads))
+    pointers: List[U64Array] = [np.empty(0, np.uint64)]
+    owners: List[Array] = [np.empty(0, np.intp)]
+    # Each level of nodes resolves at least four bits of a 64-bit index.
+    for _ in range(16):
+        internal = (entries & _XA_INTERNAL_MASK) == _XA_INTERNAL
+        plain = (entries & _XA_INTERNAL_MASK == 0) & (entries != 0)
+        pointers.append(entries[plain])
+        owners.append(tree[plain])
+        node = internal & (entries > _XA_FIRST_NODE)
+        address, first = np.unique(entries[node] - _XA_INTERNAL, return_index=True)
+        tree = tree[node][first]
+        if not len(address):
+            break
+        records, ok = memory.records(address, dtype)
+        problems += [
+            Problem("unreadable", f"xa_node {at:#x}", "its entries are missing")
+            for at in address[~ok].tolist()
+        ]
+        slots = records["slots"][ok]
+        entries, tree = slots.reshape(-1), np.repeat(tree[ok], slots.shape[1])
+    else:
+        problems.append(Problem("corrupt", "xarray", "nodes form a circle"))
+    return np.concatenate(pointers), np.concatenate(owners), tuple(problems)

@@ -1,0 +1,146 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Records
+-------
+
+Areas as JSON, CSV and as a table for people.
+"""
+
+import csv
+import io
+import json
+from typing import Any, Dict, Iterable, List, Sequence
+
+from tabulate import tabulate
+
+from ..model import Area, Kernel, Problem
+from .escape import printable
+
+__all__ = ("area_csv", "area_json", "area_table", "document")
+
+_SCHEMA = 1
+
+_CSV_COLUMNS = (
+    "start",
+    "end",
+    "size",
+    "state",
+    "kinds",
+    "va_flags",
+    "vm_flags",
+    "caller",
+    "caller_addr",
+    "pages",
+    "page_order",
+    "phys",
+    "numa",
+    "node",
+    "requested_size",
+)
+
+
+def document(
+    command: str, kernel: Kernel, problems: Sequence[Problem], **body: Any
+) -> str:
+    """Return a command's result as one JSON document."""
+    whole = {
+        "schema": _SCHEMA,
+        "command": command,
+        "kernel": {
+            "release": kernel.release,
+            "layout": kernel.layout,
+            "live": kernel.live,
+            "symbols": kernel.symbols,
+        },
+        **body,
+        "problems": [
+            {"what": p.what, "where": p.where, "detail": p.detail} for p in problems
+        ],
+    }
+    return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+
+
+def area_json(area: Area) -> Dict[str, Any]:
+    """Return an area as JSON has it: what does not apply is absent."""
+    values: Dict[str, Any] = {
+        "start": f"{area.start:#x}",
+        "end": f"{area.end:#x}",
+        "size": area.size,
+        "state": area.state.label,
+        "kinds": list(area.kinds),
+        "va_flags": area.va_flags,
+        "vm_flags": area.vm_flags,
+        "caller": area.caller,
+        "caller_addr": _hex(area.caller_addr),
+        "pages": area.pages,
+        "page_order": area.page_order,
+        "phys": _hex(area.phys),
+        "numa": area.numa and {str(node): n for node, n in area.numa.items()},
+        "node": area.node,
+        "requested_size": area.requested_size,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def area_csv(areas: Iterable[Area]) -> str:
+    """Return areas as CSV with a header; what does not apply is empty."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _CSV_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for area in areas:
+        row = area_json(area)
+        row["kinds"] = " ".join(area.kinds)
+        row["numa"] = _numa(area)
+        row["caller"] = printable(area.caller or "")
+        writer.writerow(row)
+    return out.getvalue()
+
+
+def area_table(areas: Iterable[Area]) -> str:
+    """Return areas as a table with a line of headings."""
+    rows: List[List[str]] = [
+        [
+            f"{area.start:#x}",
+            f"{area.end:#x}",
+            str(area.size),
+            area.state.label,
+            " ".join(area.kinds) or "-",
+            "-" if area.node is None else str(area.node),
+            "-" if area.va_flags is None else f"{area.va_flags:#x}",
+            "-" if area.vm_flags is None else f"{area.vm_flags:#x}",
+            "-" if area.pages is None else str(area.pages),
+            _numa(area) or "-",
+            "-" if area.phys is None else f"{area.phys:#x}",
+            printable(area.caller or "-"),
+        ]
+        for area in areas
+    ]
+    headers = (
+        "START",
+        "END",
+        "SIZE",
+        "STATE",
+        "KINDS",
+        "NODE",
+        "VA FLAGS",
+        "VM FLAGS",
+        "PAGES",
+        "NUMA",
+        "PHYS",
+        "CALLER",
+    )
+    align = ["right" if h in ("SIZE", "NODE", "PAGES") else "left" for h in headers]
+    return (
+        tabulate(rows, headers, "plain", disable_numparse=True, colalign=align)
+        if rows
+        else "no area matches"
+    ) + "\n"
+
+
+def _hex(value: "int | None") -> "str | None":
+    return None if value is None else f"{value:#x}"
+
+
+def _numa(area: Area) -> str:
+    return " ".join(f"N{node}={count}" for node, count in (area.numa or {}).items())

@@ -1,0 +1,17 @@
+#!/usr/bin/env drgn
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""List vmalloc areas: drgn -c /proc/kcore scripts/vmap_ls.py --help"""
+
+import sys
+from pathlib import Path
+
+from drgn import Program
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from drgn_vmap.commands import main  # noqa: E402
+
+if __name__ == "__main__":
+    prog: Program
+    main("ls", prog)  # noqa: F821
