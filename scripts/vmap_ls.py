@@ -6,12 +6,10 @@
 import sys
 from pathlib import Path
 
-from drgn import Program
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from drgn_vmap.commands import main  # noqa: E402
+from drgn_vmap.commands import main
 
 if __name__ == "__main__":
-    prog: Program
-    main("ls", prog)  # noqa: F821
+    # drgn gives each script the program it opened.
+    main("ls", globals()["prog"])

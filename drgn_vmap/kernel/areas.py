@@ -129,10 +129,11 @@ class AreaReader:
         offset = _offset(self._prog, "struct vmap_node", "pool")
         pool = record_dtype(self._prog, "struct vmap_pool", {"next": "head.next"})
         count = self._prog.type("struct vmap_node").member("pool").type.length or 0
-        heads = nodes.address[at] + offset + pool.itemsize * np.arange(count)
+        index = np.arange(count, dtype=np.uint64)
+        heads = np.uint64(nodes.address[at] + offset) + index * np.uint64(pool.itemsize)
         following = np.frombuffer(nodes.raw[at], pool, count, offset)["next"]
         address = []
-        for head in heads[following != heads.astype(np.uint64)].tolist():
+        for head in heads[following != heads].tolist():
             address += self._list(head)
         return address
 
