@@ -14,6 +14,7 @@ from typing import Iterator, List, Set, Union
 
 import pytest
 
+from drgn_vmap.commands import VERBS
 from tests.unit.sources import ROOT, python_files, source_files, tree_of
 
 COPYRIGHT = "Copyright (c) drgn_vmap authors"
@@ -65,12 +66,13 @@ def _public_definitions(tree: ast.Module) -> Iterator[ast.stmt]:
 
 
 def _all_of(tree: ast.Module) -> Union[List[str], None]:
-    """Return what ``__all__`` lists, None if there is none."""
+    """Return what ``__all__`` spells out, None if there is none."""
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else []
         if [getattr(target, "id", "") for target in targets] == ["__all__"]:
             assert isinstance(node, ast.Assign)
-            return list(ast.literal_eval(node.value))
+            elements = getattr(node.value, "elts", [])
+            return [ast.literal_eval(element) for element in elements]
     return None
 
 
@@ -217,12 +219,18 @@ def test_a_probe_is_left_alone(source: str) -> None:
 # Doors
 
 
-def test_each_command_has_its_script() -> None:
-    """scripts/vmap_VERB.py and drgn_vmap/commands/VERB.py come in pairs."""
+def _functions(tree: ast.Module) -> Set[str]:
+    """Return the names of a module's own functions."""
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_each_verb_has_its_doors() -> None:
+    """Each verb is a command, is registered with the others, and has its script."""
     verbs = {
         path.stem
-        for path in (ROOT / "drgn_vmap" / "commands").glob("*.py")
-        if not path.name.startswith("_")
+        for path in python_files("drgn_vmap/commands")
+        if "add_arguments" in _functions(tree_of(path))
     }
     scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
-    assert scripts == {f"vmap_{verb}" for verb in verbs}
+    assert verbs == set(VERBS)
+    assert scripts == {f"vmap_{verb}" for verb in VERBS}
