@@ -4,7 +4,7 @@
 Commands
 --------
 
-One file a verb, each with a ``SUMMARY``, ``add_arguments()`` and ``run()``. What
+One file a verb, each with ``add_arguments()`` and ``run()``. What
 stands here runs them: it finds the verb, and turns what a verb returns or raises
 into output, one line on standard error and an exit status.
 """

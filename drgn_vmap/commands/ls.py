@@ -120,7 +120,7 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
         sys.stdout.write(text)
     if args.format != "json":
         warn_of_problems("ls", snapshot.problems)
-    return problem_status(snapshot.kernel, snapshot.problems)
+    return problem_status(snapshot.problems)
 
 
 def _records(snapshot: Snapshot, areas: Iterable[Area], form: str) -> str:

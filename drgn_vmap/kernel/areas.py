@@ -140,13 +140,13 @@ class AreaReader:
     def _list(self, head: int) -> List[int]:
         links, problems = walk_list(self._prog, head)
         self.problems += problems
-        return [link - self._list_offset for link in links]
+        return [_containing(link, self._list_offset) for link in links]
 
     def _from_llist(self) -> AreaRecords:
         links, problems = walk_llist(self._prog, self._prog["vmap_purge_list"].address_)
         self.problems += problems
         offset = _offset(self._prog, "struct vmap_area", "purge_list")
-        address = [link - offset for link in links]
+        address = [_containing(link, offset) for link in links]
         return self._records(State.LAZY, address, [NO_NODE] * len(address))
 
     def _from_trees(
@@ -222,3 +222,8 @@ class AreaReader:
 
 def _offset(prog: Program, struct: str, member: str) -> int:
     return offsetof(prog.type(struct), member)
+
+
+def _containing(member: int, offset: int) -> int:
+    """Return the address of the struct around a member, whatever the member is."""
+    return (member - offset) % (1 << 64)

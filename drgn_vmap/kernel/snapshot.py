@@ -16,6 +16,7 @@ from typing import Dict, List, Tuple
 from drgn import FaultError, Program
 
 from .._numpy import Array, U64Array, np
+from ..errors import SymbolsError
 from ..model import (
     VMAP_BLOCK,
     VMAP_RAM,
@@ -55,21 +56,22 @@ def take_snapshot(prog: Program, all_states: bool = False) -> Snapshot:
             break
     wanted = np.unique(areas.caller[areas.caller != 0]).tolist()
     callers, problems = _caller_texts(prog, memory, wanted)
-    problems = reader.problems + problems
     if layout.kernel.live:
-        problems = [_as_race(problem) for problem in problems]
-    return Snapshot(layout.kernel, areas, callers, tuple(problems))
+        reader.problems = [_as_race(problem) for problem in reader.problems]
+    return Snapshot(layout.kernel, areas, callers, (*reader.problems, *problems))
 
 
 def _caller_texts(
     prog: Program, memory: Memory, wanted: List[int]
 ) -> Tuple[Dict[int, str], List[Problem]]:
     """Name the callers; where the names are lost, their addresses must do."""
+    if not wanted:
+        return {}, []
     try:
         names = SymbolNames(prog, memory)
         return names.texts(wanted), names.problems
-    except FaultError as e:
-        problem = Problem("unreadable", "kallsyms", f"callers have no names: {e}")
+    except (FaultError, SymbolsError) as e:
+        problem = Problem("nameless", "kallsyms", f"callers have no names: {e}")
         return {address: f"{address:#x}" for address in wanted}, [problem]
 
 

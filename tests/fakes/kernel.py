@@ -1,0 +1,241 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+A fake kernel: a drgn Program over memory that a test lays out by hand.
+
+It has busy areas in a list and in a tree, as kernels from 6.3 to 6.8 keep them,
+which no distribution's kernel in the lab does, and it can be damaged word by
+word. Structs are simplified to the members that matter, at offsets of its own.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from drgn import (
+    Architecture,
+    FaultError,
+    Object,
+    Platform,
+    Program,
+    ProgramFlags,
+    Type,
+    TypeKindSet,
+    TypeMember,
+)
+
+PAGE = 4096
+BASE = 0xFFFF888000000000
+"""Where the fake's structs lie."""
+VMALLOC_START = 0xFFFFC90000000000
+
+WORD = 8
+# Offsets of members, in words.
+_LIST, _RB = 5, 2
+AREA_WORDS = {
+    "va_start": 0,
+    "va_end": 1,
+    "rb_parent": 2,
+    "rb_right": 3,
+    "rb_left": 4,
+    "next": 5,
+    "prev": 6,
+    "vm": 7,
+    "flags": 8,
+}
+AREA_SIZE = 9 * WORD
+VM_SIZE = 10 * WORD
+
+# What drgn asks of a kernel before anything else.
+VMCOREINFO = b"""OSRELEASE=6.5.0-fake
+PAGESIZE=4096
+SYMBOL(_stext)=ffffffff81000000
+SYMBOL(swapper_pg_dir)=ffffffff82000000
+NUMBER(phys_base)=0
+NUMBER(pgtable_l5_enabled)=0
+KERNELOFFSET=0
+"""
+
+
+@dataclass
+class FakeArea:
+    """An area to be laid out."""
+
+    start: int
+    pages: int
+    vm_flags: Optional[int] = None
+    """None for an area of vm_map_ram()."""
+    va_flags: int = 0
+    address: int = 0
+    """Where the struct vmap_area went."""
+    vm: int = 0
+    """Where the struct vm_struct went."""
+
+    @property
+    def end(self) -> int:
+        return self.start + self.pages * PAGE
+
+
+class FakeKernel:
+    """Memory, types and variables of a kernel with the given areas."""
+
+    def __init__(self, areas: Sequence[FakeArea], lazy: Sequence[FakeArea] = ()):
+        self.memory: Dict[int, int] = {}
+        """Words by address; any other address of the fake faults."""
+        self._next = BASE
+        self.areas, self.lazy = list(areas), list(lazy)
+        for area in (*self.areas, *self.lazy):
+            self._place(area)
+        self.variables: Dict[str, Tuple[str, int]] = {}
+        self._link("vmap_area", self.areas)
+        self._link("purge_vmap_area", self.lazy)
+        self._link("free_vmap_area", [])
+
+    def word(self, area: FakeArea, member: str) -> int:
+        """Return the address of a member of an area."""
+        return area.address + WORD * AREA_WORDS[member]
+
+    def program(self) -> Program:
+        """Return a Program that sees this kernel."""
+        prog = Program(Platform(Architecture.X86_64))
+        types = _types(prog)
+
+        def find_type(
+            prog: Program, kinds: TypeKindSet, name: str, filename: Optional[str]
+        ) -> Optional[Type]:
+            found = types.get(name)
+            return found if found is not None and found.kind in kinds else None
+
+        def find_object(
+            prog: Program, name: str, flags: object, filename: Optional[str]
+        ) -> Optional[Object]:
+            if name not in self.variables:
+                return None
+            type_name, address = self.variables[name]
+            return Object(prog, types[type_name], address=address)
+
+        prog.register_type_finder("fake", find_type, enable_index=0)
+        prog.register_object_finder("fake", find_object, enable_index=0)
+        prog.set_linux_kernel_custom(VMCOREINFO, is_live=False)
+        prog.add_memory_segment(BASE, 1 << 30, self._read)
+        assert prog.flags & ProgramFlags.IS_LINUX_KERNEL
+        return prog
+
+    def _allocate(self, size: int) -> int:
+        address = self._next
+        for at in range(address, address + size, WORD):
+            self.memory[at] = 0
+        self._next += size
+        return address
+
+    def _place(self, area: FakeArea) -> None:
+        area.address = self._allocate(AREA_SIZE)
+        self.memory[self.word(area, "va_start")] = area.start
+        self.memory[self.word(area, "va_end")] = area.end
+        self.memory[self.word(area, "flags")] = area.va_flags
+        if area.vm_flags is not None:
+            area.vm = self._allocate(VM_SIZE)
+            self.memory[self.word(area, "vm")] = area.vm
+            size = area.pages * PAGE
+            for index, value in enumerate((0, area.start, size, area.vm_flags)):
+                self.memory[area.vm + WORD * index] = value
+
+    def _link(self, name: str, areas: List[FakeArea]) -> None:
+        head = self._allocate(2 * WORD)
+        root = self._allocate(WORD)
+        self.variables[f"{name}_list"] = ("list_head", head)
+        self.variables[f"{name}_root"] = ("rb_root", root)
+        nodes = [head, *(area.address + WORD * _LIST for area in areas), head]
+        for before, after in zip(nodes, nodes[1:]):
+            self.memory[before] = after
+            self.memory[after + WORD] = before
+        ordered = sorted(areas, key=lambda area: area.start)
+        self.memory[root] = self._tree(ordered, 0)
+
+    def _tree(self, areas: List[FakeArea], parent: int) -> int:
+        """Make a balanced tree of sorted areas and return its root's rb_node."""
+        if not areas:
+            return 0
+        middle = len(areas) // 2
+        area = areas[middle]
+        node = area.address + WORD * _RB
+        self.memory[self.word(area, "rb_parent")] = parent | 1
+        self.memory[self.word(area, "rb_left")] = self._tree(areas[:middle], node)
+        self.memory[self.word(area, "rb_right")] = self._tree(areas[middle + 1 :], node)
+        return node
+
+    def _read(self, address: int, count: int, offset: int, physical: bool) -> bytes:
+        # Pages that hold anything can be read as a whole, as in a real kernel.
+        if not BASE <= address < address + count <= -(-self._next // PAGE) * PAGE:
+            raise FaultError("nothing here", address)
+        first = address - address % WORD
+        words = [self.memory.get(at, 0) for at in range(first, address + count, WORD)]
+        data = struct.pack(f"<{len(words)}Q", *words)
+        return data[address - first :][:count]
+
+
+def _types(prog: Program) -> Dict[str, Type]:
+    """Return the types that the fake has, by name or tag."""
+    ulong = prog.int_type("unsigned long", WORD, False)
+    uint = prog.int_type("unsigned int", 4, False)
+    pointer = prog.pointer_type(prog.void_type())
+
+    def record(tag: str, size: int, members: Dict[str, Tuple[int, Type]]) -> Type:
+        return prog.struct_type(
+            tag,
+            size,
+            [
+                TypeMember(type_, name, 8 * WORD * word)
+                for name, (word, type_) in members.items()
+            ],
+        )
+
+    list_head = record("list_head", 16, {"next": (0, pointer), "prev": (1, pointer)})
+    rb_node = record(
+        "rb_node",
+        24,
+        {
+            "__rb_parent_color": (0, ulong),
+            "rb_right": (1, pointer),
+            "rb_left": (2, pointer),
+        },
+    )
+    vmap_area = record(
+        "vmap_area",
+        AREA_SIZE,
+        {
+            "va_start": (0, ulong),
+            "va_end": (1, ulong),
+            "rb_node": (_RB, rb_node),
+            "list": (_LIST, list_head),
+            "vm": (7, pointer),
+            "flags": (8, ulong),
+        },
+    )
+    vm_struct = record(
+        "vm_struct",
+        VM_SIZE,
+        {
+            "next": (0, pointer),
+            "addr": (1, pointer),
+            "size": (2, ulong),
+            "flags": (3, ulong),
+            "pages": (4, pointer),
+            "page_order": (5, uint),
+            "nr_pages": (6, uint),
+            "phys_addr": (7, ulong),
+            "caller": (8, pointer),
+        },
+    )
+    return {
+        "unsigned long": ulong,
+        "phys_addr_t": prog.typedef_type("phys_addr_t", ulong),
+        "list_head": list_head,
+        "rb_node": rb_node,
+        "rb_root": record("rb_root", WORD, {"rb_node": (0, pointer)}),
+        "vmap_area": vmap_area,
+        "vm_struct": vm_struct,
+        "vmap_block_queue": record(
+            "vmap_block_queue", WORD, {"vmap_blocks": (0, ulong)}
+        ),
+    }
