@@ -30,11 +30,13 @@ class Memory:
 
     :param prog: Program to read from.
     :param page_size: Bytes of a page; reads never cross into unwanted pages.
+    :param physical: Whether addresses are physical.
     """
 
-    def __init__(self, prog: Program, page_size: int) -> None:
+    def __init__(self, prog: Program, page_size: int, physical: bool = False) -> None:
         self.prog = prog
         self.page_size = page_size
+        self.physical = physical
         self.forget()
 
     def forget(self) -> None:
@@ -89,7 +91,8 @@ class Memory:
 
         :raises FaultError: if part of it cannot be read.
         """
-        return np.frombuffer(self.prog.read(address, count * dtype.itemsize), dtype)
+        data = self.prog.read(address, count * dtype.itemsize, self.physical)
+        return np.frombuffer(data, dtype)
 
     def _load(self, pages: U64Array) -> Array:
         """Return the slot of each of these sorted pages, reading what is new."""
@@ -119,7 +122,8 @@ class Memory:
         """Read adjacent pages; where that faults, each by itself."""
         size = (end - begin) * self.page_size
         try:
-            data = self.prog.read(int(pages[begin]) * self.page_size, size)
+            address = int(pages[begin]) * self.page_size
+            data = self.prog.read(address, size, self.physical)
         except (FaultError, ValueError, OverflowError):
             if end - begin > 1:
                 for at in range(begin, end):
