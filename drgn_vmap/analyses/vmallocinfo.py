@@ -16,9 +16,14 @@ __all__ = ("listed_rows",)
 
 
 def listed_rows(snapshot: Snapshot) -> Array:
-    """Return the rows of ``snapshot.areas`` that have a line, in its order."""
+    """
+    Return the rows of ``snapshot.areas`` that have a line, in its order.
+
+    An area whose vm_struct could not be read has one in the kernel's file, so it
+    is among them.
+    """
     areas, rules = snapshot.areas, snapshot.kernel.rules
-    has_line = areas.vm_ok | ram_mask(snapshot)
+    has_line = (areas.vm != 0) | ram_mask(snapshot)
     if not rules.uninitialized_listed:
         has_line &= areas.flags & vm_flag("VM_UNINITIALIZED") == 0
     busy = np.flatnonzero(areas.state == State.BUSY)

@@ -10,13 +10,13 @@ never on a version number, because stable and vendor kernels backport.
 """
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Tuple
 
-from drgn import Object, Program, ProgramFlags, Type, sizeof
+from drgn import FaultError, Object, Program, ProgramFlags, Type, sizeof
 
 from .._numpy import Record
 from ..errors import SymbolsError, TargetError
-from ..model import Kernel, VmallocinfoRules
+from ..model import Kernel, Problem, VmallocinfoRules
 from .numa import numa_nodes
 from .structs import record_dtype
 from .trees import RB_MEMBERS
@@ -68,6 +68,8 @@ class Layout:
     """Offset of vmap_area.rb_node."""
     vmap_node: Optional[Record]
     """None where there are no nodes (before 6.9)."""
+    problems: Tuple[Problem, ...]
+    """What could not be found out."""
 
 
 def probe_layout(prog: Program) -> Layout:
@@ -82,13 +84,19 @@ def probe_layout(prog: Program) -> Layout:
     area_type = _area_type(prog)
     node_type = _find_type(prog, "struct vmap_node")
     vmap_area = record_dtype(prog, "struct vmap_area", _VMAP_AREA_MEMBERS)
+    try:
+        nodes, problems = numa_nodes(prog), ()
+    except FaultError as e:
+        problem = Problem("unreadable", "node_states", f"N counts are missing: {e}")
+        nodes, problems = (), (problem,)
     return Layout(
-        kernel=_describe_kernel(prog, area_type, vmap_area),
+        kernel=_describe_kernel(prog, area_type, vmap_area, nodes),
         vmap_area=vmap_area,
         vm_struct=record_dtype(prog, "struct vm_struct", _VM_STRUCT_MEMBERS),
         rb_offset=area_type.member("rb_node").offset,
         vmap_node=node_type
         and record_dtype(prog, "struct vmap_node", _VMAP_NODE_MEMBERS),
+        problems=problems,
     )
 
 
@@ -104,7 +112,9 @@ def _area_type(prog: Program) -> Type:
     return area_type
 
 
-def _describe_kernel(prog: Program, area_type: Type, vmap_area: Record) -> Kernel:
+def _describe_kernel(
+    prog: Program, area_type: Type, vmap_area: Record, nodes: Tuple[int, ...]
+) -> Kernel:
     has_nodes = _find_type(prog, "struct vmap_node") is not None
     has_flags = "flags" in (vmap_area.names or ())
     return Kernel(
@@ -116,7 +126,7 @@ def _describe_kernel(prog: Program, area_type: Type, vmap_area: Record) -> Kerne
         word_size=sizeof(prog.type("unsigned long")),
         has_va_flags=has_flags,
         has_nodes=has_nodes,
-        numa_nodes=numa_nodes(prog),
+        numa_nodes=nodes,
         rules=_vmallocinfo_rules(prog, has_nodes, has_flags, area_type),
     )
 

@@ -28,6 +28,7 @@ def numa_nodes(prog: Program) -> Tuple[int, ...]:
     Return the nodes that have memory (N_HIGH_MEMORY), in ascending order.
 
     :return: Node ids; none if the kernel was built without CONFIG_NUMA.
+    :raises FaultError: if the node masks cannot be read.
     """
     try:
         prog["node_data"]
@@ -46,7 +47,6 @@ class NodeFinder:
 
     def __init__(self, prog: Program, memory: Memory) -> None:
         self._memory = memory
-        self._vmemmap = prog["vmemmap"].value_()
         self._word = word_dtype(prog)
         self._page_bytes = sizeof(prog.type("struct page"))
         self._page = record_dtype(prog, "struct page", {"flags": "flags"})
@@ -57,7 +57,11 @@ class NodeFinder:
         self._flags_shift = np.uint64(
             8 * sizeof(prog.type("unsigned long")) - nodes_shift
         )
-        self._spans = _disjoint_spans(prog)
+        try:
+            self._vmemmap = prog["vmemmap"].value_()
+            self._spans = _disjoint_spans(prog)
+        except FaultError:
+            self._spans = None
 
     def count(
         self, pages: U64Array, nr_pages: U64Array, step: U64Array, nodes: Sequence[int]
@@ -125,15 +129,17 @@ class NodeFinder:
 def _disjoint_spans(
     prog: Program,
 ) -> Optional[Tuple[U64Array, U64Array, Array]]:
-    """Return sorted starts and ends of the nodes' page frames, and the nodes."""
+    """
+    Return sorted starts and ends of the nodes' page frames, and the nodes.
+
+    :return: None if they overlap.
+    :raises FaultError: if the nodes cannot be read.
+    """
     spans: List[Tuple[int, int, int]] = []
     for node in for_each_node_state(prog, prog["N_ONLINE"]):
-        try:
-            data = prog["node_data"][node].read_()
-            start = data.node_start_pfn.value_()
-            pages = data.node_spanned_pages.value_()
-        except FaultError:
-            return None
+        data = prog["node_data"][node].read_()
+        start = data.node_start_pfn.value_()
+        pages = data.node_spanned_pages.value_()
         if pages:
             spans.append((start, start + pages, node))
     spans.sort()

@@ -7,8 +7,9 @@ Pointers
 How this kernel prints %pK (lib/vsprintf.c).
 """
 
-from drgn import Program
+from drgn import FaultError, Program
 
+from ..errors import SymbolsError, TargetError
 from ..model import PointerPolicy
 
 __all__ = ("pointer_policy",)
@@ -20,7 +21,24 @@ def pointer_policy(prog: Program) -> PointerPolicy:
 
     :return: The policy. The key is None as long as all of ptr_key is zero, that
         is until the kernel has drawn it, soon after boot.
+    :raises SymbolsError: if the variables are not known.
+    :raises TargetError: if they cannot be read.
     """
+    try:
+        return _read_policy(prog)
+    except LookupError as e:
+        raise SymbolsError(
+            f"how this kernel prints addresses is not known ({e}): "
+            "use --pointers raw, or name its vmlinux with drgn -s"
+        ) from e
+    except FaultError as e:
+        raise TargetError(
+            f"how this kernel prints addresses cannot be read ({e}): "
+            "use --pointers raw"
+        ) from e
+
+
+def _read_policy(prog: Program) -> PointerPolicy:
     ptr_key = prog.variable("ptr_key", "lib/vsprintf.c")
     assert ptr_key.address_ is not None
     key = prog.read(ptr_key.address_, 16)

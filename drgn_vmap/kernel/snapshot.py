@@ -16,7 +16,7 @@ from typing import Dict, List, Tuple
 from drgn import FaultError, Program
 
 from .._numpy import Array, U64Array, np
-from ..errors import SymbolsError
+from ..errors import SymbolsError, TargetError
 from ..model import (
     VMAP_BLOCK,
     VMAP_RAM,
@@ -47,6 +47,16 @@ def take_snapshot(prog: Program, all_states: bool = False) -> Snapshot:
     :param all_states: Also read ranges that are being purged, pooled or free.
     :raises VmapError: if the target is none that can be read.
     """
+    try:
+        return _take_snapshot(prog, all_states)
+    except FaultError as e:
+        raise TargetError(
+            f"the variables that everything hangs on cannot be read ({e}): "
+            "take a vmcore that is neither damaged nor cut short"
+        ) from e
+
+
+def _take_snapshot(prog: Program, all_states: bool) -> Snapshot:
     layout = probe_layout(prog)
     memory = Memory(prog, layout.kernel.page_size)
     for _ in range(_LIVE_TRIES if layout.kernel.live else 1):
@@ -58,7 +68,8 @@ def take_snapshot(prog: Program, all_states: bool = False) -> Snapshot:
     callers, problems = _caller_texts(prog, memory, wanted)
     if layout.kernel.live:
         reader.problems = [_as_race(problem) for problem in reader.problems]
-    return Snapshot(layout.kernel, areas, callers, (*reader.problems, *problems))
+    problems = [*layout.problems, *reader.problems, *problems]
+    return Snapshot(layout.kernel, areas, callers, tuple(problems))
 
 
 def _caller_texts(

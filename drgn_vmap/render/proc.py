@@ -97,22 +97,24 @@ def _label_texts(areas: AreaTable, sparse_label: bool) -> List[str]:
         for name, label in _LABELS
         if sparse_label or name != "VM_SPARSE"
     ]
-    made: Dict[Tuple[bool, int, bool, int], str] = {}
+    made: Dict[Tuple[bool, bool, int, bool, int], str] = {}
     texts = []
     for key in zip(
+        (areas.vm != 0).tolist(),
         areas.vm_ok.tolist(),
         areas.flags.tolist(),
         areas.vpages.tolist(),
         areas.state.tolist(),
     ):
         if key not in made:
-            has_vm, flags, vpages, state = key
-            made[key] = (
-                "".join(label for flag, label in labels if flags & flag)
-                + (" vpages" if vpages else "")
-                if has_vm
-                else f" {_PLAIN_LABELS[State(state)]}"
-            )
+            has_vm, vm_ok, flags, vpages, state = key
+            if vm_ok:
+                text = "".join(label for flag, label in labels if flags & flag)
+                made[key] = text + (" vpages" if vpages else "")
+            elif has_vm:
+                made[key] = " vm_struct unreadable"
+            else:
+                made[key] = f" {_PLAIN_LABELS[State(state)]}"
         texts.append(made[key])
     return texts
 

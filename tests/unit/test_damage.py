@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from drgn_vmap import Snapshot, describe, take_snapshot
 from drgn_vmap.analyses.vmallocinfo import listed_rows
 from drgn_vmap.model import State
+from drgn_vmap.render.pointers import pointer_format
+from drgn_vmap.render.proc import proc_lines
 from tests.fakes.kernel import (
     AREA_WORDS,
     BASE,
@@ -110,13 +112,16 @@ def test_list_and_tree_both_broken() -> None:
 
 
 def test_lost_vm_struct() -> None:
-    """An area whose vm_struct is unreadable is kept, but has no line."""
+    """An area whose vm_struct is unreadable is listed, and its line says so."""
     fake = kernel()
     fake.memory[fake.word(fake.areas[3], "vm")] = 0xDEAD000000000100
     snapshot = take_snapshot(fake.program())
-    assert starts(snapshot) == [area.start for area in fake.areas]
-    listed = snapshot.areas.start[listed_rows(snapshot)].tolist()
-    assert fake.areas[3].start not in listed
+    rows = listed_rows(snapshot)
+    text = "".join(proc_lines(snapshot, rows, pointer_format("raw", 8, None)))
+    start, end = fake.areas[3].start, fake.areas[3].end
+    assert text.splitlines()[3] == (
+        f"0x{start:016x}-0x{end:016x} {end - start:7d} vm_struct unreadable"
+    )
     assert snapshot.problems[0].where == "vm_struct 0xdead000000000100"
 
 
