@@ -1,0 +1,92 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+What cannot be answered: one line on standard error, nothing on standard output,
+exit status 2. Run as a person runs it, through drgn's own command line.
+"""
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import List, Sequence
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EM_X86_64 = 62
+ET_CORE = 4
+
+
+@pytest.fixture
+def user_core(tmp_path: Path) -> Path:
+    """A core file without VMCOREINFO, as of a process: an ELF header and no more."""
+    ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
+    header = struct.pack(
+        "<HHIQQQIHHHHHH", ET_CORE, EM_X86_64, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0
+    )
+    note = struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, 20, 20, 4)
+    data = struct.pack("<III", 5, 0, 1) + b"CORE\0\0\0\0"
+    path = tmp_path / "core"
+    path.write_bytes(ident + header + note + data)
+    return path
+
+
+def drgn(core: Path, *args: str) -> "subprocess.CompletedProcess[str]":
+    command: List[str] = [sys.executable, "-m", "drgn", "-q", "--no-default-symbols"]
+    command += ["-c", str(core), *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def assert_cannot(result: "subprocess.CompletedProcess[str]", *words: str) -> None:
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("vmap ls: "), lines
+    for word in words:
+        assert word in lines[0]
+
+
+def test_user_core(user_core: Path) -> None:
+    """A process's core is no kernel's."""
+    result = drgn(user_core, str(ROOT / "scripts/vmap_ls.py"))
+    assert_cannot(result, "no Linux kernel", "vmcore")
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (["--kind", "vmalloc,nosuch"], ["nosuch", "vm_map_ram"]),
+        (["--range", "10-5"], ["10-5"]),
+        (["--range", "elsewhere"], ["elsewhere"]),
+        (["--min-size", "lots"], ["lots"]),
+        (["--format", "xml"], ["xml", "proc"]),
+        (["--sort", "colour"], ["colour", "address"]),
+        (["--pointers", "bare"], ["bare", "hashed"]),
+        (["--fromat", "json"], ["--fromat"]),
+        (["stray"], ["stray"]),
+    ],
+)
+def test_bad_usage(user_core: Path, args: Sequence[str], words: Sequence[str]) -> None:
+    """Bad arguments are named before the target is looked at."""
+    result = drgn(user_core, str(ROOT / "scripts/vmap_ls.py"), *args)
+    assert_cannot(result, *words)
+
+
+def test_help(user_core: Path) -> None:
+    """--help needs no good target, and names every kind."""
+    result = drgn(user_core, str(ROOT / "scripts/vmap_ls.py"), "--help")
+    assert result.returncode == 0
+    assert result.stderr == ""
+    for word in ("--kind", "vm_map_ram", "dma-coherent", "Exit status"):
+        assert word in result.stdout
+
+
+def test_no_vmcore(tmp_path: Path) -> None:
+    """What is no core at all drgn refuses itself, before a script can."""
+    path = tmp_path / "text"
+    path.write_text("no core\n")
+    result = drgn(path, str(ROOT / "scripts/vmap_ls.py"))
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "not an ELF core file" in result.stderr
