@@ -1,0 +1,141 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Who holds vmalloc space
+-----------------------
+
+Sums over busy areas by what they have in common, and compares the pages of all
+with the kernel's own counter.
+"""
+
+import re
+from typing import Dict, List, Optional, Tuple
+
+from .._numpy import Array, U64Array, np
+from ..model import PageCounter, Reconciliation, Snapshot, State, Sum, Top, vm_flag
+from .kinds import KINDS, kind_masks
+
+__all__ = ("GROUPINGS", "reconcile", "sum_areas")
+
+_NO_CALLER = "(no caller)"
+_NO_KIND = "(no kind)"
+_NO_PAGES = "(no pages)"
+_KERNEL = "(kernel)"
+
+
+def sum_areas(snapshot: Snapshot, by: str) -> Top:
+    """
+    Sum up the busy areas.
+
+    :param by: One of GROUPINGS. By ``node``, which is a NUMA node, an area counts
+        for each node that it has pages on, with the bytes of these pages.
+    """
+    busy = snapshot.areas.state == State.BUSY
+    rows = np.flatnonzero(busy)
+    total = _sums(snapshot, rows, np.zeros(len(rows), np.intp), ["total"])
+    found = _by_node(snapshot, rows) if by == "node" else _by_key(snapshot, rows, by)
+    found.sort(key=lambda row: (-row.bytes, row.key))
+    return Top(by, tuple(found), total[0] if total else Sum("total", 0, 0, 0))
+
+
+def reconcile(snapshot: Snapshot, counter: Optional[PageCounter]) -> Reconciliation:
+    """
+    Compare the pages of areas with the kernel's own count.
+
+    It counts what vmalloc() allocated, not pages that vmap() was given to keep.
+    """
+    areas = snapshot.areas
+    counted = areas.flags & vm_flag("VM_ALLOC") != 0
+    counted &= areas.flags & vm_flag("VM_MAP_PUT_PAGES") == 0
+    return Reconciliation(int(areas.nr_pages[counted].sum()), counter)
+
+
+def _by_key(snapshot: Snapshot, rows: Array, by: str) -> List[Sum]:
+    group, keys = _GROUPS[by](snapshot, rows)
+    return _sums(snapshot, rows, group, keys)
+
+
+def _sums(snapshot: Snapshot, rows: Array, group: Array, keys: List[str]) -> List[Sum]:
+    """Sum up rows by their group, an index into ``keys``."""
+    areas = snapshot.areas
+    count = np.bincount(group, minlength=len(keys))
+    size = np.zeros(len(keys), np.uint64)
+    pages = np.zeros(len(keys), np.uint64)
+    np.add.at(size, group, areas.end[rows] - areas.start[rows])
+    np.add.at(pages, group, areas.nr_pages[rows])
+    sums = map(Sum, keys, count.tolist(), size.tolist(), pages.tolist())
+    return [row for row in sums if row.areas]
+
+
+def _by_node(snapshot: Snapshot, rows: Array) -> List[Sum]:
+    kernel, areas = snapshot.kernel, snapshot.areas
+    # Without CONFIG_NUMA all memory is node 0.
+    nodes = kernel.numa_nodes or (0,)
+    pages = areas.numa_pages[rows]
+    if not kernel.numa_nodes:
+        pages = areas.nr_pages[rows].reshape(-1, 1)
+    found = []
+    for node, column in zip(nodes, pages.T):
+        held = int(column.sum())
+        area_count = int(np.count_nonzero(column))
+        found.append(Sum(str(node), area_count, held * kernel.page_size, held))
+    without = rows[pages.sum(axis=1) == 0]
+    found += _sums(snapshot, without, np.zeros(len(without), np.intp), [_NO_PAGES])
+    return [row for row in found if row.areas]
+
+
+def _callers(snapshot: Snapshot, rows: Array) -> Tuple[Array, List[str]]:
+    """Group by the text of %pS; what vm_map_ram() made has none."""
+    address, group = _distinct(snapshot.areas.caller[rows])
+    texts = [snapshot.callers.get(a, _NO_CALLER) for a in address.tolist()]
+    masks = kind_masks(snapshot)
+    for kind in ("vm_map_ram", "vmap_block"):
+        group[masks[kind][rows]] = len(texts)
+        texts.append(kind)
+    return group, texts
+
+
+def _modules(snapshot: Snapshot, rows: Array) -> Tuple[Array, List[str]]:
+    """Group by the module that %pS names behind the symbol."""
+    group, callers = _callers(snapshot, rows)
+    return _regroup(group, [_module(caller) for caller in callers])
+
+
+def _module(caller: str) -> str:
+    """Return the module of a caller; what has no symbol stays as it is."""
+    named = re.search(r" \[(.+)\]$", caller)
+    if named:
+        return named[1]
+    return _KERNEL if "+" in caller else caller
+
+
+def _kinds(snapshot: Snapshot, rows: Array) -> Tuple[Array, List[str]]:
+    """Group by kind; areas of several kinds are a group of their own."""
+    masks = kind_masks(snapshot)
+    bits = sum(
+        masks[kind][rows].astype(np.uint64) << np.uint64(at)
+        for at, kind in enumerate(KINDS)
+    )
+    found, group = _distinct(np.asarray(bits, np.uint64))
+    keys = [
+        " ".join(kind for at, kind in enumerate(KINDS) if bit >> at & 1) or _NO_KIND
+        for bit in found.tolist()
+    ]
+    return group, keys
+
+
+def _distinct(values: U64Array) -> Tuple[U64Array, Array]:
+    """Return the distinct values, and for each value which of them it is."""
+    found, group = np.unique(values, return_inverse=True)
+    return found, group
+
+
+def _regroup(group: Array, keys: List[str]) -> Tuple[Array, List[str]]:
+    """Make groups of equal keys one."""
+    index: Dict[str, int] = {}
+    place = [index.setdefault(key, len(index)) for key in keys]
+    return np.array(place, np.intp)[group], list(index)
+
+
+_GROUPS = {"caller": _callers, "module": _modules, "kind": _kinds}
+GROUPINGS = (*_GROUPS, "node")
