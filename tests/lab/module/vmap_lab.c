@@ -99,8 +99,7 @@ static DEFINE_MUTEX(lab_lock);	/* protects sets, last_id and last_try */
 static unsigned int last_id;
 static char last_try[128];
 
-static phys_addr_t device_phys;	/* a PCI memory BAR of device_bytes bytes */
-static resource_size_t device_bytes;
+static phys_addr_t device_phys;	/* a page of a PCI memory BAR */
 static phys_addr_t reserved_phys;	/* a page of memory the firmware kept */
 
 /* --- how each kind is mapped and unmapped ------------------------------------ */
@@ -526,8 +525,9 @@ static void add_device(void)
 	struct pci_dev *device = NULL;
 	int bar;
 
+	device_phys = 0;
 	for_each_pci_dev(device) {
-		for (bar = 0; bar < PCI_STD_NUM_BARS && !device_bytes; bar++) {
+		for (bar = 0; bar < PCI_STD_NUM_BARS && !device_phys; bar++) {
 			phys_addr_t phys = pci_resource_start(device, bar);
 
 			if (!(pci_resource_flags(device, bar) & IORESOURCE_MEM) ||
@@ -537,19 +537,23 @@ static void add_device(void)
 				.kind = &kinds[IOREMAP], .pages = 1, .phys = phys })))
 				continue;
 			device_phys = phys;
-			device_bytes = pci_resource_len(device, bar);
 		}
 	}
-	if (!device_bytes)
+	if (!device_phys)
 		kinds[IOREMAP].absent = "no-pci-bar";
 }
 
-/* Take the first whole page of a range; a non-zero return ends the walk. */
-static int take_reserved(struct resource *range, void *unused)
+/*
+ * Map the first whole page of a range the firmware kept, unless memremap() makes no
+ * area for it, as below 1 MiB on x86. A non-zero return ends the walk.
+ */
+static int map_reserved(struct resource *range, void *unused)
 {
 	phys_addr_t phys = PAGE_ALIGN(range->start);
 
-	if (phys + PAGE_SIZE - 1 > range->end || !phys)
+	if (phys + PAGE_SIZE - 1 > range->end ||
+	    IS_ERR(add(&base_set, (struct mapping){
+		    .kind = &kinds[MEMREMAP], .pages = 1, .phys = phys })))
 		return 0;
 	reserved_phys = phys;
 	return 1;
@@ -557,16 +561,14 @@ static int take_reserved(struct resource *range, void *unused)
 
 static void add_reserved(void)
 {
-	struct mapping *mapping = ERR_PTR(-ENXIO);
+	static const unsigned long kept[] = { IORES_DESC_ACPI_TABLES,
+					      IORES_DESC_RESERVED };
+	unsigned int i;
 
-	if (!walk_iomem_res_desc(IORES_DESC_ACPI_TABLES, IORESOURCE_MEM, 0, -1, NULL,
-				 take_reserved))
-		walk_iomem_res_desc(IORES_DESC_RESERVED, IORESOURCE_MEM, 0, -1, NULL,
-				    take_reserved);
-	if (reserved_phys)
-		mapping = add(&base_set, (struct mapping){
-			.kind = &kinds[MEMREMAP], .pages = 1, .phys = reserved_phys });
-	if (IS_ERR(mapping))
+	reserved_phys = 0;
+	for (i = 0; i < ARRAY_SIZE(kept) && !reserved_phys; i++)
+		walk_iomem_res_desc(kept[i], IORESOURCE_MEM, 0, -1, NULL, map_reserved);
+	if (!reserved_phys)
 		kinds[MEMREMAP].absent = "no-reserved-memory";
 }
 
@@ -921,7 +923,6 @@ static int command_reset(const char *arguments)
 	remove_all();
 	last_id = 0;
 	last_try[0] = '\0';
-	device_bytes = 0;
 	return add_base_set();
 }
 

@@ -1,0 +1,105 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The QEMU command that makes a guest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .accelerator import accelerator
+from .disks import debug_disk, initramfs, modules_disk
+from .kernels import Kernel
+from .userland import root_disk
+
+__all__ = ("Hardware", "Sockets", "qemu_command")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a guest is made of."""
+
+    cpus: int
+    memory_mib: int
+    numa_nodes: int
+    append: str
+    """More of the kernel command line."""
+
+    debug_info: bool
+    """Whether drgn finds a vmlinux in the guest."""
+
+    scratch: Path | None
+    """An ext4 image labelled ``scratch``, which keeps what the guest writes to it."""
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """Where a guest listens."""
+
+    agent: Path
+    qmp: Path
+    qmp_for_others: Path
+
+
+def qemu_command(
+    kernel: Kernel, hardware: Hardware, sockets: Sockets, serial: str
+) -> list[str]:
+    """
+    Return the command that boots a guest.
+
+    :param serial: QEMU's ``-serial``, where the guest's console goes.
+    """
+    # setpriv: a guest never outlives who started it.
+    command = ["setpriv", "--pdeathsig", "KILL", "--", "qemu-system-x86_64"]
+    command += ["-accel", accelerator()]
+    # Without la57: the vmalloc range of a machine that people have.
+    command += ["-cpu", "max,la57=off"]
+    command += ["-display", "none", "-monitor", "none", "-serial", serial]
+    command += ["-no-reboot", "-nic", "none", "-device", "vmcoreinfo"]
+    command += _processors_and_memory(hardware)
+    command += _boot(kernel, hardware.append)
+    command += _disks(kernel, hardware)
+    command += _channels(sockets)
+    return command
+
+
+def _processors_and_memory(hardware: Hardware) -> list[str]:
+    nodes = hardware.numa_nodes
+    options = ["-smp", str(hardware.cpus), "-m", f"{hardware.memory_mib}M"]
+    if nodes == 1:
+        return options
+    size_mib = hardware.memory_mib // nodes
+    for node in range(nodes):
+        options += ["-object", f"memory-backend-ram,id=memory{node},size={size_mib}M"]
+        cpus = "".join(f",cpus={cpu}" for cpu in range(node, hardware.cpus, nodes))
+        options += ["-numa", f"node,nodeid={node},memdev=memory{node}{cpus}"]
+    return options
+
+
+def _boot(kernel: Kernel, append: str) -> list[str]:
+    # panic=-1 with -no-reboot: a guest that panics ends, and is not waited for.
+    arguments = f"console=ttyS0 panic=-1 {append}"
+    options = ["-kernel", str(kernel.vmlinuz), "-initrd", str(initramfs(kernel))]
+    return [*options, "-append", arguments]
+
+
+def _disks(kernel: Kernel, hardware: Hardware) -> list[str]:
+    images = [root_disk(), modules_disk(kernel)]
+    if hardware.debug_info:
+        images.append(debug_disk(kernel))
+    drives = [f"file={image},snapshot=on" for image in images]
+    if hardware.scratch:
+        drives.append(f"file={hardware.scratch}")
+    options = []
+    for drive in drives:
+        options += ["-drive", f"if=virtio,format=raw,{drive}"]
+    return options
+
+
+def _channels(sockets: Sockets) -> list[str]:
+    agent = f"socket,id=agent,path={sockets.agent},server=on,wait=off"
+    options = ["-chardev", agent, "-device", "virtio-serial-pci"]
+    options += ["-device", "virtserialport,chardev=agent,nr=1,name=agent"]
+    for path in (sockets.qmp, sockets.qmp_for_others):
+        options += ["-qmp", f"unix:{path},server=on,wait=off"]
+    return options
