@@ -21,16 +21,31 @@ from ._numpy import Array, U64Array, np
 __all__ = (
     "Area",
     "AreaTable",
+    "Block",
+    "BlockTable",
+    "BlockTotals",
+    "Blocks",
+    "CpuBlocks",
+    "Fit",
+    "Gap",
+    "Gaps",
+    "InTheWay",
     "Kernel",
+    "LazyPages",
+    "NO_CPU",
     "PageCounter",
+    "PageRange",
+    "PageState",
     "PointerPolicy",
     "Problem",
     "Reconciliation",
+    "SizeClass",
     "Snapshot",
     "State",
     "Sum",
     "Top",
     "VM_FLAGS",
+    "VmallocRange",
     "VMAP_BLOCK",
     "VMAP_RAM",
     "VmallocinfoRules",
@@ -240,6 +255,88 @@ class Snapshot:
     problems: Tuple[Problem, ...] = ()
 
 
+NO_CPU = -1
+"""Stands for the CPU where none applies."""
+
+
+@dataclass(frozen=True)
+class BlockTable:
+    """
+    Struct vmap_block of a kernel, by address, as columns of equal length.
+
+    Where no CPU applies, :data:`NO_CPU` stands.
+    """
+
+    address: U64Array
+    area: U64Array
+    """Address of the struct vmap_area that is divided."""
+    start: U64Array
+    end: U64Array
+    free: U64Array
+    """Pages never handed out. They are the last ones of the block."""
+    dirty: U64Array
+    """Pages handed out and freed. They are not handed out again."""
+    dirty_min: U64Array
+    dirty_max: U64Array
+    used: Array
+    """The bits of used_map: a row a block, a column a page."""
+    mapped: Array
+    """Which pages the page table maps, in the same form."""
+    mapped_known: Array
+    """False for a block of which parts of the page table could not be read."""
+    xarray_cpu: Array
+    """CPU whose xarray holds the block."""
+    list_cpu: Array
+    """CPU whose list of blocks with free pages holds the block."""
+    queue_cpu: Array
+    """The CPU that the member vmap_block.cpu names."""
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """All struct vmap_block of a kernel at one moment."""
+
+    kernel: Kernel
+    bits_per_block: int
+    """Pages a block has, VMAP_BBMAP_BITS of mm/vmalloc.c."""
+    has_used_map: bool
+    """struct vmap_block has the member used_map (series patch 1)."""
+    cpus: Tuple[int, ...]
+    """Possible CPUs, each of which has a list of blocks with free pages."""
+    table: BlockTable
+    problems: Tuple[Problem, ...] = ()
+
+
+PageRange = Tuple[int, int]
+"""Index of the first page in a block, and of the first one behind."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One struct vmap_block, as a row by itself; what does not apply is None."""
+
+    start: int
+    end: int
+    vb: int
+    """Address of the struct vmap_block."""
+    free_pages: int
+    dirty_pages: int
+    dirty_min: int
+    dirty_max: int
+    used_pages: Optional[int]
+    used_ranges: Optional[Tuple[PageRange, ...]]
+    mapped_ranges: Optional[Tuple[PageRange, ...]]
+    on_free_list_of_cpu: Optional[int]
+    xarray_cpu: Optional[int]
+    stranded_pages: int
+    """Freed, but of no use to anybody until the whole block is given back."""
+    purgeable: bool
+    """Nothing in it is in use, so a purge may give it back."""
+
+
 @dataclass(frozen=True)
 class PageCounter:
     """The kernel's own count of pages that vmalloc allocated."""
@@ -298,3 +395,151 @@ class Reconciliation:
         if self.counter is None:
             return "no counter"
         return "differs" if self.difference_pages else "equal"
+
+
+class PageState(enum.IntEnum):
+    """What a page of a block is."""
+
+    FREE = 0
+    FREED = 1
+    """Handed out before, and not handed out again."""
+    USED = 2
+    MAPPED = 3
+    """In the page table although nobody uses it."""
+
+
+@dataclass(frozen=True)
+class CpuBlocks:
+    """The blocks that a CPU takes pages from."""
+
+    cpu: int
+    blocks: int
+    free_pages: int
+
+
+@dataclass(frozen=True)
+class BlockTotals:
+    """Sums over all blocks."""
+
+    blocks: int
+    pages: int
+    """That the blocks cover."""
+    used_pages: Optional[int]
+    """None on kernels without used_map."""
+    mapped_pages: int
+    free_pages: int
+    stranded_pages: int
+    purgeable: int
+    """Blocks that a purge may give back."""
+
+
+@dataclass(frozen=True)
+class VmallocRange:
+    """Where vmalloc space lies."""
+
+    start: int
+    end: int
+    """First address behind it."""
+    limit: int
+    """VMALLOC_END, beyond which no area may end. On x86 it is the last byte of the
+    range, so that its last page is never used."""
+
+
+@dataclass(frozen=True)
+class LazyPages:
+    """Pages of addresses that were freed but are not yet purged."""
+
+    counted: int
+    """What the kernel counted, vmap_lazy_nr."""
+    maximum: int
+    """The kernel starts a purge when more than these wait."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A free range of addresses."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class SizeClass:
+    """Gaps of about the same size: at least ``size``, less than twice that."""
+
+    size: int
+    gaps: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """What vmalloc space is used for, and what is left of it."""
+
+    space: VmallocRange
+    bytes: Mapping[State, int]
+    """Bytes of vmalloc space in each state."""
+    ranges: Mapping[State, int]
+    """How many ranges these are."""
+    outside_bytes: int
+    """Bytes of busy areas outside of vmalloc space, such as modules."""
+    largest: Optional[Gap]
+    histogram: Tuple[SizeClass, ...]
+    lazy: LazyPages
+    lazy_pages: int
+    """Pages of areas that wait to be purged, or that are being purged."""
+
+    @property
+    def total(self) -> int:
+        """Bytes of vmalloc space."""
+        return self.space.end - self.space.start
+
+    @property
+    def unaccounted(self) -> int:
+        """Bytes that no area was found for: on their way between two states."""
+        return self.total - sum(self.bytes.values())
+
+
+@dataclass(frozen=True)
+class InTheWay:
+    """The place with the least in use that would have been large enough."""
+
+    place: Gap
+    areas: Tuple[Area, ...]
+    """Areas in use there, the largest ones first."""
+    bytes: int
+    """Bytes of the place that are in use."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether an allocation would succeed now."""
+
+    size: int
+    """Bytes asked for."""
+    needed: int
+    """Bytes of addresses that takes: whole pages, and a guard page."""
+    align: int
+    where: Optional[int]
+    """Address in free space that the kernel would choose; None if none is."""
+    pools: Mapping[int, int]
+    """Address that CPUs of a node would take from its pool instead, by node."""
+    where_after_purge: Optional[int]
+    """Lowest address if all that was freed lazily or pooled were free."""
+    in_the_way: Optional[InTheWay]
+    """If nothing helps; None if it would not even fit into an empty space."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether it succeeds without a purge, on some CPU at least."""
+        return self.where is not None or bool(self.pools)
+
+    @property
+    def fits_after_purge(self) -> bool:
+        """Whether it succeeds at the latest after a purge."""
+        return self.fits or self.where_after_purge is not None

@@ -28,6 +28,7 @@ EXIT_CANNOT = 2
 
 VERBS: Mapping[str, str] = {
     "ls": "list vmalloc areas, as /proc/vmallocinfo does or with all there is to know",
+    "blocks": "show what is inside each vmap_block: used, freed and free pages",
     "top": "show who holds vmalloc space: by caller, module, kind or NUMA node",
 }
 """What each verb does, in one line."""

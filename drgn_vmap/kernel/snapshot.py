@@ -31,11 +31,11 @@ from .blocks import block_areas
 from .layout import Layout, probe_layout
 from .memory import Memory
 from .numa import NodeFinder
+from .racing import as_races, tries
 from .symbols import SymbolNames
 
 __all__ = ("take_snapshot",)
 
-_LIVE_TRIES = 4
 _MAX_PAGES = 1 << 28
 """More pages than any area has: 1 TiB of 4 KiB pages."""
 
@@ -59,16 +59,15 @@ def take_snapshot(prog: Program, all_states: bool = False) -> Snapshot:
 def _take_snapshot(prog: Program, all_states: bool) -> Snapshot:
     layout = probe_layout(prog)
     memory = Memory(prog, layout.kernel.page_size)
-    for _ in range(_LIVE_TRIES if layout.kernel.live else 1):
+    for _ in range(tries(layout.kernel)):
         reader = _Reader(prog, memory, layout)
         areas = reader.areas(all_states)
         if not reader.problems:
             break
     wanted = np.unique(areas.caller[areas.caller != 0]).tolist()
     callers, problems = _caller_texts(prog, memory, wanted)
-    if layout.kernel.live:
-        reader.problems = [_as_race(problem) for problem in reader.problems]
-    problems = [*layout.problems, *reader.problems, *problems]
+    races = as_races(layout.kernel, reader.problems)
+    problems = [*layout.problems, *races, *problems]
     return Snapshot(layout.kernel, areas, callers, tuple(problems))
 
 
@@ -84,11 +83,6 @@ def _caller_texts(
     except (FaultError, SymbolsError) as e:
         problem = Problem("nameless", "kallsyms", f"callers have no names: {e}")
         return {address: f"{address:#x}" for address in wanted}, [problem]
-
-
-def _as_race(problem: Problem) -> Problem:
-    detail = f"{problem.detail} (the kernel may have changed it meanwhile)"
-    return replace(problem, what="racing", detail=detail)
 
 
 class _Reader:
