@@ -6,7 +6,6 @@
  */
 
 #include <linux/cpumask.h>
-#include <linux/delay.h>
 #include <linux/io.h>
 #include <linux/ioport.h>
 #include <linux/kthread.h>
@@ -17,6 +16,7 @@
 #include <linux/mutex.h>
 #include <linux/nodemask.h>
 #include <linux/pci.h>
+#include <linux/percpu.h>
 #include <linux/proc_fs.h>
 #include <linux/random.h>
 #include <linux/sched/signal.h>
@@ -545,13 +545,13 @@ static void add_device(void)
 
 /*
  * Map the first whole page of a range the firmware kept, unless memremap() makes no
- * area for it, as below 1 MiB on x86. A non-zero return ends the walk.
+ * area for it. A non-zero return ends the walk.
  */
 static int map_reserved(struct resource *range, void *unused)
 {
 	phys_addr_t phys = PAGE_ALIGN(range->start);
 
-	if (phys + PAGE_SIZE - 1 > range->end ||
+	if (!phys || phys + PAGE_SIZE - 1 > range->end ||
 	    IS_ERR(add(&base_set, (struct mapping){
 		    .kind = &kinds[MEMREMAP], .pages = 1, .phys = phys })))
 		return 0;
@@ -733,7 +733,7 @@ static int command_reserve(const char *arguments)
 		return 0;
 	}
 	if (sscanf(arguments, "%lu %lli", &count, (long long *)&size) != 2 || !size ||
-	    size % PAGE_SIZE || !nothing_of(size))
+	    !IS_ALIGNED(size, PAGE_SIZE) || !nothing_of(size))
 		return -EINVAL;
 	while (count--) {
 		struct mapping *mapping = add(&reserve_set, (struct mapping){
@@ -783,7 +783,7 @@ static int command_try(const char *arguments)
 	void *addr;
 
 	if (sscanf(arguments, "%lli %lli", (long long *)&size, (long long *)&align) != 2 ||
-	    !size || size % PAGE_SIZE)
+	    !size || !IS_ALIGNED(size, PAGE_SIZE))
 		return -EINVAL;
 	/* ioremap() is the one exported call that aligns an area: to its size. */
 	natural = 1ULL << clamp_t(int, order_base_2(size), PAGE_SHIFT,
@@ -807,7 +807,7 @@ static int command_try(const char *arguments)
 
 #define STRESS_SLOTS 32
 
-static struct task_struct *stressors[NR_CPUS];
+static DEFINE_PER_CPU(struct task_struct *, stressor);
 static bool stress_running;
 static atomic_long_t stress_made, stress_unmade, stress_failed;
 
@@ -870,9 +870,11 @@ static void stop_stress(void)
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
-		if (stressors[cpu])
-			kthread_stop(stressors[cpu]);
-		stressors[cpu] = NULL;
+		struct task_struct **task = per_cpu_ptr(&stressor, cpu);
+
+		if (*task)
+			kthread_stop(*task);
+		*task = NULL;
 	}
 	stress_running = false;
 }
@@ -891,7 +893,7 @@ static int start_stress(void)
 			return PTR_ERR(task);
 		}
 		kthread_bind(task, cpu);
-		stressors[cpu] = task;
+		*per_cpu_ptr(&stressor, cpu) = task;
 		wake_up_process(task);
 	}
 	return 0;
