@@ -30,6 +30,7 @@ VERBS: Mapping[str, str] = {
     "ls": "list vmalloc areas, as /proc/vmallocinfo does or with all there is to know",
     "blocks": "show what is inside each vmap_block: used, freed and free pages",
     "top": "show who holds vmalloc space: by caller, module, kind or NUMA node",
+    "gaps": "show what is left: free space by size, and whether SIZE would fit",
 }
 """What each verb does, in one line."""
 

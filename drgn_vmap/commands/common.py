@@ -5,6 +5,7 @@ What several verbs share: arguments of one form, and how problems are told.
 """
 
 import argparse
+import re
 import sys
 from typing import Callable, List, Sequence, Tuple
 
@@ -18,6 +19,7 @@ __all__ = (
     "number",
     "one_of_each",
     "problem_status",
+    "size",
     "warn_of_problems",
 )
 
@@ -39,6 +41,17 @@ def number(text: str) -> int:
         return int(text, 0)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def size(text: str) -> int:
+    """Parse a size in bytes, decimal or with 0x, or in K, M, G or T."""
+    found = re.fullmatch(r"(0x[0-9a-f]+|[0-9]+)([kmgt]?)(?:ib)?", text.lower())
+    bytes_ = int(found[1], 0) << " kmgt".index(found[2] or " ") * 10 if found else -1
+    if not 0 <= bytes_ < 1 << 63:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size: give bytes, such as 4096, 0x1000, 64K or 2M"
+        )
+    return bytes_
 
 
 def address_range(text: str) -> Tuple[int, int]:

@@ -1,0 +1,197 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+What is left of vmalloc space
+-----------------------------
+
+How much of it is in use, waits to be purged, or is free, in which pieces; whether
+an allocation would fit, and what stands in its way.
+"""
+
+from typing import Dict, Optional, Tuple
+
+from .._numpy import Array, U64Array, np
+from ..model import (
+    Fit,
+    Gap,
+    Gaps,
+    InTheWay,
+    LazyPages,
+    SizeClass,
+    Snapshot,
+    State,
+    VmallocRange,
+)
+from .describe import describe
+
+__all__ = ("find_fit", "find_gaps", "needed_bytes")
+
+_AREAS_NAMED = 10
+_NEVER = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+
+
+def find_gaps(snapshot: Snapshot, space: VmallocRange, lazy: LazyPages) -> Gaps:
+    """
+    Sum up vmalloc space by state.
+
+    :param snapshot: With the areas of all states.
+    """
+    areas = snapshot.areas
+    start, end = _clipped(snapshot, space)
+    size = end - start
+    inside = size > 0
+    states = {state: inside & (areas.state == state) for state in State}
+    free = np.flatnonzero(states[State.FREE])
+    whole = areas.end - areas.start
+    waiting = (areas.state == State.LAZY) | (areas.state == State.PURGING)
+    busy = areas.state == State.BUSY
+    return Gaps(
+        space=space,
+        bytes={state: int(size[mask].sum()) for state, mask in states.items()},
+        ranges={state: int(mask.sum()) for state, mask in states.items()},
+        outside_bytes=int((whole - size)[busy].sum()),
+        largest=_largest(start[free], end[free]),
+        histogram=_histogram(size[free]),
+        lazy=lazy,
+        lazy_pages=int(whole[waiting].sum()) // snapshot.kernel.page_size,
+    )
+
+
+def needed_bytes(size: int, page_size: int) -> int:
+    """Return the bytes that vmalloc(size) takes: whole pages and a guard page."""
+    return (-(-size // page_size) + 1) * page_size
+
+
+def find_fit(
+    snapshot: Snapshot, space: VmallocRange, size: int, align: int, where: Optional[int]
+) -> Fit:
+    """
+    Tell whether vmalloc() of a size would find room.
+
+    :param size: Bytes asked for.
+    :param align: A power of two.
+    :param where: What the search through the tree of free areas found.
+    """
+    needed = needed_bytes(size, snapshot.kernel.page_size)
+    pools = _pooled(snapshot, space, needed, align)
+    gaps = _after_purge(snapshot, space)
+    after_purge = _lowest(gaps, space, needed, align)
+    in_the_way = None
+    if where is None and not pools and after_purge is None:
+        in_the_way = _in_the_way(snapshot, gaps, space, needed, align)
+    return Fit(size, needed, align, where, pools, after_purge, in_the_way)
+
+
+def _clipped(snapshot: Snapshot, space: VmallocRange) -> Tuple[U64Array, U64Array]:
+    """Return start and end of each area's part that lies in vmalloc space."""
+    low, high = np.uint64(space.start), np.uint64(space.end)
+    start = np.clip(snapshot.areas.start, low, high)
+    return start, np.clip(snapshot.areas.end, low, high)
+
+
+def _largest(start: U64Array, end: U64Array) -> Optional[Gap]:
+    if not len(start):
+        return None
+    at = int(np.argmax(end - start))
+    return Gap(int(start[at]), int(end[at]))
+
+
+def _histogram(size: U64Array) -> Tuple[SizeClass, ...]:
+    """Count sizes by their highest bit."""
+    by_class: Dict[int, Tuple[int, int]] = {}
+    distinct, times = np.unique(size, return_counts=True)
+    for one, count in zip(distinct.tolist(), times.tolist()):
+        at = 1 << (one.bit_length() - 1)
+        gaps, total = by_class.get(at, (0, 0))
+        by_class[at] = (gaps + count, total + count * one)
+    return tuple(SizeClass(at, *by_class[at]) for at in sorted(by_class))
+
+
+def _pooled(
+    snapshot: Snapshot, space: VmallocRange, needed: int, align: int
+) -> Dict[int, int]:
+    """Return the first range of each node's pool for this size, if it is aligned."""
+    areas = snapshot.areas
+    pooled = (areas.state == State.POOL) & (areas.end - areas.start == needed)
+    first: Dict[int, int] = {}
+    for row in np.flatnonzero(pooled).tolist():
+        first.setdefault(int(areas.node[row]), int(areas.start[row]))
+    return {
+        node: start
+        for node, start in first.items()
+        if start % align == 0 and space.start <= start <= space.limit - needed
+    }
+
+
+def _after_purge(snapshot: Snapshot, space: VmallocRange) -> Tuple[U64Array, U64Array]:
+    """Return start and end of what a purge leaves free, neighbours merged."""
+    start, end = _clipped(snapshot, space)
+    rows = np.flatnonzero((snapshot.areas.state != State.BUSY) & (start < end))
+    rows = rows[np.argsort(start[rows], kind="stable")]
+    start, reach = start[rows], np.maximum.accumulate(end[rows])
+    first = np.ones(len(rows), bool)
+    first[1:] = start[1:] > reach[:-1]
+    last = np.append(first[1:], True)[: len(rows)]
+    return start[first], reach[last]
+
+
+def _aligned(start: U64Array, align: int) -> U64Array:
+    """Round up; what would wrap around becomes the highest address."""
+    mask = np.uint64(align - 1)
+    up = (start + mask) & ~mask
+    return np.where(up < start, _NEVER, up)
+
+
+def _lowest(
+    gaps: Tuple[U64Array, U64Array], space: VmallocRange, needed: int, align: int
+) -> Optional[int]:
+    start = _aligned(gaps[0], align)
+    end = np.minimum(gaps[1], np.uint64(space.limit))
+    fits = (start < end) & (end - np.minimum(start, end) >= np.uint64(needed))
+    return int(start[fits][0]) if fits.any() else None
+
+
+def _in_the_way(
+    snapshot: Snapshot,
+    gaps: Tuple[U64Array, U64Array],
+    space: VmallocRange,
+    needed: int,
+    align: int,
+) -> Optional[InTheWay]:
+    """Find the place that has the least in use: it begins or ends with a gap."""
+    if needed > space.limit - space.start:
+        return None
+    low, high = np.uint64(space.start), np.uint64(space.limit - needed)
+    ends = np.clip(gaps[1], low + np.uint64(needed), None) - np.uint64(needed)
+    begins = _aligned(np.concatenate((gaps[0], [low])), align)
+    start = np.concatenate((begins, ends & ~np.uint64(align - 1)))
+    start = np.unique(start[(start >= low) & (start <= high)])
+    if not len(start):
+        return None
+    free = _free_below(gaps, start + np.uint64(needed)) - _free_below(gaps, start)
+    best = int(start[np.argmax(free)])
+    place = Gap(best, best + needed)
+    areas, in_use = _areas_in(snapshot, place)
+    named = areas[np.argsort(-in_use.astype(np.int64), kind="stable")][:_AREAS_NAMED]
+    return InTheWay(place, tuple(describe(snapshot, named)), needed - int(free.max()))
+
+
+def _free_below(gaps: Tuple[U64Array, U64Array], address: U64Array) -> U64Array:
+    """Return how many free bytes lie below each address."""
+    start, end = gaps
+    if not len(start):
+        return np.zeros(len(address), np.uint64)
+    before = np.concatenate(([np.uint64(0)], np.cumsum(end - start)))
+    at = np.searchsorted(start, address, side="right")
+    last = np.maximum(at, 1) - 1
+    beyond = np.where(at > 0, end[last] - np.minimum(end[last], address), 0)
+    return before[at] - beyond.astype(np.uint64)
+
+
+def _areas_in(snapshot: Snapshot, place: Gap) -> Tuple[Array, U64Array]:
+    """Return the busy areas in a place, and how much of it each takes."""
+    areas = snapshot.areas
+    low, high = np.uint64(place.start), np.uint64(place.end)
+    part = np.clip(areas.end, low, high) - np.clip(areas.start, low, high)
+    rows = np.flatnonzero((areas.state == State.BUSY) & (part > 0))
+    return rows, part[rows]

@@ -1,0 +1,178 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Gaps
+----
+
+What is left of vmalloc space, for people and as JSON.
+"""
+
+from typing import Any, Dict, List, Optional
+
+from tabulate import tabulate
+
+from ..model import Area, Fit, Gap, Gaps, InTheWay, State
+from .escape import printable
+from .records import area_json
+from .sizes import size_text
+
+__all__ = ("fit_text", "gaps_json", "gaps_text")
+
+
+def gaps_text(gaps: Gaps) -> str:
+    """Return a summary, the gaps by size, and the pages that wait to be purged."""
+    space = gaps.space
+    parts = [
+        f"vmalloc space {space.start:#x}-{space.end:#x}, {size_text(gaps.total)}",
+        _state_table(gaps),
+        f"largest gap: {_gap_text(gaps.largest)}",
+        _histogram_table(gaps),
+        _lazy_text(gaps),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def fit_text(fit: Fit) -> str:
+    """Return in a few lines whether an allocation would succeed."""
+    asked = f"{size_text(fit.size)} ({fit.needed} bytes with guard page"
+    asked += f", aligned to {fit.align:#x})" if fit.align > 1 else ")"
+    if fit.where is not None:
+        answer = f"fits: at {fit.where:#x}"
+    elif fit.pools:
+        answer = "fits on some CPUs only"
+    elif fit.where_after_purge is not None:
+        answer = (
+            f"fits after a purge only: at {fit.where_after_purge:#x} at the latest; "
+            "the kernel purges by itself before it gives up"
+        )
+    else:
+        answer = "does not fit\n" + _in_the_way_text(fit.in_the_way)
+    lines = [f"{asked} {answer}"]
+    lines += [
+        f"CPUs of vmap node {node} would take {address:#x} from their pool"
+        for node, address in fit.pools.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def gaps_json(gaps: Gaps, fit: Optional[Fit]) -> Dict[str, Any]:
+    """Return the body of the JSON document."""
+    largest = gaps.largest
+    body: Dict[str, Any] = {
+        "start": f"{gaps.space.start:#x}",
+        "end": f"{gaps.space.end:#x}",
+        "total": gaps.total,
+        **{state.label: gaps.bytes[state] for state in State},
+        "unaccounted": gaps.unaccounted,
+        "ranges": {state.label: gaps.ranges[state] for state in State},
+        "outside": gaps.outside_bytes,
+        "largest_gap": largest.size if largest else 0,
+        "histogram": [
+            {"size": one.size, "gaps": one.gaps, "bytes": one.bytes}
+            for one in gaps.histogram
+        ],
+        "lazy_pages": gaps.lazy_pages,
+        "lazy_counted_pages": gaps.lazy.counted,
+        "lazy_max_pages": gaps.lazy.maximum,
+    }
+    if largest:
+        body["largest_gap_start"] = f"{largest.start:#x}"
+    if fit:
+        body["fit"] = _fit_json(fit)
+    return body
+
+
+def _state_table(gaps: Gaps) -> str:
+    rows = [
+        [
+            state.label,
+            str(gaps.ranges[state]),
+            str(gaps.bytes[state]),
+            size_text(gaps.bytes[state]),
+            f"{gaps.bytes[state] / gaps.total:.2%}",
+        ]
+        for state in State
+    ]
+    if gaps.unaccounted:
+        rest = gaps.unaccounted
+        share = f"{rest / gaps.total:.2%}"
+        rows.append(["in transit", "-", str(rest), size_text(rest), share])
+    headers = ("STATE", "RANGES", "BYTES", "SIZE", "SHARE")
+    table = _table(rows, headers, ["left"] + ["right"] * 4)
+    if gaps.outside_bytes:
+        outside = size_text(gaps.outside_bytes)
+        table += f"\nbusy outside of it, such as modules: {outside}"
+    return table
+
+
+def _histogram_table(gaps: Gaps) -> str:
+    rows = [
+        [size_text(one.size), str(one.gaps), size_text(one.bytes)]
+        for one in gaps.histogram
+    ]
+    if not rows:
+        return ""
+    return _table(rows, ("GAPS FROM", "COUNT", "TOGETHER"), ["right"] * 3)
+
+
+def _table(rows: List[List[str]], headers: Any, align: List[str]) -> str:
+    return tabulate(rows, headers, "plain", disable_numparse=True, colalign=align)
+
+
+def _gap_text(gap: Optional[Gap]) -> str:
+    if gap is None:
+        return "there is none"
+    return f"{size_text(gap.size)} at {gap.start:#x}-{gap.end:#x}"
+
+
+def _lazy_text(gaps: Gaps) -> str:
+    lazy = gaps.lazy
+    said = f"waiting to be purged: {gaps.lazy_pages} pages"
+    if lazy.counted == gaps.lazy_pages:
+        said += ", as the kernel counts"
+    else:
+        said += f", the kernel counts {lazy.counted}"
+    return f"{said}; it starts a purge above {lazy.maximum}"
+
+
+def _in_the_way_text(found: Optional[InTheWay]) -> str:
+    if found is None:
+        return "it is larger than vmalloc space, even if that were empty"
+    place = found.place
+    lines = [
+        f"the best place is {place.start:#x}-{place.end:#x}, "
+        f"where {size_text(found.bytes)} are in use:"
+    ]
+    lines += [f"  {_area_text(area)}" for area in found.areas]
+    return "\n".join(lines)
+
+
+def _area_text(area: Area) -> str:
+    name = printable(area.caller or " ".join(area.kinds) or "(no caller)")
+    return f"{area.start:#x}-{area.end:#x} {size_text(area.size)} {name}"
+
+
+def _fit_json(fit: Fit) -> Dict[str, Any]:
+    found = fit.in_the_way
+    body: Dict[str, Any] = {
+        "size": fit.size,
+        "needed": fit.needed,
+        "align": fit.align,
+        "fits": fit.fits,
+        "where": _hex(fit.where),
+        "pools": {str(node): _hex(at) for node, at in fit.pools.items()},
+        "after_purge": fit.fits_after_purge,
+        "where_after_purge": _hex(fit.where_after_purge),
+    }
+    if found:
+        body["in_the_way"] = {
+            "start": _hex(found.place.start),
+            "end": _hex(found.place.end),
+            "bytes": found.bytes,
+            "areas": [area_json(area) for area in found.areas],
+        }
+    return body
+
+
+def _hex(address: Optional[int]) -> Optional[str]:
+    return None if address is None else f"{address:#x}"
