@@ -52,6 +52,14 @@ class Channel:
         :raises ChannelError: if there is no answer in time.
         :raises OSError: if the agent could not do it.
         """
+        self.send(timeout, data, **request)
+        answer = self.receive(timeout + GRACE_SECONDS)
+        if "error" in answer.end:
+            raise OSError(f"in the guest: {answer.end['error']}")
+        return answer
+
+    def send(self, timeout: float, data: bytes | None = None, **request: Any) -> None:
+        """Send a request, as :meth:`ask()`, without waiting for an answer."""
         self._socket.settimeout(timeout + GRACE_SECONDS)
         try:
             self._send(b"q", json.dumps(request).encode())
@@ -61,10 +69,6 @@ class Channel:
                 self._send(b"d", b"")
         except OSError as error:
             raise ChannelError(f"cannot send to the guest: {error}") from error
-        answer = self.receive(timeout + GRACE_SECONDS)
-        if "error" in answer.end:
-            raise OSError(f"in the guest: {answer.end['error']}")
-        return answer
 
     def receive(self, timeout: float) -> Answer:
         """Return the next answer, which must be complete in ``timeout`` seconds."""

@@ -14,6 +14,8 @@ from .userland import root_disk
 
 __all__ = ("Hardware", "Sockets", "qemu_command")
 
+CRASH_MEMORY_MIB = 256
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -28,8 +30,8 @@ class Hardware:
     debug_info: bool
     """Whether drgn finds a vmlinux in the guest."""
 
-    scratch: Path | None
-    """An ext4 image labelled ``scratch``, which keeps what the guest writes to it."""
+    crash_kernel: bool
+    """Whether memory is set aside for a kernel that saves a vmcore after a crash."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,17 @@ class Sockets:
 
 
 def qemu_command(
-    kernel: Kernel, hardware: Hardware, sockets: Sockets, serial: str
+    kernel: Kernel,
+    hardware: Hardware,
+    sockets: Sockets,
+    serial: str,
+    scratch: Path | None,
 ) -> list[str]:
     """
     Return the command that boots a guest.
 
     :param serial: QEMU's ``-serial``, where the guest's console goes.
+    :param scratch: an image that keeps what the guest writes to it.
     """
     # setpriv: a guest never outlives who started it.
     command = ["setpriv", "--pdeathsig", "KILL", "--", "qemu-system-x86_64"]
@@ -57,8 +64,8 @@ def qemu_command(
     command += ["-display", "none", "-monitor", "none", "-serial", serial]
     command += ["-no-reboot", "-nic", "none", "-device", "vmcoreinfo"]
     command += _processors_and_memory(hardware)
-    command += _boot(kernel, hardware.append)
-    command += _disks(kernel, hardware)
+    command += _boot(kernel, hardware)
+    command += _disks(kernel, hardware.debug_info, scratch)
     command += _channels(sockets)
     return command
 
@@ -76,20 +83,22 @@ def _processors_and_memory(hardware: Hardware) -> list[str]:
     return options
 
 
-def _boot(kernel: Kernel, append: str) -> list[str]:
+def _boot(kernel: Kernel, hardware: Hardware) -> list[str]:
     # panic=-1 with -no-reboot: a guest that panics ends, and is not waited for.
-    arguments = f"console=ttyS0 panic=-1 {append}"
+    arguments = f"console=ttyS0 panic=-1 {hardware.append}"
+    if hardware.crash_kernel:
+        arguments += f" crashkernel={CRASH_MEMORY_MIB}M"
     options = ["-kernel", str(kernel.vmlinuz), "-initrd", str(initramfs(kernel))]
     return [*options, "-append", arguments]
 
 
-def _disks(kernel: Kernel, hardware: Hardware) -> list[str]:
+def _disks(kernel: Kernel, debug_info: bool, scratch: Path | None) -> list[str]:
     images = [root_disk(), modules_disk(kernel)]
-    if hardware.debug_info:
+    if debug_info:
         images.append(debug_disk(kernel))
     drives = [f"file={image},snapshot=on" for image in images]
-    if hardware.scratch:
-        drives.append(f"file={hardware.scratch}")
+    if scratch:
+        drives.append(f"file={scratch}")
     options = []
     for drive in drives:
         options += ["-drive", f"if=virtio,format=raw,{drive}"]

@@ -34,7 +34,11 @@ def make_ext4(
 
 
 def extract(image: Path, path: str, file: Path) -> None:
-    """Copy a file out of an ext4 image."""
+    """
+    Copy a file out of an ext4 image.
+
+    :raises FileNotFoundError: if it is not there; debugfs does not say so by itself.
+    """
     _run(["debugfs", "-R", f"dump {path} {file}", str(image)])
     if not file.exists():
         raise FileNotFoundError(f"{path} in {image}")
@@ -42,6 +46,7 @@ def extract(image: Path, path: str, file: Path) -> None:
 
 def _run(command: list[str]) -> None:
     # Debian keeps these programs out of an ordinary user's PATH.
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    environment = {**os.environ, "PATH": path}
-    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {result.stderr.strip()}")

@@ -17,8 +17,11 @@ from typing import Callable, Mapping, TypeVar
 from qemu.qmp import QMPError
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
+from . import kdump_header
 from .channel import Answer, Channel, ChannelError
 from .command_line import Hardware, Sockets, qemu_command
+from .disks import initramfs
+from .ext4 import extract, make_ext4
 from .kernels import KERNELS, Kernel
 from .userland import CHECKOUT
 
@@ -26,6 +29,7 @@ __all__ = ("CommandTimeout", "Guest", "GuestError", "Result")
 
 BOOT_SECONDS = 180.0
 COMMAND_SECONDS = 120.0
+CRASH_SECONDS = 180.0
 DUMP_SECONDS = 180.0
 QMP_SECONDS = 30.0
 SOCKET_SECONDS = 30.0
@@ -66,10 +70,7 @@ class Guest:
     b'6.1.0-56-cloud-amd64\\n'
     """
 
-    def __init__(
-        self, kernel: Kernel, hardware: Hardware, interactive: bool = False
-    ) -> None:
-        """Boot a guest; ``interactive``: its console is this process's terminal."""
+    def __init__(self, kernel: Kernel, hardware: Hardware, interactive: bool) -> None:
         self.kernel = kernel
         self._workspace = tempfile.TemporaryDirectory(prefix=f"lab-{kernel.name}-")
         directory = Path(self._workspace.name)
@@ -78,9 +79,12 @@ class Guest:
         self._sockets = Sockets(
             directory / "agent", directory / "qmp", directory / "qmp-for-others"
         )
+        self._scratch = directory / "scratch" if hardware.crash_kernel else None
+        if self._scratch:
+            make_ext4(self._scratch, "scratch", spare_mib=hardware.memory_mib)
         serial = "mon:stdio" if interactive else f"file:{self._console}"
         self._process = subprocess.Popen(
-            qemu_command(kernel, hardware, self._sockets, serial),
+            qemu_command(kernel, hardware, self._sockets, serial, self._scratch),
             stdin=None if interactive else subprocess.DEVNULL,
         )
         self._channel: Channel | None = None
@@ -97,18 +101,22 @@ class Guest:
         numa_nodes: int = 1,
         append: str = "",
         debug_info: bool = True,
-        scratch: Path | None = None,
+        crash_kernel: bool = False,
+        interactive: bool = False,
     ) -> Guest:
         """
         Boot a kernel of the lab, by its name, with the checkout at /vmap.
 
         :param append: more of the kernel command line.
         :param debug_info: whether drgn finds a vmlinux in the guest.
-        :param scratch: an ext4 image labelled ``scratch``, to be mounted at /mnt.
+        :param crash_kernel: whether it is prepared for :meth:`crash()`.
+        :param interactive: whether its console is this process's terminal.
         :raises GuestError: if the guest does not come up in time.
         """
-        hardware = Hardware(cpus, memory_mib, numa_nodes, append, debug_info, scratch)
-        return cls(KERNELS[kernel], hardware)
+        hardware = Hardware(
+            cpus, memory_mib, numa_nodes, append, debug_info, crash_kernel
+        )
+        return cls(KERNELS[kernel], hardware, interactive)
 
     def __enter__(self) -> Guest:
         return self
@@ -227,6 +235,11 @@ class Guest:
             protocol=f"file:{path.absolute()}",
             format=format,
         )
+        if format.startswith("kdump"):
+            names = ("ostype", "hostname", "osrelease", "version")
+            kdump_header.set_names(
+                path, *(self.read(f"/proc/sys/kernel/{name}").strip() for name in names)
+            )
 
     def dump_with_vmallocinfo(self, path: Path, format: str = "elf") -> bytes:
         """
@@ -244,18 +257,49 @@ class Guest:
                 return before
         raise self._error(f"{VMALLOCINFO} changed during each of the dumps")
 
-    def wait_until_off(self, timeout: float) -> None:
-        """
-        Wait until the guest has ended by itself.
+    def wait_until_off(self) -> None:
+        """Wait until somebody at the console has ended the guest."""
+        self._process.wait()
 
-        :raises GuestError: if it has not after ``timeout`` seconds; it is then killed.
+    def crash(self, path: Path) -> bytes:
         """
+        Crash the guest, as production machines do, and keep what its kdump saves.
+
+        The crash kernel writes the vmcore with makedumpfile, zlib compressed and
+        without free, user and cache pages. The guest ends.
+
+        :return: What /proc/vmallocinfo held just before.
+        :raises GuestError: if there is no vmcore.
+        """
+        self._load_crash_kernel()
+        vmallocinfo = self.read(VMALLOCINFO)
+        assert self._channel and self._scratch
+        self._channel.send(
+            COMMAND_SECONDS,
+            b"c",
+            function="write",
+            path="/proc/sysrq-trigger",
+            mode=0,
+        )
         try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            error = self._error("the guest did not end")
+            self._process.wait(CRASH_SECONDS)
+            extract(self._scratch, "/vmcore", path)
+        except (subprocess.TimeoutExpired, FileNotFoundError) as error:
+            raise self._error("the crash kernel saved no vmcore") from error
+        finally:
             self.close()
-            raise error from None
+        return vmallocinfo
+
+    def _load_crash_kernel(self) -> None:
+        self.put(self.kernel.vmlinuz, "/tmp/vmlinuz")
+        self.put(initramfs(self.kernel), "/tmp/initramfs")
+        loaded = self.run(
+            "kexec -p vmlinuz --initrd=initramfs --append="
+            "'console=ttyS0 panic=-1 nr_cpus=1 reset_devices' && sync",
+            cwd="/tmp",
+        )
+        if loaded.status:
+            raise self._error(f"kexec: {loaded.stderr.decode(errors='replace')}")
 
     def _connect(self) -> None:
         """Wait for QEMU, then for the agent, then bring the checkout in."""

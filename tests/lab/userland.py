@@ -49,7 +49,9 @@ PYTHON = "python3.11"
 NOT_NEEDED = ("doc", "info", "lintian", "locale", "man", "perl", "perl5")
 """Below /usr/share: a third of the tree."""
 
-MOUNT_POINTS = ("dev", "proc", "sys", "run", "mnt", "usr/lib/debug", "usr/lib/modules")
+DIRECTORIES = "dev lab mnt proc root run sys tmp usr/lib/debug usr/lib/modules vmap"
+"""What no package brings; most are mount points."""
+
 SPARE_MIB = 4096
 
 
@@ -137,7 +139,7 @@ def _install_busybox_applets(root: Path) -> None:
 
 def _configure(root: Path) -> None:
     """Add what maintainer scripts and an installer would; /lab comes at boot."""
-    for directory in (*MOUNT_POINTS, "tmp", "root", "vmap"):
+    for directory in DIRECTORIES.split():
         (root / directory).mkdir(exist_ok=True)
     (root / "tmp").chmod(0o1777)
     (root / "etc/inittab").symlink_to("/lab/inittab")
