@@ -29,8 +29,10 @@ EXIT_CANNOT = 2
 VERBS: Mapping[str, str] = {
     "ls": "list vmalloc areas, as /proc/vmallocinfo does or with all there is to know",
     "blocks": "show what is inside each vmap_block: used, freed and free pages",
+    "fsck": "check whether the vmalloc data structures are consistent",
     "top": "show who holds vmalloc space: by caller, module, kind or NUMA node",
     "gaps": "show what is left: free space by size, and whether SIZE would fit",
+    "diff": "show what changed between two files that ls --json printed",
 }
 """What each verb does, in one line."""
 

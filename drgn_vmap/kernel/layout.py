@@ -21,7 +21,7 @@ from .numa import numa_nodes
 from .structs import record_dtype
 from .trees import RB_MEMBERS
 
-__all__ = ("Layout", "probe_layout")
+__all__ = ("Layout", "has_function", "has_parameter", "probe_layout")
 
 _VMALLOC_C = "mm/vmalloc.c"
 
@@ -84,11 +84,13 @@ def probe_layout(prog: Program) -> Layout:
     area_type = _area_type(prog)
     node_type = _find_type(prog, "struct vmap_node")
     vmap_area = record_dtype(prog, "struct vmap_area", _VMAP_AREA_MEMBERS)
+    nodes: Tuple[int, ...] = ()
+    problems: Tuple[Problem, ...] = ()
     try:
-        nodes, problems = numa_nodes(prog), ()
+        nodes = numa_nodes(prog)
     except FaultError as e:
-        problem = Problem("unreadable", "node_states", f"N counts are missing: {e}")
-        nodes, problems = (), (problem,)
+        detail = f"N counts are missing: {e}"
+        problems = (Problem("unreadable", "node_states", detail),)
     return Layout(
         kernel=_describe_kernel(prog, area_type, vmap_area, nodes),
         vmap_area=vmap_area,
@@ -164,14 +166,14 @@ def _vmallocinfo_rules(
         # Since Linux kernel commit 5c5f0468d172 ("mm/vmalloc: fix data race in
         # show_numa_info()") (in v6.16, also in v6.12.y), the caller passes the
         # counters, and skips areas that are not yet initialized.
-        uninitialized_listed=not _has_parameter(prog, "show_numa_info", "counters"),
+        uninitialized_listed=not has_parameter(prog, "show_numa_info", "counters"),
         # Until Linux kernel commit 7cc7913e8e61 ("mm/vmalloc: do not skip unpurged
         # areas behind a vm_map_ram area") (in v5.16). It changed no prototype;
         # the llist that 5.11 removed is the nearest sign of the older kernels.
         lazy_after_vm_only=area_type.has_member("purge_list"),
         # Since Linux kernel commit e6f798225a31 ("mm: Introduce VM_SPARSE kind and
         # vm_area_[un]map_pages().") (in v6.9).
-        sparse_label=_has_function(prog, "vm_area_map_pages"),
+        sparse_label=has_function(prog, "vm_area_map_pages"),
         phys_digits=2 * sizeof(prog.type("phys_addr_t")),
     )
 
@@ -192,11 +194,13 @@ def _find_function(prog: Program, name: str) -> Optional[Object]:
         return None
 
 
-def _has_function(prog: Program, name: str) -> bool:
+def has_function(prog: Program, name: str) -> bool:
+    """Return whether mm/vmalloc.c has a function, inlined or not."""
     return _find_function(prog, name) is not None
 
 
-def _has_parameter(prog: Program, function: str, parameter: str) -> bool:
+def has_parameter(prog: Program, function: str, parameter: str) -> bool:
+    """Return whether a function of mm/vmalloc.c has a parameter of this name."""
     found = _find_function(prog, function)
     return found is not None and any(
         p.name == parameter for p in found.type_.parameters

@@ -1,0 +1,65 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Check whether the kernel's vmalloc data structures are consistent.
+
+Holds lists against trees, areas against blocks and page tables, counters against
+what they count. Each check is "ok"; "failed", with the address of what is wrong;
+"explainable", if what it found is legal for a moment and somebody may have been at
+just that moment; or "skipped", with the reason. On a live kernel a failure counts
+only if it is still there when all is read anew.
+
+Exit status: 0 if no check failed, 1 if one did, or 2 if it cannot.
+"""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Tuple
+
+from ..analyses.fsck import confirmed, run_checks
+from ..kernel.inspection import inspect
+from ..model import Check, Kernel, Problem, Verdict
+from ..render.fsck import check_json, check_lines
+from ..render.records import document
+from . import EXIT_FOUND, EXIT_OK
+from .common import add_json
+
+if TYPE_CHECKING:
+    from drgn import Program
+
+__all__ = ("add_arguments", "run")
+
+_LIVE_REREADS = 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``fsck``."""
+    add_json(parser)
+
+
+def run(prog: "Program", args: argparse.Namespace) -> int:
+    """Print the outcome of all checks."""
+    kernel, problems, checks = _checks(prog)
+    if args.json:
+        body = {"checks": [check_json(check) for check in checks]}
+        sys.stdout.write(document("fsck", kernel, problems, **body))
+    else:
+        sys.stdout.write(check_lines(checks))
+    failed = any(check.verdict == Verdict.FAILED for check in checks)
+    return EXIT_FOUND if failed else EXIT_OK
+
+
+def _checks(
+    prog: "Program",
+) -> Tuple[Kernel, Tuple[Problem, ...], Tuple[Check, ...]]:
+    """Run the checks, on a live kernel until no failure is left that passes."""
+    found = inspect(prog)
+    checks = run_checks(found)
+    kernel = found.snapshot.kernel
+    for _ in range(_LIVE_REREADS if kernel.live else 0):
+        if not any(check.failures for check in checks):
+            break
+        found = inspect(prog)
+        checks = confirmed(checks, run_checks(found))
+    problems = dict.fromkeys((*found.snapshot.problems, *found.blocks.problems))
+    return kernel, tuple(problems), checks

@@ -1,0 +1,207 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Inspection
+----------
+
+Reads what the kernel keeps twice, so that one can be held against the other:
+lists and trees, page arrays and the page table, counters and what they count.
+"""
+
+from dataclasses import replace
+from typing import Iterator, List, Optional
+
+from drgn import FaultError, ObjectAbsentError, Program, Type, offsetof, sizeof
+from drgn.helpers.linux.cpumask import for_each_online_cpu
+from drgn.helpers.linux.sched import cpu_curr
+
+from .._numpy import Array, U64Array, np
+from ..model import AreaTable, AreaTree, Inspection, Kernel, State, VmPages, vm_flag
+from .blocks import take_blocks
+from .counters import vmalloc_pages
+from .layout import Layout, has_function, has_parameter, probe_layout
+from .lazy import lazy_pages
+from .memory import Memory
+from .nodes import VmapNodes, read_nodes
+from .pagetable import PageTable
+from .snapshot import take_snapshot
+from .structs import record_dtype, word_dtype
+from .trees import TreeNodes, walk_rb_trees
+
+__all__ = ("inspect",)
+
+
+def inspect(prog: Program) -> Inspection:
+    """
+    Read all that a check needs.
+
+    :raises VmapError: if the target is none that can be read.
+    """
+    layout = probe_layout(prog)
+    kernel = layout.kernel
+    memory = Memory(prog, kernel.page_size)
+    nodes = read_nodes(prog, layout) if layout.vmap_node else None
+    trees = tuple(_area_trees(prog, memory, layout, nodes))
+    snapshot = take_snapshot(prog, all_states=True)
+    return Inspection(
+        snapshot=snapshot,
+        blocks=take_blocks(prog),
+        trees=trees,
+        vm_pages=_vm_pages(prog, kernel, snapshot.areas),
+        pools=_pool_lengths(prog, nodes) if nodes else None,
+        nr_nodes=len(nodes.index) if nodes else 1,
+        zone_size=_zone_size(prog) if nodes else None,
+        lazy=lazy_pages(prog),
+        counter=vmalloc_pages(prog),
+        # Newer kernels (v6.10) pass the vm down, to be set before others see the area.
+        vm_set_early=has_parameter(prog, "alloc_vmap_area", "vm"),
+        # Since v6.5 a flush empties the dirty ranges. That came in one series with
+        # purge_fragmented_block() becoming a function of its own.
+        dirty_range_reset=has_function(prog, "purge_fragmented_block"),
+        activity=() if kernel.live else tuple(_activity(prog)),
+    )
+
+
+def _area_trees(
+    prog: Program, memory: Memory, layout: Layout, nodes: Optional[VmapNodes]
+) -> Iterator[AreaTree]:
+    """Yield each tree whose areas are in a list as well."""
+    if nodes:
+        for kind in ("busy", "lazy"):
+            offset = offsetof(prog.type("struct vmap_node"), f"{kind}.head")
+            heads = [address + offset for address in nodes.address]
+            names = [f"{kind} areas of node {i}" for i in nodes.index.tolist()]
+            roots = nodes.records[f"{kind}_root"]
+            yield from _trees(prog, memory, layout, names, roots, heads)
+    for name, variable in (
+        ("busy areas", "vmap_area"),
+        ("lazy areas", "purge_vmap_area"),
+        ("free areas", "free_vmap_area"),
+    ):
+        try:
+            root = prog[f"{variable}_root"].rb_node.value_()
+            head = prog[f"{variable}_list"].address_
+        except KeyError:
+            continue
+        assert head is not None
+        roots = np.array([root], np.uint64)
+        yield from _trees(prog, memory, layout, [name], roots, [head])
+
+
+def _trees(
+    prog: Program,
+    memory: Memory,
+    layout: Layout,
+    names: List[str],
+    roots: U64Array,
+    heads: List[int],
+) -> Iterator[AreaTree]:
+    found = walk_rb_trees(memory, roots, layout.vmap_area, layout.rb_offset)
+    word = layout.kernel.word_size
+    for index, (name, root, head) in enumerate(zip(names, roots.tolist(), heads)):
+        tree = _tree(layout, found, index, prog.type("struct vmap_area"))
+        yield replace(
+            tree,
+            name=name,
+            root=root,
+            head=head,
+            first=prog.read_word(head),
+            last=prog.read_word(head + word),
+            largest=tree.largest if name == "free areas" else None,
+        )
+
+
+def _tree(layout: Layout, found: TreeNodes, index: int, area: Type) -> AreaTree:
+    """Return the areas of one of the trees that were walked."""
+    rows = np.flatnonzero(found.root == index)
+    rows = rows[np.argsort(found.records["va_start"][rows], kind="stable")]
+    records, address = found.records[rows], found.address[rows]
+    return AreaTree(
+        name="",
+        head=0,
+        first=0,
+        last=0,
+        root=0,
+        address=address,
+        start=records["va_start"],
+        end=records["va_end"],
+        link=address + np.uint64(area.member("list").offset),
+        next=records["next"],
+        prev=records["prev"],
+        rb=address + np.uint64(layout.rb_offset),
+        left=records["rb_left"],
+        right=records["rb_right"],
+        largest=records["subtree_max_size"],
+    )
+
+
+def _vm_pages(prog: Program, kernel: Kernel, areas: AreaTable) -> VmPages:
+    """Look up the pages of areas that vmalloc() filled or vmap() was given to keep."""
+    owned = areas.flags & (vm_flag("VM_ALLOC") | vm_flag("VM_MAP_PUT_PAGES")) != 0
+    owned &= areas.flags & vm_flag("VM_UNINITIALIZED") == 0
+    owned &= (areas.state == State.BUSY) & areas.vm_ok
+    page_size = np.uint64(kernel.page_size)
+    owned &= areas.nr_pages <= (areas.end - areas.start) // page_size
+    rows = np.flatnonzero(owned)
+    counts = areas.nr_pages[rows].astype(np.intp)
+    row = np.repeat(rows, counts)
+    index: U64Array = np.arange(len(row), dtype=np.uint64)
+    index -= np.repeat(np.cumsum(counts) - counts, counts).astype(np.uint64)
+    word = word_dtype(prog)
+    memory = Memory(prog, kernel.page_size)
+    page, ok = memory.records(areas.pages[row] + index * np.uint64(word.itemsize), word)
+    frame = (page - np.uint64(prog["vmemmap"].value_())) // np.uint64(
+        sizeof(prog.type("struct page"))
+    )
+    found = PageTable(prog, kernel.page_size).translate(
+        areas.start[row] + index * page_size
+    )
+    return VmPages(row, index, page, frame * page_size, found.phys, found.known & ok)
+
+
+def _pool_lengths(prog: Program, nodes: VmapNodes) -> Array:
+    """Read vmap_pool.len of each pool of each node."""
+    node = prog.type("struct vmap_node")
+    offset = offsetof(node, "pool")
+    count = node.member("pool").type.length or 0
+    pool = record_dtype(prog, "struct vmap_pool", {"len": "len"})
+    rows = [np.frombuffer(raw, pool, count, offset)["len"] for raw in nodes.raw]
+    return np.array(rows).reshape(len(rows), count)
+
+
+def _zone_size(prog: Program) -> Optional[int]:
+    try:
+        return int(prog["vmap_zone_size"].value_())
+    except (KeyError, ObjectAbsentError):
+        return None
+
+
+def _activity(prog: Program) -> Iterator[str]:
+    """Yield what in a vmcore may have been stopped amidst a change."""
+    for cpu in for_each_online_cpu(prog):
+        try:
+            function = _vmalloc_frame(prog, cpu)
+        except (FaultError, LookupError, ValueError) as e:
+            yield f"CPU {cpu}'s stack is not known ({e})"
+        else:
+            if function:
+                yield f"CPU {cpu} was in {function}()"
+    # purge_vmap_area_lazy() sleeps while areas are in no list of ours.
+    try:
+        holder = prog["vmap_purge_lock"].owner.counter.value_()
+    except (KeyError, AttributeError, FaultError):
+        return
+    if holder & ~7:
+        yield f"task {holder & ~7:#x} held vmap_purge_lock"
+
+
+def _vmalloc_frame(prog: Program, cpu: int) -> Optional[str]:
+    """Return the function of mm/vmalloc.c that a CPU was in."""
+    for frame in prog.stack_trace(cpu_curr(prog, cpu)):
+        try:
+            source = frame.source()[0]
+        except LookupError:
+            continue
+        if source.endswith("mm/vmalloc.c"):
+            return frame.name
+    return None
