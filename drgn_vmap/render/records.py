@@ -10,14 +10,14 @@ Areas as JSON, CSV and as a table for people.
 import csv
 import io
 import json
-from typing import Any, Dict, Iterable, List, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from tabulate import tabulate
 
 from ..model import Area, Kernel, Problem
 from .escape import printable
 
-__all__ = ("area_csv", "area_json", "area_table", "document")
+__all__ = ("area_csv", "area_json", "area_table", "document", "json_document")
 
 _SCHEMA = 1
 
@@ -44,15 +44,26 @@ def document(
     command: str, kernel: Kernel, problems: Sequence[Problem], **body: Any
 ) -> str:
     """Return a command's result as one JSON document."""
+    names = {
+        "release": kernel.release,
+        "layout": kernel.layout,
+        "live": kernel.live,
+        "symbols": kernel.symbols,
+    }
+    return json_document(command, names, problems, **body)
+
+
+def json_document(
+    command: str,
+    kernel: Optional[Mapping[str, object]],
+    problems: Sequence[Problem],
+    **body: Any,
+) -> str:
+    """Return a JSON document whose kernel is already in the form that JSON has."""
     whole = {
         "schema": _SCHEMA,
         "command": command,
-        "kernel": {
-            "release": kernel.release,
-            "layout": kernel.layout,
-            "live": kernel.live,
-            "symbols": kernel.symbols,
-        },
+        "kernel": kernel,
         **body,
         "problems": [
             {"what": p.what, "where": p.where, "detail": p.detail} for p in problems

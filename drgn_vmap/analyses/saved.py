@@ -1,0 +1,92 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Saved areas
+-----------
+
+Reads areas back from what ``vmap ls --json`` printed. What is not exactly that is
+refused, with the place that does not fit, and never guessed.
+"""
+
+import json
+from typing import Any, Dict, Mapping, Optional
+
+from ..errors import UsageError
+from ..model import Area, SavedAreas, State
+
+__all__ = ("areas_from_json",)
+
+_STATES = {state.label: state for state in State}
+_HEX = ("caller_addr", "phys")
+_NUMBERS = ("va_flags", "vm_flags", "pages", "page_order", "node", "requested_size")
+
+
+def areas_from_json(name: str, text: str) -> SavedAreas:
+    """
+    Read the JSON document that ``ls`` prints.
+
+    :param name: Of the file, for messages.
+    :raises UsageError: if it is anything else.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise UsageError(f"{name} is no JSON ({e}): {_ADVICE}") from e
+    if not isinstance(document, dict) or document.get("command") != "ls":
+        raise UsageError(f"{name} was not printed by vmap ls --json: {_ADVICE}")
+    if document.get("schema") != 1:
+        raise UsageError(
+            f"{name} has schema {document.get('schema')!r}, only 1 is known: "
+            "use the vmap that it was made with"
+        )
+    rows, kernel = document.get("areas"), document.get("kernel")
+    if not isinstance(rows, list) or not isinstance(kernel, dict):
+        raise UsageError(f"{name} has no list of areas or no kernel: {_ADVICE}")
+    areas = tuple(_area(name, at, row) for at, row in enumerate(rows))
+    return SavedAreas(name, kernel, areas)
+
+
+_ADVICE = "give a file that it made"
+
+
+def _area(name: str, at: int, row: Any) -> Area:
+    try:
+        start, end = int(row["start"], 16), int(row["end"], 16)
+        if start >= end:
+            raise ValueError(f"it ends at {row['end']}")
+        return Area(
+            start=start,
+            end=end,
+            state=_STATES[row["state"]],
+            kinds=tuple(map(_string, row["kinds"])),
+            caller=_optional(row, "caller", _string),
+            numa=_optional(row, "numa", _numa),
+            **{key: _optional(row, key, _address) for key in _HEX},
+            **{key: _optional(row, key, _number) for key in _NUMBERS},
+        )
+    except (KeyError, TypeError, ValueError) as e:
+        raise UsageError(f"{name}: area {at} does not fit ({e!r}): {_ADVICE}") from e
+
+
+def _optional(row: Mapping[str, Any], key: str, parse: Any) -> Any:
+    return parse(row[key]) if key in row else None
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no number")
+    return value
+
+
+def _address(value: Any) -> Optional[int]:
+    return int(_string(value), 16)
+
+
+def _numa(value: Any) -> Dict[int, int]:
+    return {int(node): _number(pages) for node, pages in value.items()}

@@ -1,0 +1,70 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Show what changed between two files that "vmap ls --json" printed.
+
+Needs no kernel: the files may be from a live kernel and a vmcore, from another
+machine or from last week. It tells which callers hold more than before, the
+largest growth first, which is where to look for a leak; and which areas in use
+were added, removed, or have another size or number of pages than before.
+
+  drgn -k scripts/vmap_ls.py --json > monday.json
+  drgn -k scripts/vmap_ls.py --json > friday.json
+  python3 scripts/vmap_diff.py monday.json friday.json
+
+Exit status: 0 if nothing changed, 1 if something did, 2 if a file does not fit.
+"""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Optional
+
+from ..analyses.diff import compare
+from ..analyses.saved import areas_from_json
+from ..errors import UsageError
+from ..model import SavedAreas
+from ..render.diff import diff_json, diff_text
+from . import EXIT_FOUND, EXIT_OK
+from .common import add_json, number
+
+if TYPE_CHECKING:
+    from drgn import Program
+
+__all__ = ("add_arguments", "run")
+
+_ROWS_FOR_PEOPLE = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``diff``."""
+    parser.add_argument("old", metavar="OLD", help="what ls --json printed earlier")
+    parser.add_argument("new", metavar="NEW", help="what ls --json printed later")
+    parser.add_argument(
+        "-n",
+        metavar="N",
+        type=number,
+        dest="rows",
+        default=_ROWS_FOR_PEOPLE,
+        help="print at most N callers and N areas of each list, 0 for all "
+        f"(default: {_ROWS_FOR_PEOPLE}; --json has all)",
+    )
+    add_json(parser)
+
+
+def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
+    """Print what changed; the program is not looked at."""
+    old, new = _read(args.old), _read(args.new)
+    found = compare(old.areas, new.areas)
+    if args.json:
+        sys.stdout.write(diff_json(found, old, new))
+    else:
+        sys.stdout.write(diff_text(found, args.rows or sys.maxsize))
+    return EXIT_FOUND if found else EXIT_OK
+
+
+def _read(name: str) -> SavedAreas:
+    try:
+        with open(name, encoding="utf-8") as file:
+            return areas_from_json(name, file.read())
+    except (OSError, UnicodeError) as e:
+        raise UsageError(f"{name} cannot be read ({e}): give a readable file") from e

@@ -1,0 +1,102 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Difference
+----------
+
+What changed between two moments, for people and as JSON.
+"""
+
+from typing import Any, Dict, List, Sequence
+
+from tabulate import tabulate
+
+from ..model import Area, Difference, SavedAreas
+from .escape import printable
+from .records import area_json, json_document
+from .sizes import size_text
+
+__all__ = ("diff_json", "diff_text")
+
+
+def diff_text(found: Difference, limit: int) -> str:
+    """Return the change by caller and the largest areas behind it."""
+    if not found:
+        return f"no difference: the same {found.common} areas in use\n"
+    grown = [after for _, after in found.grown]
+    parts = [
+        _caller_table(found, limit),
+        _area_list("added", found.added, limit),
+        _area_list("removed", found.removed, limit),
+        _area_list("grown or shrunk", grown, limit),
+    ]
+    if not found.common:
+        parts.append("no area is in both: are these two boots, or two machines?")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def diff_json(found: Difference, old: SavedAreas, new: SavedAreas) -> str:
+    """Return the JSON document; its kernel is the newer one."""
+    return json_document(
+        "diff",
+        new.kernel,
+        [],
+        old_kernel=old.kernel,
+        common=found.common,
+        added=[area_json(area) for area in found.added],
+        removed=[area_json(area) for area in found.removed],
+        grown=[_grown_json(before, after) for before, after in found.grown],
+        by_caller=[
+            {
+                "caller": one.caller,
+                "areas": one.areas,
+                "bytes": one.bytes,
+                "pages": one.pages,
+            }
+            for one in found.by_caller
+        ],
+    )
+
+
+def _grown_json(before: Area, after: Area) -> Dict[str, Any]:
+    body = {**area_json(after), "old_size": before.size}
+    if before.pages is not None:
+        body["old_pages"] = before.pages
+    return body
+
+
+def _caller_table(found: Difference, limit: int) -> str:
+    rows = [
+        [
+            f"{one.areas:+}",
+            f"{one.bytes:+}",
+            f"{one.pages:+}",
+            printable(one.caller),
+        ]
+        for one in found.by_caller[:limit]
+    ]
+    if not rows:
+        return "every caller holds as much as before"
+    headers = ("AREAS", "BYTES", "PAGES", "CALLER")
+    align = ["right"] * 3 + ["left"]
+    table = tabulate(rows, headers, "plain", disable_numparse=True, colalign=align)
+    return "\n".join([table, *_rest(len(found.by_caller) - len(rows))])
+
+
+def _area_list(title: str, areas: Sequence[Area], limit: int) -> str:
+    if not areas:
+        return ""
+    size = size_text(sum(area.size for area in areas))
+    noun = "area" if len(areas) == 1 else "areas"
+    lines = [f"{title}: {len(areas)} {noun}, {size}"]
+    lines += [f"  {_area_text(area)}" for area in areas[:limit]]
+    return "\n".join([*lines, *_rest(len(areas) - limit)])
+
+
+def _rest(hidden: int) -> List[str]:
+    return [f"… and {hidden} more: -n 0 shows all"] if hidden > 0 else []
+
+
+def _area_text(area: Area) -> str:
+    name = printable(area.caller or " ".join(area.kinds) or "(no caller)")
+    return f"{area.start:#x}-{area.end:#x} {size_text(area.size)} {name}"
