@@ -14,13 +14,16 @@ be held against each other.
 """
 
 import operator
-from typing import Iterator, NamedTuple, Optional
+from typing import Iterator, NamedTuple, Optional, Tuple
 
-from drgn import IntegerLike, Object, ObjectAbsentError, Program
+from drgn import NULL, IntegerLike, Object, ObjectAbsentError, Program, cast, sizeof
 from drgn.helpers import ValidationError
 from drgn.helpers.common.prog import takes_program_or_default
+from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.list import validate_list_for_each_entry
 from drgn.helpers.linux.mm import find_vmap_area
+from drgn.helpers.linux.percpu import per_cpu
+from drgn.helpers.linux.xarray import xa_for_each
 
 from .model import VM_FLAGS, VMAP_BLOCK, VMAP_RAM
 
@@ -28,8 +31,11 @@ __all__ = (
     "VmapAddress",
     "decode_vm_struct_flags",
     "decode_vmap_area_flags",
+    "find_vmap_block",
     "for_each_valid_vmap_area",
+    "for_each_vmap_block",
     "identify_vmap_address",
+    "vmap_block_used_ranges",
 )
 
 _NODE_SHIFT = 8
@@ -153,3 +159,78 @@ def identify_vmap_address(prog: Program, addr: IntegerLike) -> Optional[VmapAddr
     offset = operator.index(addr) - va.va_start.value_()
     page_size = prog["PAGE_SIZE"].value_()
     return VmapAddress(va, va.vm.read_(), offset, offset // page_size)
+
+
+@takes_program_or_default
+def for_each_vmap_block(prog: Program) -> Iterator[Object]:
+    """
+    Iterate over the blocks that vm_map_ram() takes small mappings from.
+
+    >>> for vb in for_each_vmap_block():
+    ...     print(hex(vb.va.va_start), vb.free.value_(), vb.dirty.value_())
+    ...
+    0xffffa2b680100000 10 57
+    ...
+
+    :return: Iterator of ``struct vmap_block *`` objects.
+    """
+    for xarray in _block_xarrays(prog):
+        for _, entry in xa_for_each(xarray):
+            yield cast("struct vmap_block *", entry)
+
+
+def _block_xarrays(prog: Program) -> Iterator[Object]:
+    """Yield each ``struct xarray *`` of blocks."""
+    # Since Linux kernel commit 062eacf57ad9 ("mm: vmalloc: remove a global
+    # vmap_blocks xarray") (in v6.4), each CPU has one.
+    try:
+        yield prog["vmap_blocks"].address_of_()
+        return
+    except KeyError:
+        pass
+    for cpu in for_each_possible_cpu(prog):
+        yield per_cpu(prog["vmap_block_queue"], cpu).vmap_blocks.address_of_()
+
+
+@takes_program_or_default
+def find_vmap_block(prog: Program, addr: IntegerLike) -> Object:
+    """
+    Return the block that a virtual address lies in.
+
+    >>> find_vmap_block(0xffffa2b680103210).free
+    (unsigned long)10
+
+    :param addr: ``void *``
+    :return: ``struct vmap_block *``, ``NULL`` if it lies in none.
+    """
+    address = operator.index(addr)
+    # Which CPU's xarray has a block changed without a trace, so none is trusted.
+    for vb in for_each_vmap_block(prog):
+        va = vb.va
+        if va.va_start.value_() <= address < va.va_end.value_():
+            return vb
+    return NULL(prog, "struct vmap_block *")
+
+
+def vmap_block_used_ranges(vb: Object) -> Iterator[Tuple[int, int]]:
+    """
+    Iterate over the runs of pages of a block that are in use.
+
+    >>> list(vmap_block_used_ranges(find_vmap_block(0xffffa2b680103210)))
+    [(0, 3), (7, 19)]
+
+    :param vb: ``struct vmap_block *``
+    :return: Iterator of the index of a run's first page, and of the first one
+        behind it.
+    :raises AttributeError: if this kernel's blocks have no bitmap (before 6.3).
+    """
+    word_bits = 8 * sizeof(vb.used_map[0])
+    words = (word.value_() for word in vb.used_map)
+    bitmap = sum(word << index * word_bits for index, word in enumerate(words))
+    first = 0
+    while bitmap >> first:
+        first += (bitmap >> first & -(bitmap >> first)).bit_length() - 1
+        run = bitmap >> first
+        end = first + (~run & run + 1).bit_length() - 1
+        yield first, end
+        first = end
