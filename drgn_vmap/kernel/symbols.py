@@ -33,10 +33,13 @@ _TABLES = (
     "kallsyms_offsets",
     "_stext",
 )
-_OPTIONAL_TABLES = ("kallsyms_relative_base",)
+_OPTIONAL_TABLES = ("kallsyms_relative_base", "kallsyms_markers")
+_CACHE_KEY = "drgn_vmap.kernel_symbols"
+_MARKED = 256
+"""Each so many symbols, kallsyms_markers says where the next name is."""
 _MAX_SYMBOLS = 4_000_000
 _TOKENS = 256
-_CHUNK = 1 << 16
+_CHUNK = 1 << 12
 _LONGEST_NAME = 512
 """KSYM_NAME_LEN."""
 
@@ -49,7 +52,10 @@ class SymbolNames:
     """
 
     def __init__(self, prog: Program, memory: Memory) -> None:
-        self._kernel = _KernelSymbols(prog)
+        # The kernel image's symbols do not change as long as it runs.
+        if _CACHE_KEY not in prog.cache:
+            prog.cache[_CACHE_KEY] = _KernelSymbols(prog)
+        self._kernel: _KernelSymbols = prog.cache[_CACHE_KEY]
         self._modules = _Modules(prog, memory)
         self.problems: List[Problem] = self._modules.problems
 
@@ -84,6 +90,12 @@ class _KernelSymbols:
             )
         raw = prog.read(self._table["kallsyms_offsets"], 4 * count)
         self._starts = self._addresses(np.frombuffer(raw, f"{order}i4"))
+        self._known: Dict[int, str] = {}
+        self._markers = [0]
+        if "kallsyms_markers" in self._table:
+            size = 4 * (-(-count // _MARKED))
+            raw = prog.read(self._table["kallsyms_markers"], size)
+            self._markers = np.frombuffer(raw, f"{order}u4").tolist()
 
     def _addresses(self, offsets: Array) -> U64Array:
         """Return the address of each symbol, ascending."""
@@ -112,7 +124,8 @@ class _KernelSymbols:
         # Of symbols with the same address the first one names it.
         first = np.searchsorted(starts, starts[last], side="left")
         ends = starts[np.searchsorted(starts, starts[last], side="right")]
-        names = self._names(sorted(set(first.tolist())))
+        self._decode([i for i in set(first.tolist()) if i not in self._known])
+        names = self._known
         return {
             address: f"{names[index]}+{address - start:#x}/{end - start:#x}"
             for address, index, start, end in zip(
@@ -120,25 +133,26 @@ class _KernelSymbols:
             )
         }
 
-    def _names(self, indices: List[int]) -> Dict[int, str]:
-        """Decode the names of these symbols, given in ascending order."""
+    def _decode(self, indices: List[int]) -> None:
+        """Make the names of these symbols known."""
         if not indices:
-            return {}
+            return
         tokens = self._tokens()
         stream = _Stream(self._prog, self._table["kallsyms_names"])
-        names = {}
-        at = 0
-        wanted = iter(indices)
-        index: Optional[int] = next(wanted)
-        for symbol in range(indices[-1] + 1):
+        mark, symbol, at = -1, 0, 0
+        for index in sorted(indices):
+            # From the nearest marker on, names are followed one by one.
+            if min(index // _MARKED, len(self._markers) - 1) != mark:
+                mark = min(index // _MARKED, len(self._markers) - 1)
+                symbol, at = mark * _MARKED, self._markers[mark]
             length, data = stream.entry(at)
-            if symbol == index:
-                raw = b"".join(tokens[c] for c in stream.bytes(data, length))
-                # The first letter is the symbol's type.
-                names[symbol] = raw[1:].decode("utf-8", "backslashreplace")
-                index = next(wanted, None)
-            at = data + length
-        return names
+            while symbol < index:
+                at = data + length
+                length, data = stream.entry(at)
+                symbol += 1
+            raw = b"".join(tokens[c] for c in stream.bytes(data, length))
+            # The first letter is the symbol's type.
+            self._known[index] = raw[1:].decode("utf-8", "backslashreplace")
 
     def _tokens(self) -> List[bytes]:
         """Return the text that each byte of a compressed name stands for."""
@@ -152,30 +166,32 @@ class _KernelSymbols:
 
 
 class _Stream:
-    """kallsyms_names, read piece by piece as far as it is wanted."""
+    """kallsyms_names, read piece by piece where it is wanted."""
 
     def __init__(self, prog: Program, address: int) -> None:
         self._prog = prog
         self._address = address
-        self._data = bytearray()
+        self._first = 0
+        self._data = b""
 
     def bytes(self, at: int, length: int) -> bytes:
-        while len(self._data) < at + length:
-            where = self._address + len(self._data)
-            self._data += self._prog.read(where, _CHUNK - where % _CHUNK)
-        return bytes(self._data[at : at + length])
+        if not self._first <= at <= at + length <= self._first + len(self._data):
+            self._first = at
+            where = self._address + at
+            # To the end of a page, as behind it nothing might be.
+            size = max(length, _CHUNK)
+            self._data = self._prog.read(where, size + -(where + size) % _CHUNK)
+        start = at - self._first
+        return self._data[start : start + length]
 
     def entry(self, at: int) -> Tuple[int, int]:
         """Return the length of the name that begins here, and where its bytes do."""
-        data = self._data
-        if at + 1 >= len(data):
-            self.bytes(at, 2)
-        length = data[at]
+        first, second = self.bytes(at, 2)
         # Since Linux kernel commit 73bbb94466fd ("kallsyms: support "big" kernel
         # symbols") (in v6.1), the high bit says that a second byte follows.
-        if length & 0x80:
-            return length & 0x7F | data[at + 1] << 7, at + 2
-        return length, at + 1
+        if first & 0x80:
+            return first & 0x7F | second << 7, at + 2
+        return first, at + 1
 
 
 @dataclass(frozen=True)

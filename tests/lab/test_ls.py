@@ -1,0 +1,256 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+`vmap ls` against what the kernel itself says: /proc/vmallocinfo, read just then or
+just before the dump, and the fixture module's own list.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Iterable
+
+import pytest
+
+from .conftest import Vmcore
+from .guest import Guest
+from .kernels import KERNELS
+from .truth import Truth
+
+ROOT = Path(__file__).parents[2]
+VMALLOCINFO = "/proc/vmallocinfo"
+LIVE = "drgn -q -c /proc/kcore"
+STRESS_RUNS = 50
+
+# Each process has a kernel stack, and it comes and goes with the process. These
+# functions are the callers of such lines, on one kernel or another.
+PROCESS = re.compile(r" (kernel_clone|dup_task_struct|copy_process|_do_fork)\+")
+
+# How the areas of each of the module's kinds are listed.
+KINDS = {
+    "vmap": "vmap",
+    "vmap_put": "vmap",
+    "vmalloc": "vmalloc",
+    "vmalloc_user": "user",
+    "vmalloc_huge": "vmalloc",
+    "vmalloc_node": "vmalloc",
+    "ioremap": "ioremap",
+    "memremap": "ioremap",
+}
+
+
+def drgn(vmcore: Path, vmlinux: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run ls on a vmcore, as a person would."""
+    command = [sys.executable, "-m", "drgn", "-q", "-c", str(vmcore)]
+    command += ["-s", str(vmlinux), str(ROOT / "scripts/vmap_ls.py"), *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def compare_in(guest: Guest) -> None:
+    """Let the guest compare, for each value of kptr_restrict, within one process."""
+    result = guest.run(f"{LIVE} tests/lab/inside/compare_ls.py", timeout=600)
+    assert result.status == 0, result.stderr.decode()
+    found = json.loads(result.stdout)
+    assert found["lines"] > 50
+    for restrict in ("0", "1", "2"):
+        assert found[restrict] == [], f"kptr_restrict={restrict}: {found[restrict]}"
+
+
+def test_live_with_every_kind_of_area(module_guest: Guest) -> None:
+    """Byte for byte, with the module's areas and lazily freed ones among them."""
+    module_guest.write("/proc/vmap_lab", b"lazy 3")
+    compare_in(module_guest)
+    text = module_guest.read(VMALLOCINFO).decode()
+    for label in (" vmalloc", " vmap", " ioremap", " user", " vpages", " vm_map_ram\n"):
+        assert label in text
+
+
+@pytest.mark.parametrize("cpus, numa_nodes", [(1, 1), (4, 2)])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_live_on_other_machines(kernel: str, cpus: int, numa_nodes: int) -> None:
+    """Byte for byte on one CPU, where 6.9 and later have one node only, and on four."""
+    with Guest.boot(kernel, cpus=cpus, numa_nodes=numa_nodes) as guest:
+        compare_in(guest)
+
+
+def test_live_as_a_process_of_its_own(module_guest: Guest) -> None:
+    """
+    What drgn's command line prints: each line stood in the file at some moment
+    while it ran, and each that stood there all the while is printed, in order.
+    """
+    result = module_guest.run(
+        f"{LIVE} scripts/vmap_ls.py --pointers auto", timeout=300, sample=VMALLOCINFO
+    )
+    assert result.status == 0
+    assert result.stderr == b""
+    samples = [sample.decode().splitlines() for sample in result.samples]
+    printed = result.stdout.decode().splitlines()
+    ever = {line for sample in samples for line in sample}
+    always = set(samples[0]).intersection(*samples)
+    assert [line for line in printed if line not in ever] == []
+    stable = [line for line in samples[0] if line in always]
+    assert len(stable) > 100
+    assert [line for line in printed if line in always] == stable
+
+
+def test_vmcore(vmcore: Vmcore) -> None:
+    """A vmcore lists what the file held when the guest was dumped, byte for byte."""
+    result = drgn(vmcore.path, vmcore.kernel.vmlinux, "--pointers", "auto")
+    assert result.stderr == ""
+    assert result.returncode == 0
+    assert result.stdout == vmcore.vmallocinfo.decode()
+    assert " unpurged vm_area\n" in result.stdout or vmcore.kernel.name == "5.10"
+
+
+def test_vmcore_of_a_crash(kdump_vmcore: Vmcore) -> None:
+    """
+    What a crash kernel saved, with free and user pages excluded. Only the stacks of
+    processes may differ from the file, as the crash was started by one.
+    """
+    raw = drgn(kdump_vmcore.path, kdump_vmcore.kernel.vmlinux, "--pointers", "auto")
+    assert raw.returncode == 0, raw.stderr
+    printed = set(raw.stdout.splitlines())
+    saved = set(kdump_vmcore.vmallocinfo.decode().splitlines())
+    assert len(saved & printed) > 100
+    for line in saved ^ printed:
+        assert PROCESS.search(line) or line.endswith("unpurged vm_area"), line
+
+
+def test_from_outside_over_qmp(module_guest: Guest) -> None:
+    """drgn --qemu lists a running guest, byte for byte what the guest itself does."""
+    command = [sys.executable, "-m", "drgn", "-q"]
+    command += ["--qemu", str(module_guest.qmp_socket), "-s", str(module_guest.vmlinux)]
+    command += [str(ROOT / "scripts/vmap_ls.py"), "--pointers", "auto"]
+    for _ in range(5):
+        before = module_guest.read(VMALLOCINFO)
+        result = subprocess.run(command, capture_output=True, timeout=300)
+        if module_guest.read(VMALLOCINFO) == before:
+            break
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == before
+
+
+def areas_of(vmcore: Vmcore, *args: str) -> list[dict[str, object]]:
+    """Return the areas as ``--json`` has them."""
+    result = drgn(vmcore.path, vmcore.kernel.vmlinux, "--json", *args)
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["problems"] == []
+    areas: list[dict[str, object]] = document["areas"]
+    return areas
+
+
+def containing(areas: Iterable[dict[str, object]], address: int) -> dict[str, object]:
+    """Return the one busy area around an address."""
+    [area] = [
+        area
+        for area in areas
+        if area["state"] == "busy"
+        and int(str(area["start"]), 16) <= address < int(str(area["end"]), 16)
+    ]
+    return area
+
+
+def test_kinds_against_the_module(vmcore: Vmcore) -> None:
+    """Each live mapping lies in an area of the kind that it was made as."""
+    areas = areas_of(vmcore)
+    truth = Truth.parse(vmcore.truth.decode())
+    live = [mapping for mapping in truth.mappings if mapping.live]
+    assert len(live) > 20
+    for mapping in live:
+        area = containing(areas, mapping.address)
+        if mapping.kind == "vm_map_ram":
+            kind = "vmap_block" if mapping.area == "block" else "vm_map_ram"
+        else:
+            kind = KINDS[mapping.kind]
+        kinds = area["kinds"]
+        assert isinstance(kinds, list) and kind in kinds, mapping
+        if kind != "vmap_block":
+            assert int(str(area["start"]), 16) == mapping.address
+
+
+def test_other_states(vmcore: Vmcore) -> None:
+    """--all covers the address space: nothing overlaps, whatever its state."""
+    areas = areas_of(vmcore, "--all", "--sort", "address")
+    assert {"busy", "lazy", "free"} <= {area["state"] for area in areas}
+    ends = [int(str(area["end"]), 16) for area in areas]
+    starts = [int(str(area["start"]), 16) for area in areas]
+    assert all(end <= start for end, start in zip(ends, starts[1:]))
+
+
+def test_half_a_vmcore(vmcore: Vmcore, tmp_path: Path) -> None:
+    """What is there is listed as it was, and the rest is said to be missing."""
+    half = tmp_path / "half"
+    size = vmcore.path.stat().st_size
+    with vmcore.path.open("rb") as whole, half.open("wb") as part:
+        part.write(whole.read(size // 2))
+    result = drgn(half, vmcore.kernel.vmlinux, "--pointers", "auto")
+    half.unlink()
+    assert "Traceback" not in result.stderr or not result.stdout
+    if result.returncode == 2:
+        assert result.stdout == ""
+        assert len(result.stderr.splitlines()) == 1
+    elif "vmap ls:" in result.stderr:
+        assert result.returncode == 1
+        whole_lines = set(vmcore.vmallocinfo.decode().splitlines())
+        cut = re.compile(r" N\d+=.*$| 0x[0-9a-f]{16}.*$| [\w.]+\+0x.*$")
+        prefixes = {cut.sub("", line) for line in whole_lines}
+        for line in result.stdout.splitlines():
+            assert line in whole_lines or (
+                cut.sub("", line.replace(" vm_struct unreadable", "")) in prefixes
+            ), line
+
+
+def test_without_symbols(vmcore: Vmcore) -> None:
+    """Without types there is one line that says what to do."""
+    command = [sys.executable, "-m", "drgn", "-q", "--no-default-symbols"]
+    command += ["-c", str(vmcore.path), str(ROOT / "scripts/vmap_ls.py")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(r"vmap ls: .*: install .*\n", result.stderr)
+
+
+def test_not_root(guest: Guest) -> None:
+    """Without the right to read /proc/kcore drgn says so, before a script runs."""
+    command = f"setpriv --reuid 65534 --clear-groups {LIVE} scripts/vmap_ls.py"
+    result = guest.run(command, timeout=120)
+    assert result.status == 1
+    assert result.stdout == b""
+    assert b"Permission denied" in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+def test_while_areas_come_and_go(module_guest: Guest) -> None:
+    """Under stress each run ends well, and always lists what is there to stay."""
+    text = module_guest.read("/proc/vmap_lab").decode()
+    stay = [
+        f"0x{mapping.address:016x}-"
+        for mapping in Truth.parse(text).mappings
+        if mapping.live and mapping.kind in KINDS
+    ]
+    assert len(stay) > 10
+    module_guest.write("/proc/vmap_lab", b"stress start")
+    try:
+        result = module_guest.run(
+            f"{LIVE} tests/lab/inside/repeat_ls.py {STRESS_RUNS}", timeout=900
+        )
+        assert result.status == 0, result.stderr.decode()
+    finally:
+        module_guest.write("/proc/vmap_lab", b"stress stop")
+    runs = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(runs) == STRESS_RUNS
+    line_form = re.compile(r"0x[0-9a-f]{16}-0x[0-9a-f]{16} [ \d]{6}\d(?: [^\s]+)+")
+    for status, out, err in runs:
+        assert status == 0
+        assert "Traceback" not in err
+        lines = out.splitlines()
+        assert [line for line in lines if not line_form.fullmatch(line)] == []
+        assert [start for start in stay if start not in out] == []
+        assert all(
+            line.startswith("vmap ls: racing: ") or "more, see --json" in line
+            for line in err.splitlines()
+        )
