@@ -72,10 +72,13 @@ class Guest:
 
     def __init__(self, kernel: Kernel, hardware: Hardware, interactive: bool) -> None:
         self.kernel = kernel
-        self._workspace = tempfile.TemporaryDirectory(prefix=f"lab-{kernel.name}-")
+        self._workspace = tempfile.TemporaryDirectory(
+            prefix=f"lab-{kernel.name}-", dir="/var/tmp"
+        )
         directory = Path(self._workspace.name)
         self._console = directory / "console"
         self._console.touch()
+        self._last_console: str | None = None
         self._sockets = Sockets(
             directory / "agent", directory / "qmp", directory / "qmp-for-others"
         )
@@ -130,9 +133,12 @@ class Guest:
         self.close()
 
     def close(self) -> None:
-        """End the guest as a power cut would."""
+        """End the guest as a power cut would; its console can still be read."""
+        if self._last_console is not None:
+            return
         self._process.kill()
         self._process.wait()
+        self._last_console = self.console
         self._qmp.close()
         if self._channel:
             self._channel.close()
@@ -156,6 +162,8 @@ class Guest:
     @property
     def console(self) -> str:
         """All that the guest's console has shown."""
+        if self._last_console is not None:
+            return self._last_console
         return self._console.read_text(errors="replace").replace("\r", "")
 
     def run(

@@ -21,7 +21,7 @@ from typing import Iterable, Iterator, Sequence
 
 from .cache import cache_dir, locked
 
-__all__ = ("Archive", "PackageError", "unpack")
+__all__ = ("Archive", "PackageError", "mirror", "unpack")
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 MERGED_DIRECTORIES = ("bin", "sbin", "lib", "lib64")
@@ -166,12 +166,12 @@ def unpack(deb: Path, directory: Path, members: Iterable[str] = ()) -> None:
 def _sources_list(suites: Iterable[str]) -> str:
     signed_by = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
     return "".join(
-        f"deb {signed_by}{_mirror(suite.endswith('-security'))} {suite} main\n"
+        f"deb {signed_by}{mirror(suite.endswith('-security'))} {suite} main\n"
         for suite in suites
     )
 
 
-def _mirror(security: bool) -> str:
+def mirror(security: bool) -> str:
     """Return the URI of the mirror this machine's own apt configuration names."""
     targets = _run(
         [

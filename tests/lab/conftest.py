@@ -1,0 +1,101 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Real kernels as fixtures: one boot of each serves all tests of a session.
+
+Tests that use ``guest``, or what is made of it, run once for each kernel, and pytest
+puts those of one kernel in a row: no more than one shared guest is alive.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Iterator
+
+import pytest
+
+from . import modules
+from .guest import Guest
+from .kernels import KERNELS, Kernel
+from .machine import why_not
+
+KDUMP_KERNEL = "6.1"
+FIXTURE_MODULE = "/tmp/vmap_lab.ko"
+
+
+@dataclass(frozen=True)
+class Vmcore:
+    """A vmcore, and what was true when it was made."""
+
+    path: Path
+    kernel: Kernel
+    vmallocinfo: bytes
+    """What /proc/vmallocinfo held."""
+
+    truth: bytes
+    """What the fixture module's /proc/vmap_lab held."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this directory; the hook sees all that was collected."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.lab)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lab() -> None:
+    """Skip where no guest can boot; fail there if VMAP_REQUIRE names the lab."""
+    reason = why_not()
+    if reason is None:
+        return
+    if "lab" in os.environ.get("VMAP_REQUIRE", "").split(","):
+        pytest.fail(f"VMAP_REQUIRE=lab, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", params=KERNELS)
+def guest(request: pytest.FixtureRequest, lab: None) -> Iterator[Guest]:
+    """A guest of each kernel, with debug information and two NUMA nodes."""
+    with Guest.boot(request.param, numa_nodes=2) as booted:
+        yield booted
+
+
+@pytest.fixture(scope="session")
+def module_guest(guest: Guest) -> Guest:
+    """The guest, with the fixture module loaded; a test that changes it resets it."""
+    load_fixture_module(guest)
+    return guest
+
+
+@pytest.fixture(scope="session", params=["elf", "kdump-zlib"])
+def vmcore(request: pytest.FixtureRequest, module_guest: Guest) -> Iterator[Vmcore]:
+    """A vmcore of the guest in each of QEMU's formats, with lazily freed areas."""
+    with TemporaryDirectory(dir="/var/tmp") as directory:
+        path = Path(directory) / "vmcore"
+        module_guest.write("/proc/vmap_lab", b"lazy 3")
+        vmallocinfo = module_guest.dump_with_vmallocinfo(path, request.param)
+        truth = module_guest.read("/proc/vmap_lab")
+        yield Vmcore(path, module_guest.kernel, vmallocinfo, truth)
+
+
+@pytest.fixture(scope="session")
+def kdump_vmcore(lab: None) -> Iterator[Vmcore]:
+    """What a crash kernel saved of one kernel that really crashed."""
+    with TemporaryDirectory(dir="/var/tmp") as directory:
+        path = Path(directory) / "vmcore"
+        with Guest.boot(KDUMP_KERNEL, crash_kernel=True, debug_info=False) as crashing:
+            load_fixture_module(crashing)
+            truth = crashing.read("/proc/vmap_lab")
+            vmallocinfo = crashing.crash(path)
+        yield Vmcore(path, crashing.kernel, vmallocinfo, truth)
+
+
+def load_fixture_module(guest: Guest) -> None:
+    """Build the fixture module for a guest's kernel and load it."""
+    guest.put(modules.build(guest.kernel.name), FIXTURE_MODULE)
+    loaded = guest.run(f"insmod {FIXTURE_MODULE}")
+    assert loaded.status == 0, loaded.stderr
