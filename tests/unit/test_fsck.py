@@ -1,0 +1,165 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What consistency checks conclude, from records made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from drgn_vmap._numpy import np
+from drgn_vmap.analyses.fsck import confirmed, run_checks
+from drgn_vmap.model import Check, Inspection, Problem, Verdict
+from drgn_vmap.render.fsck import check_json, check_lines
+from tests.fakes.blocks import BITS, FakeBlock, blocks_of
+from tests.fakes.inspection import inspection_of
+
+HEALTHY = FakeBlock(used="####..##", mapped="###...##", free=BITS - 8)
+
+
+def kernel_with(block: FakeBlock, has_used_map: bool = True) -> Inspection:
+    return inspection_of(blocks_of([HEALTHY, block], has_used_map))
+
+
+def check(found: Inspection, id_: str) -> Check:
+    [wanted] = [check for check in run_checks(found) if check.id == id_]
+    return wanted
+
+
+def wrong(found: Inspection) -> set[str]:
+    return {check.id for check in run_checks(found) if check.failures}
+
+
+def live(found: Inspection) -> Inspection:
+    kernel = replace(found.snapshot.kernel, live=True)
+    return replace(found, snapshot=replace(found.snapshot, kernel=kernel))
+
+
+def test_healthy() -> None:
+    """Nothing is found where nothing is wrong, and each check says so."""
+    checks = run_checks(kernel_with(HEALTHY))
+    assert {c.verdict for c in checks} == {Verdict.OK, Verdict.SKIPPED}
+    assert all(c.reason for c in checks if c.verdict == Verdict.SKIPPED)
+    assert len({c.id for c in checks}) == len(checks)
+
+
+@pytest.mark.parametrize(
+    "block, expected",
+    [
+        (FakeBlock(free=BITS + 1, dirty=0), {"block-counters"}),
+        (FakeBlock(free=0, dirty=BITS + 1, list_cpu=None), {"block-counters"}),
+        (FakeBlock(used="##", free=BITS - 2, dirty=2), {"block-counters"}),
+        (FakeBlock(used="##", free=BITS - 4, dirty=0), {"block-sum"}),
+        (FakeBlock(used="..#", free=BITS - 2, dirty=1), {"block-bump-pointer"}),
+        (FakeBlock(free=BITS - 8, dirty_min=6, dirty_max=2), {"block-dirty-range"}),
+        (FakeBlock(free=BITS - 8, dirty_min=0, dirty_max=9), {"block-dirty-range"}),
+        (FakeBlock(free=BITS - 8, list_cpu=None), {"block-list"}),
+        (FakeBlock(used="#" * BITS, free=0), {"block-list"}),
+        (FakeBlock(free=BITS - 8, queue_cpu=1), {"block-list-cpu"}),
+        (FakeBlock(free=BITS - 8, mapped="#"), {"block-mapped"}),
+    ],
+)
+def test_damaged_block(block: FakeBlock, expected: set[str]) -> None:
+    """Each way a block can be wrong is found by its own check, at its address."""
+    found = kernel_with(block)
+    assert wrong(found) - {"block-counters"} == expected - {"block-counters"}
+    for id_ in expected:
+        [failure] = check(found, id_).failures
+        assert failure.address == found.blocks.table.address[1]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        # A purged block on its way out, and dirty ranges that just fit.
+        FakeBlock(free=0, dirty=BITS, dirty_min=0, dirty_max=BITS, list_cpu=None),
+        FakeBlock(free=BITS - 8, dirty_min=0, dirty_max=8),
+        FakeBlock(free=BITS),
+        # The tail of a rounded request is used, but not mapped.
+        FakeBlock(used="####", mapped="###", free=BITS - 4),
+    ],
+)
+def test_legal_block(block: FakeBlock) -> None:
+    """The edges of what is legal are legal."""
+    assert wrong(kernel_with(block)) == set()
+
+
+def test_mapped_page_without_used_map() -> None:
+    """Before 6.3 a mapped page must at least have been handed out."""
+    assert wrong(kernel_with(FakeBlock(free=BITS - 2, mapped="##"), False)) == set()
+    found = kernel_with(FakeBlock(free=BITS - 2, mapped="..#"), False)
+    assert wrong(found) == {"block-mapped"}
+
+
+def test_moment_is_explained_by_who_was_at_it() -> None:
+    """What is legal for a moment is damage only if nobody was at just that moment."""
+    found = kernel_with(FakeBlock(used="##", free=BITS - 4, dirty=0))
+    assert check(found, "block-sum").verdict == Verdict.FAILED
+    busy = replace(found, activity=("CPU 1 was in vb_free()",))
+    assert check(busy, "block-sum").verdict == Verdict.EXPLAINABLE
+    assert "CPU 1 was in vb_free()" in check(busy, "block-sum").reason
+    assert check(live(found), "block-sum").verdict == Verdict.EXPLAINABLE
+
+
+def test_damage_is_not_explained() -> None:
+    """What is never legal is damage, whoever was at it."""
+    found = kernel_with(FakeBlock(free=BITS + 1, dirty=0))
+    busy = replace(live(found), activity=("CPU 1 was in vb_free()",))
+    assert check(busy, "block-counters").verdict == Verdict.FAILED
+
+
+def test_block_without_area_and_area_without_block() -> None:
+    """Areas and blocks must have each other."""
+    found = kernel_with(HEALTHY)
+    table = found.blocks.table
+    foreign = replace(table, area=np.array([table.area[0], 0xDEAD000], np.uint64))
+    found = replace(found, blocks=replace(found.blocks, table=foreign))
+    assert wrong(found) == {"block-area", "area-block"}
+    [failure] = check(found, "area-block").failures
+    assert failure.address == table.area[1]
+
+
+def test_gap_and_overlap() -> None:
+    """Each address belongs to one area and no more."""
+    found = kernel_with(HEALTHY)
+    areas = found.snapshot.areas
+    for delta, expected in ((-4096, "area-gaps"), (4096, "area-overlaps")):
+        end = areas.end.copy()
+        end[1] = int(end[1]) + delta
+        moved = replace(found.snapshot, areas=replace(areas, end=end))
+        assert wrong(replace(found, snapshot=moved)) == {expected}
+
+
+def test_problem_of_a_reader_is_a_failure() -> None:
+    """What could not be read is named with the address it is told with."""
+    found = kernel_with(HEALTHY)
+    problem = Problem("unreadable", "vmap_block 0xffff888000001000", "left out")
+    found = replace(found, blocks=replace(found.blocks, problems=(problem,)))
+    [failure] = check(found, "readable").failures
+    assert failure.address == 0xFFFF888000001000
+
+
+def test_confirmed() -> None:
+    """On a live kernel only what is found twice counts."""
+    damaged = run_checks(kernel_with(FakeBlock(free=BITS + 1, dirty=0)))
+    healthy = run_checks(kernel_with(HEALTHY))
+    assert {c.verdict for c in confirmed(damaged, healthy) if c.failures} == set()
+    assert all(
+        c.verdict in (Verdict.OK, Verdict.SKIPPED) for c in confirmed(damaged, healthy)
+    )
+    assert confirmed(damaged, damaged) == damaged
+
+
+def test_looks() -> None:
+    """A failure is told with its address, control characters are not."""
+    found = kernel_with(HEALTHY)
+    problem = Problem("corrupt", "vmap_block 0x1000", "\x1b[2J")
+    found = replace(found, blocks=replace(found.blocks, problems=(problem,)))
+    checks = run_checks(found)
+    text = check_lines(checks)
+    assert "failed      readable: " in text and "\x1b" not in text
+    assert text.endswith(f"{len(checks)} checks: 20 ok, 1 failed, 3 skipped\n")
+    [document] = [check_json(c) for c in checks if c.id == "readable"]
+    assert document["verdict"] == "failed"
+    assert document["failures"][0]["address"] == "0x1000"
