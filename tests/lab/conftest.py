@@ -23,6 +23,7 @@ from .kernels import KERNELS, Kernel
 from .machine import why_not
 
 KDUMP_KERNEL = "6.1"
+VMCORE_FORMATS = ("elf", "kdump-zlib")
 FIXTURE_MODULE = "/tmp/vmap_lab.ko"
 
 
@@ -71,15 +72,26 @@ def module_guest(guest: Guest) -> Guest:
     return guest
 
 
-@pytest.fixture(scope="session", params=["elf", "kdump-zlib"])
-def vmcore(request: pytest.FixtureRequest, module_guest: Guest) -> Iterator[Vmcore]:
-    """A vmcore of the guest in each of QEMU's formats, with lazily freed areas."""
+@pytest.fixture(scope="session")
+def vmcores(module_guest: Guest) -> Iterator[dict[str, Vmcore]]:
+    """Vmcores of the guest by QEMU's name of the format, with lazily freed areas."""
+    module_guest.write("/proc/vmap_lab", b"lazy 3")
     with TemporaryDirectory(dir="/var/tmp") as directory:
-        path = Path(directory) / "vmcore"
-        module_guest.write("/proc/vmap_lab", b"lazy 3")
-        vmallocinfo = module_guest.dump_with_vmallocinfo(path, request.param)
-        truth = module_guest.read("/proc/vmap_lab")
-        yield Vmcore(path, module_guest.kernel, vmallocinfo, truth)
+        made = {}
+        for format in VMCORE_FORMATS:
+            path = Path(directory) / format
+            vmallocinfo = module_guest.dump_with_vmallocinfo(path, format)
+            truth = module_guest.read("/proc/vmap_lab")
+            made[format] = Vmcore(path, module_guest.kernel, vmallocinfo, truth)
+        yield made
+
+
+# Of a test's scope: were it the session's, pytest would put the tests of a format in
+# a row, and boot kernels again for the next one.
+@pytest.fixture(params=VMCORE_FORMATS)
+def vmcore(request: pytest.FixtureRequest, vmcores: dict[str, Vmcore]) -> Vmcore:
+    """A vmcore of the guest in each of the formats."""
+    return vmcores[request.param]
 
 
 @pytest.fixture(scope="session")
