@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ("add_arguments", "run")
 
-_LIVE_REREADS = 4
+_LIVE_REREADS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
