@@ -497,20 +497,19 @@ def test_stress(module_guest: Guest) -> None:
 
 
 @pytest.fixture(scope="module")
-def scene(vmcore: Vmcore) -> Scene:
+def scene(vmcores: dict[str, Vmcore]) -> Scene:
     """The vmcore of a kernel, ready to be damaged."""
+    vmcore = vmcores["elf"]
     damaged = DamagedVmcore(vmcore.path, vmcore.kernel.vmlinux)
     return Scene(damaged, Truth.parse(vmcore.truth.decode()))
 
 
-@pytest.mark.parametrize("vmcore", ["elf"], indirect=True)
 @pytest.mark.parametrize("damage", EVERYWHERE)
 def test_damage(scene: Scene, damage: Callable[[Scene], Damage]) -> None:
     """Each kind of damage is named with its address, and nothing else breaks."""
     assert_named(scene, damage(scene))
 
 
-@pytest.mark.parametrize("vmcore", ["elf"], indirect=True)
 @pytest.mark.parametrize("struct, member, damage", WHERE_THERE)
 def test_damage_to_newer_members(
     scene: Scene, struct: str, member: str, damage: Callable[[Scene], Damage]
