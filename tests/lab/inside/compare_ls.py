@@ -15,6 +15,9 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Dict, List, Optional
+
+from drgn import Program
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
@@ -29,12 +32,12 @@ TRIES = 20
 READER = " seq_read_iter+"
 
 
-def lines_of_file():
+def lines_of_file() -> List[str]:
     lines = VMALLOCINFO.read_text().splitlines()
     return [line for line in lines if READER not in line]
 
 
-def lines_of_ls(prog):
+def lines_of_ls(prog: Program) -> List[str]:
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         status = run("ls", prog, ["--pointers", "auto"])
@@ -42,7 +45,7 @@ def lines_of_ls(prog):
     return out.getvalue().splitlines()
 
 
-def difference(prog):
+def difference(prog: Program) -> Optional[List[str]]:
     """Return the lines that differ, or None if the file kept changing."""
     for _ in range(TRIES):
         before = lines_of_file()
@@ -52,7 +55,7 @@ def difference(prog):
     return None
 
 
-result = {}
+result: Dict[str, object] = {}
 lines_of_ls(globals()["prog"])
 for restrict in ("0", "1", "2"):
     KPTR_RESTRICT.write_text(restrict)
