@@ -22,8 +22,10 @@ from .kernels import KERNELS, Kernel
 
 __all__ = ("ModuleError", "build")
 
-SOURCES = Path(__file__).parent / "module"
 NAME = "vmap_lab"
+SOURCES = tuple(
+    Path(__file__).parent / "module" / name for name in ("Kbuild", f"{NAME}.c")
+)
 
 TOOLS = ("bash", "binutils", "coreutils", "dash", "grep", "make", "mawk", "sed")
 """What headers do not depend on: a Debian system has most of it."""
@@ -50,7 +52,7 @@ def build(kernel_name: str) -> Path:
     """
     kernel = KERNELS[kernel_name]
     recipe = hashlib.sha256(kernel.release.encode())
-    for file in (Path(__file__), *sorted(SOURCES.iterdir())):
+    for file in (Path(__file__), *SOURCES):
         recipe.update(file.read_bytes())
     return build_once(
         kernel.directory / f"{NAME}-{recipe.hexdigest()[:12]}.ko",
@@ -60,7 +62,7 @@ def build(kernel_name: str) -> Path:
 
 def _build(kernel: Kernel, module: Path) -> None:
     with TemporaryDirectory(dir=module.parent) as workspace:
-        for source in SOURCES.iterdir():
+        for source in SOURCES:
             shutil.copy(source, workspace)
         _make(kernel, _tree(kernel), Path(workspace))
         shutil.move(Path(workspace) / f"{NAME}.ko", module)

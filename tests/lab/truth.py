@@ -7,7 +7,8 @@ from __future__ import annotations
 import struct
 import sys
 from dataclasses import dataclass
-from typing import Iterator
+from itertools import chain
+from typing import Iterator, Sequence
 
 __all__ = ("Attempt", "Mapping", "MappingSet", "Stress", "Truth", "page_bytes")
 
@@ -33,7 +34,7 @@ class Mapping:
     area: str
     """``own``, or ``block``: part of a vmap_block."""
 
-    pfns: tuple[int, ...]
+    pfns: Sequence[int]
     """The page frame of each page."""
 
     fill: int | None
@@ -186,7 +187,7 @@ def _mapping(fields: dict[str, str]) -> Mapping:
         address=int(fields["addr"], 16),
         pages=int(fields["pages"]),
         area=fields["area"],
-        pfns=tuple(_pfns(fields["pfns"])),
+        pfns=_pfns(fields["pfns"]),
         fill=optional("fill"),
         cpu=optional("cpu"),
         node=optional("node"),
@@ -194,10 +195,15 @@ def _mapping(fields: dict[str, str]) -> Mapping:
     )
 
 
-def _pfns(text: str) -> Iterator[int]:
-    for run in text.split(","):
-        first, _, last = run.partition("-")
-        yield from range(int(first), int(last or first) + 1)
+def _pfns(text: str) -> Sequence[int]:
+    runs = [_run(run) for run in text.split(",")]
+    # A reserved range can have millions of page frames, in one run.
+    return runs[0] if len(runs) == 1 else tuple(chain.from_iterable(runs))
+
+
+def _run(text: str) -> range:
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
 
 
 def _mapping_set(fields: dict[str, str]) -> MappingSet:

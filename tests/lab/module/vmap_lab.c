@@ -95,7 +95,8 @@ static struct mapping_set *const sets[] = {
 	&base_set, &many_set, &leak_set, &blocks_set, &reserve_set,
 };
 
-static DEFINE_MUTEX(lab_lock);	/* protects sets, last_id and last_try */
+static DEFINE_MUTEX(lab_lock);	/* protects sets and the next three */
+static unsigned long changes = 1;	/* to the lists of the sets */
 static unsigned int last_id;
 static char last_try[128];
 
@@ -380,6 +381,7 @@ static struct mapping *add_by(struct mapping_set *set, void (*map)(struct mappin
 		return mapping;
 	last_id++;
 	list_add_tail(&mapping->list, &set->mappings);
+	changes++;
 	set->live++;
 	set->live_pages += mapping->pages;
 	cond_resched();
@@ -417,6 +419,7 @@ static void shrink(struct mapping_set *set, unsigned long left)
 		else
 			set->freed--;
 		list_del(&mapping->list);
+		changes++;
 		destroy(mapping);
 		cond_resched();
 	}
@@ -716,9 +719,8 @@ static phys_addr_t nothing_of(u64 size)
 	if (size > MAX_RESERVE)
 		return 0;
 	for (; phys <= MAX_RESERVE; phys <<= 1)
-		if (phys >= size &&
-		    region_intersects(phys, size, IORESOURCE_MEM, IORES_DESC_NONE) ==
-			    REGION_DISJOINT)
+		if (region_intersects(phys, size, IORESOURCE_MEM, IORES_DESC_NONE) ==
+		    REGION_DISJOINT)
 			return phys;
 	return 0;
 }
@@ -920,10 +922,14 @@ static void remove_all(void)
 
 static int command_reset(const char *arguments)
 {
+	unsigned int i;
+
 	if (*arguments)
 		return -EINVAL;
-	remove_all();
-	last_id = 0;
+	stop_stress();
+	/* The oldest mapping stays: the init text that made it is gone. */
+	for (i = 0; i < ARRAY_SIZE(sets); i++)
+		shrink(sets[i], sets[i] == &base_set);
 	last_try[0] = '\0';
 	return add_base_set();
 }
@@ -997,11 +1003,11 @@ static void show_header(struct seq_file *text)
 	seq_puts(text, last_try);
 }
 
-static unsigned long pfn_of(const struct mapping *mapping, unsigned int page)
+static void show_run(struct seq_file *text, unsigned long first, unsigned long last)
 {
-	if (mapping->kind->source == FROM_DEVICE)
-		return (mapping->phys >> PAGE_SHIFT) + page;
-	return page_to_pfn(mapping->backing[page]);
+	seq_printf(text, "%lu", first);
+	if (last != first)
+		seq_printf(text, "-%lu", last);
 }
 
 /* Print page frame numbers, those that follow one another as FIRST-LAST. */
@@ -1009,17 +1015,16 @@ static void show_pfns(struct seq_file *text, const struct mapping *mapping)
 {
 	unsigned int page = 0;
 
-	seq_puts(text, " pfns=");
 	while (page < mapping->pages) {
-		unsigned long first = pfn_of(mapping, page), last = first;
-		const char *comma = page ? "," : "";
+		unsigned long first = page_to_pfn(mapping->backing[page]);
+		unsigned long last = first;
 
-		while (++page < mapping->pages && pfn_of(mapping, page) == last + 1)
+		if (page)
+			seq_putc(text, ',');
+		while (++page < mapping->pages &&
+		       page_to_pfn(mapping->backing[page]) == last + 1)
 			last++;
-		if (first == last)
-			seq_printf(text, "%s%lu", comma, first);
-		else
-			seq_printf(text, "%s%lu-%lu", comma, first, last);
+		show_run(text, first, last);
 	}
 }
 
@@ -1037,11 +1042,15 @@ static void show_mapping(struct seq_file *text, const struct mapping *mapping)
 		seq_printf(text, " cpu=%d", mapping->cpu);
 	if (kind == &kinds[VMALLOC_NODE])
 		seq_printf(text, " node=%d", mapping->node);
-	if (kind->source == FROM_DEVICE)
-		seq_printf(text, " phys=0x%llx", (unsigned long long)mapping->phys);
-	else
-		seq_printf(text, " fill=%u", mapping->fill);
-	show_pfns(text, mapping);
+	if (kind->source == FROM_DEVICE) {
+		unsigned long pfn = mapping->phys >> PAGE_SHIFT;
+
+		seq_printf(text, " phys=0x%llx pfns=", (unsigned long long)mapping->phys);
+		show_run(text, pfn, pfn + mapping->pages - 1);
+	} else {
+		seq_printf(text, " fill=%u pfns=", mapping->fill);
+		show_pfns(text, mapping);
+	}
 	seq_putc(text, '\n');
 }
 
@@ -1054,16 +1063,38 @@ static struct mapping_set *set_of(struct seq_file *text)
 	return pde_data(file_inode(text->file));
 }
 
+/* Where a reader stopped: without it, each read() would walk the list from its head. */
+struct cursor {
+	struct list_head *element;
+	loff_t position;
+	unsigned long changes;
+};
+
+static struct list_head *remember(struct seq_file *text, struct list_head *element,
+				  loff_t position)
+{
+	struct cursor *cursor = text->private;
+
+	*cursor = (struct cursor){ element, position, changes };
+	return element;
+}
+
 /* The first element is the list's head, which stands for the header. */
 static void *lab_start(struct seq_file *text, loff_t *position)
 {
+	struct cursor *cursor = text->private;
+
 	mutex_lock(&lab_lock);
-	return seq_list_start_head(&set_of(text)->mappings, *position);
+	if (cursor->position == *position && cursor->changes == changes)
+		return cursor->element;
+	return remember(text, seq_list_start_head(&set_of(text)->mappings, *position),
+			*position);
 }
 
 static void *lab_next(struct seq_file *text, void *element, loff_t *position)
 {
-	return seq_list_next(element, &set_of(text)->mappings, position);
+	element = seq_list_next(element, &set_of(text)->mappings, position);
+	return remember(text, element, *position);
 }
 
 static void lab_stop(struct seq_file *text, void *element)
@@ -1089,7 +1120,7 @@ static const struct seq_operations lab_lines = {
 
 static int lab_open(struct inode *inode, struct file *file)
 {
-	return seq_open(file, &lab_lines);
+	return seq_open_private(file, &lab_lines, sizeof(struct cursor));
 }
 
 static const struct proc_ops lab_file = {
@@ -1097,7 +1128,7 @@ static const struct proc_ops lab_file = {
 	.proc_read = seq_read,
 	.proc_write = lab_write,
 	.proc_lseek = seq_lseek,
-	.proc_release = seq_release,
+	.proc_release = seq_release_private,
 };
 
 static void remove_files(void)
@@ -1116,29 +1147,27 @@ static int __init create_files(void)
 		umode_t mode = sets[i] == &base_set ? 0600 : 0400;
 
 		if (!proc_create_data(sets[i]->file, mode, NULL, &lab_file, sets[i]))
-			return -ENOMEM;
+			goto fail;
 	}
 	return 0;
+fail:
+	while (i--)
+		remove_proc_entry(sets[i]->file, NULL);
+	return -ENOMEM;
 }
 
 static int __init vmap_lab_init(void)
 {
-	struct mapping *mapping;
-	int error = add_base_set();
-
-	if (error)
-		goto fail;
-	mapping = add_by(&base_set, map_from_init_text, (struct mapping){
+	struct mapping *first = add_by(&base_set, map_from_init_text, (struct mapping){
 		.kind = &kinds[VMALLOC], .pages = 1 });
-	error = PTR_ERR_OR_ZERO(mapping);
-	if (error)
-		goto fail;
-	error = create_files();
+	int error = PTR_ERR_OR_ZERO(first);
+
 	if (!error)
-		return 0;
-	remove_files();
-fail:
-	remove_all();
+		error = add_base_set();
+	if (!error)
+		error = create_files();
+	if (error)
+		remove_all();
 	return error;
 }
 
