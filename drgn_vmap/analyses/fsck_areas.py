@@ -89,8 +89,9 @@ def _rows_of(tree: AreaTree, links: U64Array) -> Array:
 
 
 def _misplaced(tree: AreaTree) -> Array:
-    """Return areas outside of the bounds that the areas above them set."""
+    """Return areas that are outside of the bounds set above them, or there twice."""
     wrong = np.zeros(len(tree.address), bool)
+    seen = np.zeros(len(tree.address), bool)
     if not len(tree.address):
         return wrong
     left, right = _rows_of(tree, tree.left), _rows_of(tree, tree.right)
@@ -100,6 +101,13 @@ def _misplaced(tree: AreaTree) -> Array:
     for _ in range(_MAX_DEPTH):
         known = rows >= 0
         rows, low, high = rows[known], low[known], high[known]
+        # Damaged links may lead to an area in many ways, of which one is followed.
+        first = np.zeros(len(rows), bool)
+        first[np.unique(rows, return_index=True)[1]] = True
+        first &= ~seen[rows]
+        wrong[rows[~first]] = True
+        rows, low, high = rows[first], low[first], high[first]
+        seen[rows] = True
         start, end = tree.start[rows], tree.end[rows]
         wrong[rows] |= (start < low) | (end > high)
         rows = np.concatenate((left[rows], right[rows]))

@@ -54,15 +54,16 @@ def block_areas(prog: Program, memory: Memory) -> Tuple[U64Array, Tuple[Problem,
     return records["va"], tuple(reader.problems)
 
 
-def take_blocks(prog: Program) -> Blocks:
+def take_blocks(prog: Program, once: bool = False) -> Blocks:
     """
     Read all blocks of a kernel, and which of their pages are mapped.
 
+    :param once: Do not read a live kernel again if something is odd.
     :raises VmapError: if the target is none that can be read.
     """
     layout = probe_layout(prog)
     memory = Memory(prog, layout.kernel.page_size)
-    for _ in range(tries(layout.kernel)):
+    for _ in range(1 if once else tries(layout.kernel)):
         memory.forget()
         reader = _Reader(prog, memory)
         blocks = reader.read(layout)

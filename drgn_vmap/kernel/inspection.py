@@ -30,10 +30,13 @@ from .trees import TreeNodes, walk_rb_trees
 
 __all__ = ("inspect",)
 
+_MAX_PAGES = 1 << 22
+"""More pages than are looked at in one area; torn records may claim any number."""
+
 
 def inspect(prog: Program) -> Inspection:
     """
-    Read all that a check needs.
+    Read all that a check needs, once: who checks a live kernel has to read it again.
 
     :raises VmapError: if the target is none that can be read.
     """
@@ -42,10 +45,10 @@ def inspect(prog: Program) -> Inspection:
     memory = Memory(prog, kernel.page_size)
     nodes = read_nodes(prog, layout) if layout.vmap_node else None
     trees = tuple(_area_trees(prog, memory, layout, nodes))
-    snapshot = take_snapshot(prog, all_states=True)
+    snapshot = take_snapshot(prog, all_states=True, once=True)
     return Inspection(
         snapshot=snapshot,
-        blocks=take_blocks(prog),
+        blocks=take_blocks(prog, once=True),
         trees=trees,
         vm_pages=_vm_pages(prog, kernel, snapshot.areas),
         pools=_pool_lengths(prog, nodes) if nodes else None,
@@ -142,6 +145,7 @@ def _vm_pages(prog: Program, kernel: Kernel, areas: AreaTable) -> VmPages:
     owned &= (areas.state == State.BUSY) & areas.vm_ok
     page_size = np.uint64(kernel.page_size)
     owned &= areas.nr_pages <= (areas.end - areas.start) // page_size
+    owned &= areas.nr_pages <= _MAX_PAGES
     rows = np.flatnonzero(owned)
     counts = areas.nr_pages[rows].astype(np.intp)
     row = np.repeat(rows, counts)

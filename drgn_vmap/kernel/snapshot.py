@@ -40,15 +40,18 @@ _MAX_PAGES = 1 << 28
 """More pages than any area has: 1 TiB of 4 KiB pages."""
 
 
-def take_snapshot(prog: Program, all_states: bool = False) -> Snapshot:
+def take_snapshot(
+    prog: Program, all_states: bool = False, once: bool = False
+) -> Snapshot:
     """
     Read the vmalloc state of a kernel.
 
     :param all_states: Also read ranges that are being purged, pooled or free.
+    :param once: Do not read a live kernel again if something is odd.
     :raises VmapError: if the target is none that can be read.
     """
     try:
-        return _take_snapshot(prog, all_states)
+        return _take_snapshot(prog, all_states, once)
     except FaultError as e:
         raise TargetError(
             f"the variables that everything hangs on cannot be read ({e}): "
@@ -56,10 +59,10 @@ def take_snapshot(prog: Program, all_states: bool = False) -> Snapshot:
         ) from e
 
 
-def _take_snapshot(prog: Program, all_states: bool) -> Snapshot:
+def _take_snapshot(prog: Program, all_states: bool, once: bool) -> Snapshot:
     layout = probe_layout(prog)
     memory = Memory(prog, layout.kernel.page_size)
-    for _ in range(tries(layout.kernel)):
+    for _ in range(1 if once else tries(layout.kernel)):
         reader = _Reader(prog, memory, layout)
         areas = reader.areas(all_states)
         if not reader.problems:

@@ -10,7 +10,7 @@ import pytest
 
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.fsck import confirmed, run_checks
-from drgn_vmap.model import Check, Inspection, Problem, Verdict
+from drgn_vmap.model import AreaTree, Check, Inspection, Problem, Verdict
 from drgn_vmap.render.fsck import check_json, check_lines
 from tests.fakes.blocks import BITS, FakeBlock, blocks_of
 from tests.fakes.inspection import inspection_of
@@ -129,6 +129,34 @@ def test_gap_and_overlap() -> None:
         end[1] = int(end[1]) + delta
         moved = replace(found.snapshot, areas=replace(areas, end=end))
         assert wrong(replace(found, snapshot=moved)) == {expected}
+
+
+def test_tangled_tree() -> None:
+    """A tree in which each area is below the one before twice is seen in no time."""
+    count = 60
+    link = np.arange(count, dtype=np.uint64) * np.uint64(64) + np.uint64(0x10000)
+    below = np.append(link[1:], np.uint64(0))
+    start = np.arange(count, dtype=np.uint64) * np.uint64(4096)
+    tree = AreaTree(
+        name="busy areas",
+        head=0x100,
+        first=int(link[0]),
+        last=int(link[-1]),
+        root=int(link[0]),
+        address=link,
+        start=start,
+        end=start + np.uint64(4096),
+        link=link,
+        next=np.append(link[1:], np.uint64(0x100)),
+        prev=np.append(np.uint64(0x100), link[:-1]),
+        rb=link,
+        left=below,
+        right=below,
+        largest=None,
+    )
+    found = replace(kernel_with(HEALTHY), trees=(tree,))
+    assert wrong(found) == {"area-trees"}
+    assert len(check(found, "area-trees").failures) == count - 1
 
 
 def test_problem_of_a_reader_is_a_failure() -> None:
