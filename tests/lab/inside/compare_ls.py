@@ -60,5 +60,6 @@ lines_of_ls(globals()["prog"])
 for restrict in ("0", "1", "2"):
     KPTR_RESTRICT.write_text(restrict)
     result[restrict] = difference(globals()["prog"])
+KPTR_RESTRICT.write_text("0")
 result["lines"] = len(lines_of_file())
 print(json.dumps(result))
