@@ -71,6 +71,7 @@ class Kernel:
         Indexes list packages that mirrors no longer hold, above all the large
         ones with debug information: those come first, then an older release.
         """
+        directory.mkdir()
         archive = self.archive
         failures = []
         for release in self._releases(archive):

@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 from contextlib import contextmanager
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Iterable, Iterator, Sequence
 
@@ -78,8 +78,8 @@ class Archive:
         """
         Fetch packages and lend their files, in the order of ``names``.
 
-        The files are deleted when the borrower is done, but stay if it fails: a
-        second try fetches nothing again, and goes on where a download stopped.
+        The files are deleted when the borrower is done, but stay if it fails or is
+        interrupted: a second try goes on with the package that was not yet complete.
         """
         directory = self._directory / "debs"
         with locked(directory):
@@ -107,35 +107,11 @@ class Archive:
             for deb in debs:
                 unpack(deb, root)
 
-    @cached_property
-    def _options(self) -> list[str]:
-        """Return the options that keep apt below our directory, indexes fetched."""
-        with locked(self._directory):
-            for needed in ("lists/partial", "archives/partial"):
-                (self._directory / needed).mkdir(parents=True, exist_ok=True)
-            status = self._directory / "status"
-            status.touch()
-            sources = self._directory / "sources.list"
-            sources.write_text(_sources_list(self.suites))
-            settings = {
-                "Dir::State": self._directory,
-                "Dir::State::status": status,
-                "Dir::Cache": self._directory,
-                "Dir::Etc::SourceList": sources,
-                "Dir::Etc::SourceParts": "/dev/null",
-                "Dir::Etc::Preferences": "/dev/null",
-                "Dir::Etc::PreferencesParts": "/dev/null",
-                "APT::Architecture": "amd64",
-                "APT::Sandbox::User": "" if os.geteuid() else "root",
-                "Acquire::Languages": "none",
-                "Acquire::Retries": "3",
-            }
-            options = [f"-o{key}={value}" for key, value in settings.items()]
-            _run(["apt-get", *options, "-q", "update", "--error-on=any"])
-        return options
-
     def _apt(self, tool: str, *arguments: str, cwd: Path | None = None) -> str:
-        return _run([tool, *self._options, "-q", *arguments], cwd=cwd)
+        return _run(
+            [tool, *_apt_options(self._directory, self.suites), "-q", *arguments],
+            cwd=cwd,
+        )
 
 
 def unpack(deb: Path, directory: Path, members: Iterable[str] = ()) -> None:
@@ -161,6 +137,34 @@ def unpack(deb: Path, directory: Path, members: Iterable[str] = ()) -> None:
         )
     if contents.returncode or result.returncode:
         raise PackageError(f"cannot unpack {deb.name}: {result.stderr.strip()}")
+
+
+@lru_cache(maxsize=None)
+def _apt_options(directory: Path, suites: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the options that keep apt in a directory, after fetching its indexes."""
+    with locked(directory):
+        for needed in ("lists/partial", "archives/partial"):
+            (directory / needed).mkdir(parents=True, exist_ok=True)
+        status = directory / "status"
+        status.touch()
+        sources = directory / "sources.list"
+        sources.write_text(_sources_list(suites))
+        settings = {
+            "Dir::State": directory,
+            "Dir::State::status": status,
+            "Dir::Cache": directory,
+            "Dir::Etc::SourceList": sources,
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::Etc::Preferences": "/dev/null",
+            "Dir::Etc::PreferencesParts": "/dev/null",
+            "APT::Architecture": "amd64",
+            "APT::Sandbox::User": "" if os.geteuid() else "root",
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "3",
+        }
+        options = tuple(f"-o{key}={value}" for key, value in settings.items())
+        _run(["apt-get", *options, "-q", "update", "--error-on=any"])
+    return options
 
 
 def _sources_list(suites: Iterable[str]) -> str:
