@@ -7,26 +7,29 @@ drgn reads physical memory and walks the page table, so neither the module nor
 drgn_vmap judges itself. Prints JSON: how many pages were checked, and what differs.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path
+from typing import Iterator
 
-from drgn import FaultError
+from drgn import FaultError, Program
 from drgn.helpers.linux.mm import follow_phys
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.lab.truth import Truth, page_bytes  # noqa: E402
+from tests.lab.truth import Mapping, Truth, page_bytes
 
 
-def translate(prog, address):
+def translate(prog: Program, address: int) -> int | None:
     try:
-        return follow_phys(prog["init_mm"].address_of_(), address).value_()
+        return int(follow_phys(prog["init_mm"].address_of_(), address))
     except FaultError:
         return None
 
 
-def differences(prog, mapping, page_size):
+def differences(prog: Program, mapping: Mapping, page_size: int) -> Iterator[str]:
     """Yield what is wrong with each page of a mapping, live or freed."""
     for page, pfn in enumerate(mapping.pfns):
         if mapping.live:

@@ -931,6 +931,8 @@ static int command_reset(const char *arguments)
 	for (i = 0; i < ARRAY_SIZE(sets); i++)
 		shrink(sets[i], sets[i] == &base_set);
 	last_try[0] = '\0';
+	/* Else begun blocks would stay behind, with nothing in them. */
+	vm_unmap_aliases();
 	return add_base_set();
 }
 
