@@ -61,7 +61,8 @@ def lab() -> None:
 @pytest.fixture(scope="session", params=KERNELS)
 def guest(request: pytest.FixtureRequest, lab: None) -> Iterator[Guest]:
     """A guest of each kernel, with debug information and two NUMA nodes."""
-    with Guest.boot(request.param, numa_nodes=2) as booted:
+    # Twice the usual memory: under stress the module holds hundreds of MiB itself.
+    with Guest.boot(request.param, memory_mib=2048, numa_nodes=2) as booted:
         yield booted
 
 

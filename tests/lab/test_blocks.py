@@ -22,7 +22,7 @@ from .truth import Mapping, Truth
 
 ROOT = Path(__file__).parents[2]
 LIVE = "drgn -q -c /proc/kcore scripts/vmap_blocks.py"
-STRESS_RUNS = 15  # on each kernel
+STRESS_RUNS = 10  # on each kernel
 
 #: Since commit d76f99548cf0 ("mm/vmalloc.c: add used_map into vmap_block to track
 #: space of vmap_block") (in v6.3).

@@ -34,7 +34,7 @@ from .truth import Mapping, Truth
 
 ROOT = Path(__file__).parents[2]
 LIVE = "drgn -q -c /proc/kcore"
-STRESS_RUNS = 15  # on each kernel
+STRESS_RUNS = 10  # on each kernel
 PAGE = 4096
 VMAP_BLOCK = 0x2
 POISON = 0xDEAD000000000100

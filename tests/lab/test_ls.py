@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 VMALLOCINFO = "/proc/vmallocinfo"
 KPTR_RESTRICT = "/proc/sys/kernel/kptr_restrict"
 LIVE = "drgn -q -c /proc/kcore"
-STRESS_RUNS = 15  # on each kernel
+STRESS_RUNS = 10  # on each kernel
 
 # Each process has a kernel stack, and it comes and goes with the process. These
 # functions are the callers of such lines, on one kernel or another.
