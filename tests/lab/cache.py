@@ -32,12 +32,14 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def build_once(target: Path, build: Callable[[Path], None]) -> Path:
+def build_once(target: Path, build: Callable[[Path], None], replaces: str = "") -> Path:
     """
     Return ``target``, after ``build`` has made it if it was not there.
 
     ``build`` gets the path of an unfinished file or directory, which is renamed
     to ``target`` once complete: an interrupted build leaves no half a target.
+
+    :param replaces: a pattern of older targets' names, which a new one replaces.
     """
     if target.exists():
         return target
@@ -48,7 +50,22 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
             workspace.mkdir()
             try:
                 build(workspace / target.name)
+                for old in _visible(target.parent, replaces):
+                    _delete(old)
                 (workspace / target.name).rename(target)
             finally:
                 shutil.rmtree(workspace)
     return target
+
+
+def _visible(directory: Path, pattern: str) -> list[Path]:
+    """Return what matches and is neither a lock nor unfinished."""
+    found = directory.glob(pattern) if pattern else ()
+    return [path for path in found if not path.name.startswith(".")]
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -41,6 +41,7 @@ def initramfs(kernel: Kernel) -> Path:
     return build_once(
         kernel.directory / f"initramfs-{recipe.hexdigest()[:12]}",
         lambda file: _build_initramfs(kernel, file),
+        replaces="initramfs-*",
     )
 
 
@@ -86,7 +87,9 @@ def _build_initramfs(kernel: Kernel, file: Path) -> None:
         shutil.copytree(
             INSIDE, root / "lab", ignore=shutil.ignore_patterns("__pycache__")
         )
-        (root / "init").symlink_to("lab/initramfs-init")
+        # Not a link to it: / is sticky, where the kernel follows no link of another
+        # user, and all here belongs to whoever built this.
+        shutil.copy(INSIDE / "initramfs-init", root / "init")
         for number, (name, contents) in enumerate(_modules_in_order(kernel)):
             (root / "modules" / f"{number:02}-{name}.ko").write_bytes(contents)
         names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))

@@ -82,7 +82,7 @@ def _userland() -> Path:
     recipe = hashlib.sha256(Path(__file__).read_bytes())
     recipe.update(" ".join(_python_requirements()).encode())
     directory = cache_dir() / "userland"
-    return build_once(directory / recipe.hexdigest()[:12], _build)
+    return build_once(directory / recipe.hexdigest()[:12], _build, replaces="*")
 
 
 def _python_requirements() -> list[str]:
