@@ -149,10 +149,16 @@ class _Reader:
             vpages=_inside(columns["pages"], busy.records),
             **columns,
         )
-        self._check_vm_structs(table)
+        table = self._without_foreign(table)
         return replace(table, numa_pages=self._numa_pages(table, kernel))
 
-    def _check_vm_structs(self, table: AreaTable) -> None:
+    def _without_foreign(self, table: AreaTable) -> AreaTable:
+        """
+        Name vm_structs that are lost or not their areas' own.
+
+        On a live kernel the latter are memory that was freed and used again, so
+        nothing in them is shown.
+        """
         for at in np.flatnonzero((table.vm != 0) & ~table.vm_ok).tolist():
             where = f"vm_struct {table.vm[at]:#x}"
             detail = f"of area {table.start[at]:#x} cannot be read"
@@ -164,6 +170,15 @@ class _Reader:
             where = f"vm_struct {table.vm[at]:#x}"
             detail = f"says {table.addr[at]:#x}, its area {table.start[at]:#x}"
             self.problems.append(Problem("corrupt", where, detail))
+        if not (self._layout.kernel.live and differs.any()):
+            return table
+        own = {name: np.where(differs, 0, getattr(table, name)) for name in _VM_COLUMNS}
+        return replace(
+            table,
+            vm_ok=table.vm_ok & ~differs,
+            vpages=table.vpages & ~differs,
+            **{name: column.astype(np.uint64) for name, column in own.items()},
+        )
 
     def _numa_pages(self, table: AreaTable, kernel: Kernel) -> Array:
         counts = np.zeros((len(table), len(kernel.numa_nodes)), np.uint64)

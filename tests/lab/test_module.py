@@ -222,9 +222,10 @@ def test_blocks_on_request(lab_guest: Guest) -> None:
     assert len({mapping.address for mapping in mappings}) == len(mappings)
     assert sum(not mapping.live for mapping in mappings) == 100
     command(lab_guest, "blocks 0")
-    # The last ones were not full, so it takes a purge to make them die.
+    # The last ones were not full, so it takes a purge to make them die; since 6.5 a
+    # purge leaves a CPU those of which much is still free.
     command(lab_guest, "purge")
-    assert areas() == before
+    assert 0 <= areas() - before <= CPUS
 
 
 def test_lazily_freed_until_purged(lab_guest: Guest) -> None:
@@ -304,9 +305,9 @@ def test_unloading_leaves_nothing(lab_guest: Guest) -> None:
     with pytest.raises(OSError):
         lab_guest.read("/proc/vmap_lab")
     rest = [line.rest for line in vmallocinfo(lab_guest)]
-    assert not [line for line in rest if "vmap_lab" in line or line == "vm_map_ram"]
-    assert complaints(lab_guest) == []
     assert lab_guest.run("insmod /tmp/vmap_lab.ko").status == 0
+    assert not [line for line in rest if "vmap_lab" in line]
+    assert complaints(lab_guest) == []
 
 
 def test_page_bytes() -> None:
