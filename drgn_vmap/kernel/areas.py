@@ -161,7 +161,10 @@ class AreaReader:
         )
         if tree.problems:
             self.problems += tree.problems
-            tree = self._add_from_lists(tree, heads)
+            # On a live kernel a list can lead from areas that were just freed into
+            # whatever uses their memory now; there, trying again is the remedy.
+            if not self._layout.kernel.live:
+                tree = self._add_from_lists(tree, heads)
         order = np.lexsort((tree.records["va_start"], tree.root))
         tree_node = tree.root[order]
         if self._nodes and node is None:

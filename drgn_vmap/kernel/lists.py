@@ -11,7 +11,7 @@ the first node that was seen before or cannot be read, and says so.
 
 from typing import List, Tuple
 
-from drgn import FaultError, Program
+from drgn import FaultError, Program, ProgramFlags
 
 from ..model import Problem
 
@@ -19,6 +19,12 @@ __all__ = ("MAX_NODES", "walk_list", "walk_llist")
 
 MAX_NODES = 4_000_000
 """More nodes than any list of a healthy kernel has."""
+
+_MAX_LIVE_NODES = 1 << 16
+"""
+On a running kernel: a node that is freed and used again leads to whatever list it
+is on then, and some are very long.
+"""
 
 
 def walk_list(prog: Program, head: int) -> Tuple[List[int], Tuple[Problem, ...]]:
@@ -46,7 +52,8 @@ def _chase(prog: Program, head: int, end: int) -> Tuple[List[int], Tuple[Problem
     nodes: List[int] = []
     seen = {head}
     at = head
-    while len(nodes) < MAX_NODES:
+    limit = _MAX_LIVE_NODES if prog.flags & ProgramFlags.IS_LIVE else MAX_NODES
+    while len(nodes) < limit:
         try:
             following = prog.read_word(at)
         except FaultError:

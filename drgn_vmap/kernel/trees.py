@@ -65,17 +65,19 @@ def walk_rb_trees(
     parents = np.zeros(len(links), np.uint64)
     seen: List[U64Array] = [np.empty(0, np.uint64)]
     levels: List[Tuple[U64Array, Array, Array]] = []
+    tangled = False
     for _ in range(_MAX_DEPTH):
         if not len(links):
             break
         address = links - np.uint64(link_offset)
         records, ok = memory.records(address, dtype)
         misplaced = ok & ((records["rb_parent"] & ~_RB_COLOR) != parents)
-        # Nodes whose parent link agrees form a tree; only others can close a
-        # circle, so only they are looked up among the nodes seen before.
+        # Nodes whose parent links agree form a tree. Only others can close a circle
+        # or lead to a branch twice; from the first on, no node is taken again.
         again = np.zeros(len(links), bool)
-        if misplaced.any():
-            again = misplaced & np.isin(links, np.concatenate(seen))
+        tangled |= bool(misplaced.any())
+        if tangled:
+            again = np.isin(links, np.concatenate(seen))
         problems += _link_problems(links, parents, ok, misplaced, again)
         keep = np.flatnonzero(ok & ~again)
         links, tree, records = links[keep], tree[keep], records[keep]
