@@ -25,6 +25,8 @@ from .trees import TreeNodes, walk_rb_trees
 
 __all__ = ("NO_NODE", "AreaRecords", "AreaReader")
 
+_AREAS_AT_ONCE = 1024
+
 NO_NODE = -1
 """Stands for the node of an area on kernels without nodes."""
 
@@ -161,10 +163,7 @@ class AreaReader:
         )
         if tree.problems:
             self.problems += tree.problems
-            # On a live kernel a list can lead from areas that were just freed into
-            # whatever uses their memory now; there, trying again is the remedy.
-            if not self._layout.kernel.live:
-                tree = self._add_from_lists(tree, heads)
+            tree = self._add_from_lists(tree, heads)
         order = np.lexsort((tree.records["va_start"], tree.root))
         tree_node = tree.root[order]
         if self._nodes and node is None:
@@ -180,6 +179,8 @@ class AreaReader:
         address, records, root = [tree.address], [tree.records], [tree.root]
         for index, head in enumerate(heads):
             found = np.array(self._list(head), np.uint64)
+            if self._layout.kernel.live:
+                found = self._ascending(found)
             lost = np.unique(found[~np.isin(found, tree.address)])
             lost_records, ok = self._memory.records(lost, self._layout.vmap_area)
             address.append(lost[ok])
@@ -191,6 +192,22 @@ class AreaReader:
             np.concatenate(root),
             tree.problems,
         )
+
+    def _ascending(self, addresses: U64Array) -> U64Array:
+        """
+        Return a list's areas up to where they do not ascend. On a live kernel an
+        area that was just freed leads into whatever uses its memory now.
+        """
+        last = np.zeros(1, np.uint64)
+        for at in range(0, len(addresses), _AREAS_AT_ONCE):
+            part = addresses[at : at + _AREAS_AT_ONCE]
+            records, ok = self._memory.records(part, self._layout.vmap_area)
+            starts = np.concatenate((last, records["va_start"]))
+            follows = ok & (starts[1:] > starts[:-1])
+            if not follows.all():
+                return addresses[: at + int(np.argmin(follows))]
+            last = starts[-1:]
+        return addresses
 
     def _records(
         self, state: State, address: List[int], node: List[int]

