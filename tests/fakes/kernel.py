@@ -95,10 +95,11 @@ class FakeKernel:
         """Return the address of a member of an area."""
         return area.address + WORD * AREA_WORDS[member]
 
-    def program(self) -> Program:
-        """Return a Program that sees this kernel."""
+    def program(self, without: str = "") -> Program:
+        """Return a Program that sees this kernel, but for the type of that tag."""
         prog = Program(Platform(Architecture.X86_64))
         types = _types(prog)
+        types.pop(without, None)
 
         def find_type(
             prog: Program, kinds: TypeKindSet, name: str, filename: Optional[str]

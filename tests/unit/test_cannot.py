@@ -13,6 +13,9 @@ from typing import List, Sequence
 
 import pytest
 
+from drgn_vmap.commands import run
+from tests.fakes.kernel import FakeKernel
+
 ROOT = Path(__file__).resolve().parents[2]
 EM_X86_64 = 62
 ET_CORE = 4
@@ -90,3 +93,11 @@ def test_no_vmcore(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert result.stdout == ""
     assert "not an ELF core file" in result.stderr
+
+
+def test_kernel_without_vmap_areas(capsys: pytest.CaptureFixture[str]) -> None:
+    """A kernel without an MMU has other types, but no struct vmap_area."""
+    assert run("ls", FakeKernel([]).program(without="vmap_area"), []) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "vmap ls: this kernel has no vmap areas (no MMU): nothing to show\n"
