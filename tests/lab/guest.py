@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -114,12 +115,17 @@ class Guest:
         :param debug_info: whether drgn finds a vmlinux in the guest.
         :param crash_kernel: whether it is prepared for :meth:`crash()`.
         :param interactive: whether its console is this process's terminal.
-        :raises GuestError: if the guest does not come up in time.
+        :raises GuestError: if the guest does not come up in time, twice.
         """
         hardware = Hardware(
             cpus, memory_mib, numa_nodes, append, debug_info, crash_kernel
         )
-        return cls(KERNELS[kernel], hardware, interactive)
+        try:
+            return cls(KERNELS[kernel], hardware, interactive)
+        except GuestError as error:
+            # Under emulation a kernel now and then panics while it boots.
+            warnings.warn(f"booting again: {error}", stacklevel=2)
+            return cls(KERNELS[kernel], hardware, interactive)
 
     def __enter__(self) -> Guest:
         return self

@@ -57,6 +57,8 @@ def test_command_that_takes_too_long_is_killed(guest: Guest) -> None:
     """The command dies with all it started, and the guest lives on."""
     with pytest.raises(CommandTimeout):
         guest.run("sleep 1234 & yes", timeout=1)
+    # A killed process is listed until its parent, init, has heard of its end.
+    time.sleep(2)
     processes = guest.run("ps").stdout
     assert b"sleep 1234" not in processes
     assert b"yes" not in processes
