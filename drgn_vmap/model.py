@@ -36,21 +36,26 @@ __all__ = (
     "Gaps",
     "Inspection",
     "InTheWay",
+    "KcoreAnswer",
+    "KcoreRules",
     "Kernel",
     "LazyPages",
     "NO_CPU",
     "PageCounter",
     "PageRange",
     "PageState",
+    "Place",
     "PointerPolicy",
     "Problem",
     "Reconciliation",
     "SavedAreas",
     "SizeClass",
     "Snapshot",
+    "Spot",
     "State",
     "Sum",
     "Top",
+    "Translation",
     "Verdict",
     "VmPages",
     "VM_FLAGS",
@@ -661,6 +666,77 @@ class Check:
     failures: Tuple[Failure, ...] = ()
     reason: str = ""
     """Why it was skipped, or what explains the failures."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Where some addresses lead, each column as long as they are many."""
+
+    phys: U64Array
+    """Physical address, zero where nothing is mapped."""
+    present: Array
+    known: Array
+    """False where a table could not be read, so nothing can be said."""
+
+
+@dataclass(frozen=True)
+class KcoreRules:
+    """How this kernel's /proc/kcore reads vmalloc space (vread(), vread_iter())."""
+
+    reads_ram: bool
+    """It reads what vm_map_ram() mapped (series patch 3), and nothing of areas with
+    VM_UNINITIALIZED (series patch 5)."""
+    zeroes_holes: bool
+    """Where no area is, it returns zeros, not what its buffer held before."""
+
+
+@dataclass(frozen=True)
+class KcoreAnswer:
+    """What /proc/kcore is to return for a page."""
+
+    returns: str
+    """``data``, ``zeros``, ``other-page`` or ``undefined``."""
+    why: str
+    page: Optional[int] = None
+    """Whose bytes come instead: the index of a page of the same block."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """An address that was asked for: a virtual one, ``phys:`` or ``page:``."""
+
+    asked: str
+    virtual: Tuple[int, ...]
+    """Where it is in virtual memory; for a physical page where areas map it."""
+    phys: Optional[int] = None
+    """The physical address that was asked for."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is at an address."""
+
+    asked: str
+    address: Optional[int]
+    """None if no area maps the physical address that was asked for."""
+    phys: Optional[int] = None
+    """None if nothing is mapped there, or if that is not known."""
+    phys_known: bool = True
+    area: Optional[Area] = None
+    """The area that it lies in."""
+    page: Optional[int] = None
+    """Index of the page in the area."""
+    is_guard: bool = False
+    """The page only guards the area's end."""
+    block_page: Optional[PageState] = None
+    """What the page is in its vmap_block."""
+    vb: Optional[int] = None
+    """Address of the struct vmap_block."""
+    kcore: Optional[KcoreAnswer] = None
+    """None outside of what areas are made in."""
+    below: Optional[Area] = None
+    """The next area in use at lower addresses."""
+    above: Optional[Area] = None
 
 
 @dataclass(frozen=True)

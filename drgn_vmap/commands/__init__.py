@@ -32,6 +32,7 @@ VERBS: Mapping[str, str] = {
     "fsck": "check whether the vmalloc data structures are consistent",
     "top": "show who holds vmalloc space: by caller, module, kind or NUMA node",
     "gaps": "show what is left: free space by size, and whether SIZE would fit",
+    "addr": "show what an address is: area, page, block, caller, neighbours",
     "diff": "show what changed between two files that ls --json printed",
 }
 """What each verb does, in one line."""

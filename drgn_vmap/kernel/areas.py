@@ -10,7 +10,7 @@ being purged, pooled for reuse, or free.
 """
 
 from dataclasses import dataclass
-from typing import Iterable, List
+from typing import Iterable, List, Optional
 
 from drgn import Program, offsetof
 
@@ -21,7 +21,7 @@ from .lists import walk_list, walk_llist
 from .memory import Memory
 from .nodes import VmapNodes, read_nodes
 from .structs import record_dtype
-from .trees import TreeNodes, walk_rb_trees
+from .trees import TreeNodes, search_rb_trees, walk_rb_trees
 
 __all__ = ("NO_NODE", "AreaRecords", "AreaReader")
 
@@ -117,6 +117,54 @@ class AreaReader:
         return self._from_trees(
             State.FREE, self._root("free_vmap_area_root"), [head], node=NO_NODE
         )
+
+    def busy_around(self, addresses: U64Array) -> AreaRecords:
+        """
+        Read only the areas in use that hold these addresses, and their neighbours.
+
+        If a tree is damaged on the way, all areas in use are read.
+
+        :param addresses: In ascending order.
+        """
+        if self._nodes:
+            roots = self._nodes.records["busy_root"]
+        else:
+            roots = self._root("vmap_area_root")
+        found = self._around(State.BUSY, roots, addresses)
+        return self.busy() if found is None else found
+
+    def free_around(self, addresses: U64Array) -> AreaRecords:
+        """Read only the free ranges that hold these addresses, and their neighbours."""
+        root = self._root("free_vmap_area_root")
+        found = self._around(State.FREE, root, addresses)
+        return self.free() if found is None else found
+
+    def _around(
+        self, state: State, roots: U64Array, addresses: U64Array
+    ) -> Optional[AreaRecords]:
+        """Search trees; None if one is damaged where the search went."""
+        dtype, offset = self._layout.vmap_area, self._layout.rb_offset
+        found, _, problems = search_rb_trees(
+            self._memory, roots, dtype, offset, addresses
+        )
+        # What lies before an area that holds an address takes another search.
+        records, _ = self._memory.records(found, dtype)
+        holds = np.searchsorted(addresses, records["va_end"]) > np.searchsorted(
+            addresses, records["va_start"]
+        )
+        before = np.unique(records["va_start"][holds]) - np.uint64(1)
+        found, tree, more = search_rb_trees(
+            self._memory, roots, dtype, offset, np.union1d(addresses, before)
+        )
+        if problems or more:
+            return None
+        records, ok = self._memory.records(found, dtype)
+        order = np.lexsort((records["va_start"], tree))
+        order = order[ok[order]]
+        node = np.full(len(order), NO_NODE)
+        if self._nodes and state != State.FREE:
+            node = self._nodes.index[tree[order]]
+        return self._sane(AreaRecords(state, found[order], records[order], node))
 
     def _root(self, name: str) -> U64Array:
         return np.array([self._prog[name].rb_node.value_()], np.uint64)

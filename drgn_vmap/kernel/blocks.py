@@ -10,7 +10,7 @@ its bitmap; the xarrays and per-CPU lists that hold it; and the page table.
 """
 
 from dataclasses import replace
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 from drgn import Program, offsetof
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
@@ -54,11 +54,14 @@ def block_areas(prog: Program, memory: Memory) -> Tuple[U64Array, Tuple[Problem,
     return records["va"], tuple(reader.problems)
 
 
-def take_blocks(prog: Program, once: bool = False) -> Blocks:
+def take_blocks(
+    prog: Program, once: bool = False, starts: Optional[U64Array] = None
+) -> Blocks:
     """
     Read all blocks of a kernel, and which of their pages are mapped.
 
     :param once: Do not read a live kernel again if something is odd.
+    :param starts: Return only the blocks at these addresses.
     :raises VmapError: if the target is none that can be read.
     """
     layout = probe_layout(prog)
@@ -66,7 +69,7 @@ def take_blocks(prog: Program, once: bool = False) -> Blocks:
     for _ in range(1 if once else tries(layout.kernel)):
         memory.forget()
         reader = _Reader(prog, memory)
-        blocks = reader.read(layout)
+        blocks = reader.read(layout, starts)
         if not blocks.problems:
             break
     problems = (*layout.problems, *as_races(layout.kernel, blocks.problems))
@@ -82,7 +85,7 @@ class _Reader:
         self._dtype = record_dtype(prog, "struct vmap_block", _MEMBERS)
         self.problems: List[Problem] = []
 
-    def read(self, layout: Layout) -> Blocks:
+    def read(self, layout: Layout, starts: Optional[U64Array] = None) -> Blocks:
         """Read blocks, lists and page table, in this order."""
         address, records, xarray_cpu = self.blocks()
         areas, ok = self._memory.records(records["va"], layout.vmap_area)
@@ -94,6 +97,10 @@ class _Reader:
         kernel = layout.kernel
         cpus = tuple(for_each_possible_cpu(self._prog))
         list_cpu = self._list_cpus(cpus, address, records)
+        if starts is not None:
+            wanted = np.isin(areas["va_start"], starts)
+            address, records, areas = address[wanted], records[wanted], areas[wanted]
+            order, list_cpu = order[wanted], list_cpu[wanted]
         size = areas["va_end"] - areas["va_start"]
         bits = self._bits_per_block(size // np.uint64(kernel.page_size))
         mapped, known = self._mapped(areas["va_start"], bits, kernel.page_size)

@@ -11,17 +11,16 @@ x86_64 are walked by drgn, one address at a time.
 """
 
 import re
-from dataclasses import dataclass
 from typing import List, Tuple
 
 from drgn import Architecture, FaultError, Program
 from drgn.helpers.linux.mm import follow_phys
 
 from .._numpy import Array, U64Array, np
-from ..model import Problem
+from ..model import Problem, Translation
 from .memory import Memory
 
-__all__ = ("PageTable", "Translation")
+__all__ = ("PageTable",)
 
 _AT_ONCE = 1 << 20
 """Addresses translated in one go, which bounds the memory it takes."""
@@ -35,17 +34,6 @@ _FRAME = np.uint64(((1 << 52) - 1) & ~0xFFF)
 _PTE_SHIFT = 12
 _PMD_SHIFT = 21
 _LEAF_SHIFTS = (30, _PMD_SHIFT)
-
-
-@dataclass(frozen=True)
-class Translation:
-    """Where some addresses lead, each column as long as they are many."""
-
-    phys: U64Array
-    """Physical address, zero where nothing is mapped."""
-    present: Array
-    known: Array
-    """False where a table could not be read, so nothing can be said."""
 
 
 class PageTable:

@@ -11,7 +11,7 @@ times first.
 """
 
 from dataclasses import replace
-from typing import Dict, List, Tuple
+from typing import Callable, Dict, List, Tuple
 
 from drgn import FaultError, Program
 
@@ -34,7 +34,7 @@ from .numa import NodeFinder
 from .racing import as_races, tries
 from .symbols import SymbolNames
 
-__all__ = ("take_snapshot",)
+__all__ = ("take_areas_around", "take_snapshot")
 
 _MAX_PAGES = 1 << 28
 """More pages than any area has: 1 TiB of 4 KiB pages."""
@@ -50,8 +50,44 @@ def take_snapshot(
     :param once: Do not read a live kernel again if something is odd.
     :raises VmapError: if the target is none that can be read.
     """
+    states = _ALL_STATES if all_states else _LISTED_STATES
+    return _without_faults(prog, lambda reader: [read(reader) for read in states], once)
+
+
+def take_areas_around(prog: Program, addresses: U64Array) -> Snapshot:
+    """
+    Read only the areas of any state that hold these addresses, and their neighbours.
+
+    :raises VmapError: if the target is none that can be read.
+    """
+
+    def read(reader: AreaReader) -> List[AreaRecords]:
+        return [
+            reader.busy_around(addresses),
+            reader.lazy(),
+            reader.purging(),
+            reader.pools(),
+            reader.free_around(addresses),
+        ]
+
+    return _without_faults(prog, read)
+
+
+_ReadAreas = Callable[[AreaReader], List[AreaRecords]]
+"""Reads the areas that are wanted, busy ones first."""
+
+_LISTED_STATES = (AreaReader.busy, AreaReader.lazy)
+_ALL_STATES = (
+    *_LISTED_STATES,
+    AreaReader.purging,
+    AreaReader.pools,
+    AreaReader.free,
+)
+
+
+def _without_faults(prog: Program, read: _ReadAreas, once: bool = False) -> Snapshot:
     try:
-        return _take_snapshot(prog, all_states, once)
+        return _take_snapshot(prog, read, once)
     except FaultError as e:
         raise TargetError(
             f"the variables that everything hangs on cannot be read ({e}): "
@@ -59,12 +95,12 @@ def take_snapshot(
         ) from e
 
 
-def _take_snapshot(prog: Program, all_states: bool, once: bool) -> Snapshot:
+def _take_snapshot(prog: Program, read: _ReadAreas, once: bool) -> Snapshot:
     layout = probe_layout(prog)
     memory = Memory(prog, layout.kernel.page_size)
     for _ in range(1 if once else tries(layout.kernel)):
         reader = _Reader(prog, memory, layout)
-        areas = reader.areas(all_states)
+        areas = reader.areas(read)
         if not reader.problems:
             break
     wanted = np.unique(areas.caller[areas.caller != 0]).tolist()
@@ -98,11 +134,9 @@ class _Reader:
         self._layout = layout
         self.problems: List[Problem] = []
 
-    def areas(self, all_states: bool) -> AreaTable:
+    def areas(self, read: _ReadAreas) -> AreaTable:
         reader = AreaReader(self._prog, self._memory, self._layout)
-        found = [reader.busy(), reader.lazy()]
-        if all_states:
-            found += [reader.purging(), reader.pools(), reader.free()]
+        found = read(reader)
         self.problems += reader.problems
         divided = self._divided_areas(found[0])
         self._memory.forget()

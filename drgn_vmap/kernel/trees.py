@@ -17,7 +17,13 @@ from .._numpy import Array, Record, U64Array, np
 from ..model import Problem
 from .memory import Memory
 
-__all__ = ("RB_MEMBERS", "TreeNodes", "walk_rb_trees", "walk_xarrays")
+__all__ = (
+    "RB_MEMBERS",
+    "TreeNodes",
+    "search_rb_trees",
+    "walk_rb_trees",
+    "walk_xarrays",
+)
 
 RB_MEMBERS = {
     "rb_parent": "rb_node.__rb_parent_color",
@@ -138,6 +144,51 @@ def _join(
         address, first = np.unique(address, return_index=True)
         records, tree = records[first], tree[first]
     return TreeNodes(address, records, tree, tuple(problems))
+
+
+def search_rb_trees(
+    memory: Memory, roots: U64Array, dtype: Record, link_offset: int, keys: U64Array
+) -> Tuple[U64Array, Array, Tuple[Problem, ...]]:
+    """
+    Descend red-black trees of ``struct vmap_area`` to some addresses at once.
+
+    :param roots: The ``rb_root.rb_node`` of each tree.
+    :param dtype: Of the structs, with ``va_start`` and the fields of
+        :data:`RB_MEMBERS`.
+    :return: In each tree and for each key, the struct that begins last at or before
+        it and the one that begins first behind it, if there are such: addresses, each
+        once, the index of the tree of each, and what was damaged.
+    """
+    problems: List[Problem] = []
+    tree = np.repeat(np.arange(len(roots)), len(keys))
+    links, wanted = roots[tree], np.tile(keys, len(roots))
+    parents = np.zeros(len(links), np.uint64)
+    below, above = np.zeros_like(links), np.zeros_like(links)
+    for _ in range(_MAX_DEPTH):
+        row = np.flatnonzero(links)
+        if not len(row):
+            break
+        unique, inverse = np.unique(links[row], return_inverse=True)
+        records, ok = memory.records(unique - np.uint64(link_offset), dtype)
+        records, ok = records[inverse], ok[inverse]
+        wrong = (records["rb_parent"] & ~_RB_COLOR) != parents[row]
+        problems += _link_problems(
+            links[row], parents[row], ok, ok & wrong, np.zeros(len(row), bool)
+        )
+        behind = records["va_start"] > wanted[row]
+        above[row[ok & behind]] = links[row[ok & behind]]
+        below[row[ok & ~behind]] = links[row[ok & ~behind]]
+        parents[row] = links[row]
+        following = np.where(behind, records["rb_left"], records["rb_right"])
+        links[row] = np.where(ok, following, 0)
+    else:
+        problems.append(
+            Problem("corrupt", "red-black tree", f"deeper than {_MAX_DEPTH} levels")
+        )
+    found, first = np.unique(np.concatenate((below, above)), return_index=True)
+    tree = np.concatenate((tree, tree))[first]
+    there = found != 0
+    return found[there] - np.uint64(link_offset), tree[there], tuple(problems)
 
 
 def walk_xarrays(

@@ -1,0 +1,234 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+What is at an address
+---------------------
+
+Finds the area and the page of each address, what the page is in its block, and what
+/proc/kcore is to return for it.
+"""
+
+from dataclasses import replace
+from typing import Dict, Iterator, Optional, Sequence, Tuple
+
+from .._numpy import Array, U64Array, np
+from ..model import (
+    VM_FLAGS,
+    Area,
+    Blocks,
+    KcoreAnswer,
+    KcoreRules,
+    PageState,
+    Place,
+    Snapshot,
+    Spot,
+    State,
+    Translation,
+)
+from .blocks import page_states
+from .describe import describe
+
+__all__ = ("block_starts", "find_places", "virtual_addresses")
+
+_NONE = -1
+
+
+def virtual_addresses(spots: Sequence[Spot]) -> U64Array:
+    """Return all virtual addresses of the spots, sorted, each once."""
+    return np.unique(np.array([at for s in spots for at in s.virtual], np.uint64))
+
+
+def block_starts(snapshot: Snapshot, addresses: U64Array) -> U64Array:
+    """Return where the blocks begin that hold some of these addresses."""
+    rows = _Finder(snapshot).rows_at(addresses)
+    rows = np.unique(rows[rows != _NONE])
+    starts: U64Array = snapshot.areas.start[rows[snapshot.areas.is_block[rows]]]
+    return starts
+
+
+def find_places(
+    spots: Sequence[Spot],
+    snapshot: Snapshot,
+    translation: Translation,
+    blocks: Optional[Blocks],
+    rules: KcoreRules,
+) -> Iterator[Place]:
+    """
+    Tell what is at each spot, in their order.
+
+    :param snapshot: With the areas around each address, of all states.
+    :param translation: Of ``virtual_addresses(spots)``.
+    :param blocks: With the blocks that hold some of the addresses.
+    """
+    addresses = virtual_addresses(spots)
+    finder = _Finder(snapshot)
+    rows = finder.rows_at(addresses)
+    pages = _BlockPages(blocks)
+    by_address: Dict[int, Place] = {}
+    for at, address in enumerate(addresses.tolist()):
+        known = bool(translation.known[at])
+        present = known and bool(translation.present[at])
+        place = Place(
+            asked="",
+            address=address,
+            phys=int(translation.phys[at]) if present else None,
+            phys_known=known,
+        )
+        place = _in_area(place, snapshot, finder.area(int(rows[at])))
+        place = pages.in_block(place)
+        below, above = finder.neighbours(place)
+        answer = _kcore(place, pages.first_used(place), rules)
+        by_address[address] = replace(place, kcore=answer, below=below, above=above)
+    for spot in spots:
+        for address in spot.virtual:
+            yield replace(by_address[address], asked=spot.asked)
+        if not spot.virtual:
+            yield Place(spot.asked, None, spot.phys)
+
+
+def _in_area(place: Place, snapshot: Snapshot, area: Optional[Area]) -> Place:
+    if area is None or place.address is None or area.state == State.FREE:
+        return replace(place, area=area)
+    page_size = snapshot.kernel.page_size
+    page = (place.address - area.start) // page_size
+    guarded = area.vm_flags is not None and not area.vm_flags & VM_FLAGS["VM_NO_GUARD"]
+    last = page == area.size // page_size - 1
+    return replace(place, area=area, page=page, is_guard=guarded and last)
+
+
+def _kcore(
+    place: Place, first_used: Optional[int], rules: KcoreRules
+) -> Optional[KcoreAnswer]:
+    """Predict a read of one page, as none of kcore's reads is longer."""
+    area = place.area
+    if area is None or (area.state == State.FREE and place.phys is not None):
+        return None
+    if area.state != State.BUSY:
+        return _hole(rules, "no area is in use there")
+    if area.vm_flags is None:
+        return _ram(place, area, first_used, rules)
+    if area.vm_flags & VM_FLAGS["VM_UNINITIALIZED"] and rules.reads_ram:
+        return KcoreAnswer("zeros", "the area is not yet set up")
+    if place.is_guard:
+        return KcoreAnswer("zeros", "the last page of an area is taken for its guard")
+    for kind in ("ioremap", "sparse"):
+        if kind in area.kinds:
+            return KcoreAnswer("zeros", f"{kind} areas are not read")
+    return _mapped(place)
+
+
+def _ram(
+    place: Place, area: Area, first_used: Optional[int], rules: KcoreRules
+) -> KcoreAnswer:
+    """Predict the read of an area that has no vm_struct."""
+    if not rules.reads_ram:
+        return _hole(rules, "this kernel does not read what vm_map_ram() mapped")
+    if "vm_map_ram" in area.kinds:
+        return _mapped(place)
+    if "vmap_block" not in area.kinds:
+        return _hole(rules, "the area is being made or freed")
+    # vmap_ram_vread_iter() copies from the first used run on, wherever the read
+    # begins: no kernel is known that does better.
+    if first_used is None or place.page is None or place.page < first_used:
+        return KcoreAnswer("zeros", "no page of the block up to this one is used")
+    if place.page == first_used:
+        return _mapped(place)
+    why = "its reader of blocks begins at the first used page"
+    return KcoreAnswer("other-page", why, first_used)
+
+
+def _mapped(place: Place) -> KcoreAnswer:
+    if place.phys is not None:
+        return KcoreAnswer("data", "it goes through the page table")
+    if place.phys_known:
+        return KcoreAnswer("zeros", "nothing is mapped there")
+    return KcoreAnswer("undefined", "the page table is unreadable")
+
+
+def _hole(rules: KcoreRules, why: str) -> KcoreAnswer:
+    if rules.zeroes_holes:
+        return KcoreAnswer("zeros", why)
+    return KcoreAnswer(
+        "undefined",
+        f"{why}: zeros, or again what was read before through the same file",
+    )
+
+
+class _Finder:
+    """Finds areas by address."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        areas = snapshot.areas
+        self._snapshot = snapshot
+        # Where a live kernel moved a range meanwhile, the area in use counts.
+        order = np.lexsort((-areas.state.astype(np.int16), areas.start))
+        self._order = order
+        busy = order[areas.state[order] == State.BUSY]
+        self._busy = busy
+        self._areas = list(describe(snapshot))
+
+    def rows_at(self, addresses: U64Array) -> Array:
+        """Return the row of the area that holds each address, _NONE if none does."""
+        found = _holding(self._snapshot, self._busy, addresses)
+        other = _holding(self._snapshot, self._order, addresses)
+        return np.where(found == _NONE, other, found)
+
+    def area(self, row: int) -> Optional[Area]:
+        """Return an area by its row."""
+        return None if row == _NONE else self._areas[row]
+
+    def neighbours(self, place: Place) -> Tuple[Optional[Area], Optional[Area]]:
+        """Return the areas in use below and above."""
+        areas, busy = self._snapshot.areas, self._busy
+        in_use = place.area is not None and place.area.state == State.BUSY
+        start = place.area.start if place.area and in_use else place.address or 0
+        at = int(np.searchsorted(areas.start[busy], np.uint64(start)))
+        behind = at + in_use
+        below = int(busy[at - 1]) if at else _NONE
+        above = int(busy[behind]) if behind < len(busy) else _NONE
+        return self.area(below), self.area(above)
+
+
+def _holding(snapshot: Snapshot, rows: Array, addresses: U64Array) -> Array:
+    """Return which of these rows, sorted by start, holds each address."""
+    areas = snapshot.areas
+    at = np.searchsorted(areas.start[rows], addresses, side="right") - 1
+    if not len(rows):
+        return np.full(len(addresses), _NONE)
+    holds = (at >= 0) & (addresses < areas.end[rows][at])
+    return np.where(holds, rows[at], _NONE)
+
+
+class _BlockPages:
+    """What the pages of some blocks are."""
+
+    def __init__(self, blocks: Optional[Blocks]) -> None:
+        self._rows: Dict[int, int] = {}
+        if blocks is None:
+            return
+        table = blocks.table
+        states = page_states(blocks, np.arange(len(table)))
+        self._addresses = table.address.tolist()
+        self._states = states.tolist()
+        self._rows = {start: row for row, start in enumerate(table.start.tolist())}
+        self._first_used = [
+            int(np.argmax(row)) if row.any() else None for row in table.used
+        ]
+
+    def in_block(self, place: Place) -> Place:
+        """Return the place with what its page is in its block, if it is in one."""
+        row = self._row(place)
+        if row is None or place.page is None:
+            return place
+        state = PageState(self._states[row][place.page])
+        return replace(place, block_page=state, vb=self._addresses[row])
+
+    def first_used(self, place: Place) -> Optional[int]:
+        """Return the index of the first used page of the place's block."""
+        row = self._row(place)
+        return None if row is None else self._first_used[row]
+
+    def _row(self, place: Place) -> Optional[int]:
+        if place.area is None or "vmap_block" not in place.area.kinds:
+            return None
+        return self._rows.get(place.area.start)

@@ -1,0 +1,120 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Show what an address is.
+
+ADDR is a virtual address, with or without 0x; phys:ADDR, a physical one; or
+page:ADDR, that of a struct page. It tells which area it lies in, or which lazily
+freed, pooled or free range; whose area that is; which page of it, and in a
+vmap_block whether that page is used; the physical address; what /proc/kcore returns
+there on this kernel; and the areas in use below and above. A physical address is
+shown once for each place where areas map it.
+
+  vmap addr ffffc90000004010
+  vmap addr phys:0x12345000 page:ffffea0000048d40
+
+One address takes a search in a tree, thousands take hardly longer. Physical
+addresses take a walk over all areas, as the kernel keeps no way back.
+
+Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
+"""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Dict, List, Sequence, Tuple
+
+from ..analyses.addr import block_starts, find_places, virtual_addresses
+from ..kernel.blocks import take_blocks
+from ..kernel.mappings import find_mappings, struct_page_phys
+from ..kernel.pagetable import PageTable
+from ..kernel.snapshot import take_areas_around, take_snapshot
+from ..kernel.vread import kcore_rules
+from ..model import Problem, Spot
+from ..render.addr import place_json, place_text
+from ..render.records import document
+from .common import add_json, problem_status, warn_of_problems
+
+if TYPE_CHECKING:
+    from drgn import Program
+
+__all__ = ("add_arguments", "run")
+
+_Asked = Tuple[str, str, int]
+"""The text, what kind of address it is, and the address."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``addr``."""
+    parser.add_argument(
+        "addresses",
+        metavar="ADDR",
+        nargs="+",
+        type=_address,
+        help="a virtual address, phys:ADDR or page:ADDR, in hexadecimal",
+    )
+    add_json(parser)
+
+
+def run(prog: "Program", args: argparse.Namespace) -> int:
+    """Print what is at each address."""
+    spots, problems = _spots(prog, args.addresses)
+    addresses = virtual_addresses(spots)
+    snapshot = take_areas_around(prog, addresses)
+    table = PageTable(prog, snapshot.kernel.page_size)
+    translation = table.translate(addresses)
+    starts = block_starts(snapshot, addresses)
+    blocks = take_blocks(prog, starts=starts) if len(starts) else None
+    places = find_places(spots, snapshot, translation, blocks, kcore_rules(prog))
+    problems = (*problems, *snapshot.problems, *table.problems)
+    problems += blocks.problems if blocks else ()
+    problems = tuple(dict.fromkeys(problems))
+    if args.json:
+        body = [place_json(place) for place in places]
+        text = document("addr", snapshot.kernel, problems, addresses=body)
+    else:
+        text = "\n".join(place_text(place) for place in places)
+    sys.stdout.write(text)
+    if not args.json:
+        warn_of_problems("addr", problems)
+    return problem_status(problems)
+
+
+def _address(text: str) -> _Asked:
+    kind, colon, digits = text.rpartition(":")
+    try:
+        address = int(digits, 16)
+    except ValueError:
+        address = -1
+    if kind + colon not in ("", "phys:", "page:") or not 0 <= address < 1 << 64:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address: give ADDR, phys:ADDR or page:ADDR in hexadecimal"
+        )
+    return (text if kind else f"{address:#x}"), kind, address
+
+
+def _spots(
+    prog: "Program", asked: Sequence[_Asked]
+) -> Tuple[List[Spot], Tuple[Problem, ...]]:
+    """Find the virtual addresses of what was asked for."""
+    phys = {
+        text: address if kind == "phys" else struct_page_phys(prog, address)
+        for text, kind, address in asked
+        if kind
+    }
+    where: Dict[int, List[int]] = {}
+    problems: Tuple[Problem, ...] = ()
+    if phys:
+        snapshot = take_snapshot(prog)
+        pairs, problems = find_mappings(prog, snapshot, list(phys.values()))
+        problems = (*snapshot.problems, *problems)
+        for one, virtual in pairs:
+            where.setdefault(one, []).append(virtual)
+    spots = [
+        (
+            Spot(text, tuple(where.get(phys[text], ())), phys[text])
+            if kind
+            else Spot(text, (address,))
+        )
+        for text, kind, address in asked
+    ]
+    return spots, problems

@@ -1,0 +1,83 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Mappings
+--------
+
+Which addresses of areas lead to a physical address: the kernel keeps no way back,
+so all areas are looked through.
+"""
+
+from typing import Dict, Iterator, List, Sequence, Set, Tuple
+
+from drgn import Object, Program, sizeof
+from drgn.helpers.linux.mm import page_to_phys
+
+from .._numpy import Array, U64Array, np
+from ..model import Problem, Snapshot, State
+from .pagetable import PageTable
+
+__all__ = ("find_mappings", "struct_page_phys")
+
+_PAGES_AT_ONCE = 1 << 20
+
+
+def struct_page_phys(prog: Program, page: int) -> int:
+    """Return the physical address of the page whose struct page holds an address."""
+    size = sizeof(prog.type("struct page"))
+    first = int(prog["vmemmap"].value_())
+    whole = page - (page - first) % size
+    return int(page_to_phys(Object(prog, "struct page *", whole)).value_())
+
+
+def find_mappings(
+    prog: Program, snapshot: Snapshot, wanted: Sequence[int]
+) -> Tuple[List[Tuple[int, int]], Tuple[Problem, ...]]:
+    """
+    Find where areas in use map physical addresses.
+
+    :param snapshot: With all busy areas.
+    :param wanted: Physical addresses.
+    :return: Pairs of a physical address and a virtual one, by ascending address, and
+        what of the page table was damaged.
+    """
+    page_size = snapshot.kernel.page_size
+    table = PageTable(prog, page_size)
+    by_frame: Dict[int, Set[int]] = {}
+    for phys in wanted:
+        by_frame.setdefault(phys - phys % page_size, set()).add(phys)
+    frames = np.array(sorted(by_frame), np.uint64)
+    pairs: Set[Tuple[int, int]] = set()
+    for addresses in _candidates(snapshot, frames):
+        found = table.translate(addresses)
+        hits = np.flatnonzero(found.present & np.isin(found.phys, frames))
+        for page, frame in zip(addresses[hits].tolist(), found.phys[hits].tolist()):
+            pairs.update((phys, page + phys - frame) for phys in by_frame[frame])
+    return sorted(pairs), tuple(table.problems)
+
+
+def _candidates(snapshot: Snapshot, frames: U64Array) -> Iterator[U64Array]:
+    """Yield the addresses of pages that may lead to the frames, some at a time."""
+    areas, page_size = snapshot.areas, np.uint64(snapshot.kernel.page_size)
+    busy = areas.state == State.BUSY
+    # Where ioremap() leads is noted down, and such areas may be huge.
+    noted = busy & (areas.phys_addr != 0)
+    for row in np.flatnonzero(noted).tolist():
+        offset = frames - (areas.phys_addr[row] & ~(page_size - np.uint64(1)))
+        fits = offset < areas.end[row] - areas.start[row]
+        if fits.any():
+            yield areas.start[row] + offset[fits]
+    rows = np.flatnonzero(busy & ~noted)
+    yield from _pages(areas.start[rows], areas.end[rows], page_size)
+
+
+def _pages(start: U64Array, end: U64Array, page_size: "np.uint64") -> Iterator[Array]:
+    """Yield the address of each page of some ranges, many at a time."""
+    counts = ((end - start) // page_size).astype(np.int64)
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    for first in range(0, total, _PAGES_AT_ONCE):
+        index = np.arange(first, min(first + _PAGES_AT_ONCE, total))
+        row = np.searchsorted(ends, index, side="right")
+        inside = index - (ends[row] - counts[row])
+        yield start[row] + inside.astype(np.uint64) * page_size

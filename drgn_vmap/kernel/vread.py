@@ -1,0 +1,27 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Reading through /proc/kcore
+---------------------------
+
+By which rules this kernel's /proc/kcore reads vmalloc space: vread(), and since 6.4
+vread_iter(), of mm/vmalloc.c.
+"""
+
+from drgn import Program
+
+from ..model import KcoreRules
+from .layout import has_function
+
+__all__ = ("kcore_rules",)
+
+
+def kcore_rules(prog: Program) -> KcoreRules:
+    """Find out what this kernel's reader is able to."""
+    # Since Linux kernel commit 4c91c07c93bb ("mm: vmalloc: convert vread() to
+    # vread_iter()") (in v6.4), holes are filled with zeros.
+    iterates = has_function(prog, "vread_iter")
+    # Since Linux kernel commit 06c8994626d1 ("mm/vmalloc.c: allow vread() to read out
+    # vm_map_ram areas") (in v6.3), there is a reader of what has no vm_struct.
+    reader = "vmap_ram_vread_iter" if iterates else "vmap_ram_vread"
+    return KcoreRules(reads_ram=has_function(prog, reader), zeroes_holes=iterates)

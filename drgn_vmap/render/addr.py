@@ -1,0 +1,142 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Addresses
+---------
+
+What is at an address, for people and as JSON.
+"""
+
+from typing import Any, Dict, List, Optional, Tuple
+
+from ..model import Area, Place, State
+from .escape import printable
+from .records import area_json
+from .sizes import size_text
+
+__all__ = ("place_json", "place_text")
+
+_KCORE_TEXTS = {
+    "data": "returns what memory holds",
+    "zeros": "returns zeros",
+    "other-page": "returns the bytes of another page",
+    "undefined": "returns no certain bytes",
+}
+
+
+def place_text(place: Place) -> str:
+    """Return what is at an address in a few lines."""
+    if place.address is None:
+        return f"{printable(place.asked)}: {_unmapped(place)}\n"
+    lines = [_headline(place)]
+    lines += [f"  {name:10}{text}" for name, text in _facts(place)]
+    return "\n".join(lines) + "\n"
+
+
+def place_json(place: Place) -> Dict[str, Any]:
+    """Return a place as JSON has it: what does not apply is absent."""
+    kcore = place.kcore
+    values: Dict[str, Any] = {
+        "asked": place.asked,
+        "address": None if place.address is None else f"{place.address:#x}",
+        "area": place.area and area_json(place.area),
+        "page": place.page,
+        "guard": place.is_guard if place.area else None,
+        "vb": None if place.vb is None else f"{place.vb:#x}",
+        "block_page": _block_page(place),
+        "phys": None if place.phys is None else f"{place.phys:#x}",
+        "missing": _missing(place),
+        "kcore": kcore
+        and {
+            key: value
+            for key, value in (
+                ("returns", kcore.returns),
+                ("page", kcore.page),
+                ("why", kcore.why),
+            )
+            if value is not None
+        },
+        "below": place.below and area_json(place.below),
+        "above": place.above and area_json(place.above),
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _missing(place: Place) -> Optional[Dict[str, str]]:
+    """Return why there is no address or no physical one."""
+    if place.address is None:
+        return {"address": _unmapped(place)}
+    if place.phys is None:
+        return {"phys": "not mapped" if place.phys_known else "unreadable"}
+    return None
+
+
+def _unmapped(place: Place) -> str:
+    return f"no area in use maps {place.phys:#x}"
+
+
+def _headline(place: Place) -> str:
+    area, address = place.area, f"{place.address:#x}"
+    if place.asked != address:
+        address = f"{printable(place.asked)} at {address}"
+    if area is None:
+        return f"{address}: no area"
+    if area.state == State.BUSY:
+        what = f"{' '.join(area.kinds) or 'area of no kind'}, in use"
+    else:
+        what = f"{area.state.label} range"
+    return f"{address}: {what}, {size_text(area.size)}"
+
+
+def _facts(place: Place) -> List[Tuple[str, str]]:
+    area = place.area
+    facts = []
+    if area:
+        facts.append(("area", f"{area.start:#x}-{area.end:#x}"))
+    if area and place.page is not None:
+        guard = ", which only guards its end" if place.is_guard else ""
+        facts.append(("page", f"{place.page}{guard}{_pages(area)}"))
+    if area and area.caller:
+        facts.append(("caller", printable(area.caller)))
+    if place.block_page is not None:
+        facts.append(
+            ("block", f"{_block_page(place)} page of vmap_block {place.vb:#x}")
+        )
+    facts.append(("physical", _phys_text(place)))
+    if place.kcore:
+        returns = _KCORE_TEXTS[place.kcore.returns]
+        if place.kcore.page is not None:
+            returns = f"returns the bytes of page {place.kcore.page}"
+        facts.append(("kcore", f"{returns}: {place.kcore.why}"))
+    facts.append(("below", _neighbour(place, place.below)))
+    facts.append(("above", _neighbour(place, place.above)))
+    return facts
+
+
+def _pages(area: Area) -> str:
+    """Return how many pages of memory an area has, and where."""
+    if not area.pages:
+        return ""
+    numa = "".join(f" N{node}={count}" for node, count in (area.numa or {}).items())
+    return f"; the area has {area.pages} pages{numa}"
+
+
+def _block_page(place: Place) -> Optional[str]:
+    return None if place.block_page is None else place.block_page.name.lower()
+
+
+def _phys_text(place: Place) -> str:
+    if place.phys is not None:
+        return f"{place.phys:#x}"
+    return "nothing is mapped" if place.phys_known else "the page table is unreadable"
+
+
+def _neighbour(place: Place, area: Optional[Area]) -> str:
+    if area is None or place.address is None:
+        return "no area in use"
+    own = place.area
+    start, end = (own.start, own.end) if own else (place.address, place.address)
+    gap = start - area.end if area.end <= start else area.start - end
+    where = f"after {size_text(gap)}" if gap else "next to it"
+    name = printable(area.caller or " ".join(area.kinds) or "(no caller)")
+    return f"{area.start:#x}-{area.end:#x} {where}, {size_text(area.size)} {name}"

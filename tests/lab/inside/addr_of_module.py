@@ -1,0 +1,79 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Ask `vmap addr` about each page of the fixture module; drgn runs this in a guest.
+
+Prints JSON: the documents for virtual and for physical addresses, the seconds that
+the former took, and the addresses where /proc/kcore did not return what was said.
+"""
+
+import contextlib
+import io
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+from drgn import Program
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from drgn_vmap.commands import run  # noqa: E402
+
+PAGE = 4096
+prog: Program = globals()["prog"]
+
+
+def ask(addresses: List[str]) -> Any:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        status = run("addr", prog, ["--json", *addresses])
+    assert status == 0, status
+    return json.loads(out.getvalue())
+
+
+def mappings() -> List[Dict[str, str]]:
+    lines = Path("/proc/vmap_lab").read_text().splitlines()
+    maps = [line.split()[1:] for line in lines if line.startswith("map ")]
+    return [dict(field.split("=") for field in fields) for fields in maps]
+
+
+def expected(place: Any) -> bytes:
+    """Return what /proc/kcore was said to return, by physical address."""
+    kcore = place["kcore"]
+    if kcore["returns"] == "zeros":
+        return bytes(PAGE)
+    if kcore["returns"] == "other-page":
+        other = int(place["area"]["start"], 16) + kcore["page"] * PAGE
+        [place] = ask([hex(other)])["addresses"]
+    return prog.read(int(place["phys"], 16), PAGE, physical=True)
+
+
+def told_wrong(places: List[Any]) -> List[str]:
+    """Return the addresses for which kcore, which drgn reads, holds other bytes."""
+    return [
+        place["address"]
+        for place in places
+        if place["kcore"]["returns"] != "undefined"
+        and prog.read(int(place["address"], 16), PAGE) != expected(place)
+    ]
+
+
+virtual, physical = [], []
+for one in mappings():
+    start, pages = int(one["addr"], 16), int(one["pages"])
+    virtual += [hex(start + at * PAGE) for at in range(pages)]
+    first = one["pfns"].replace(",", "-").split("-")[0]
+    if one["state"] == "live":
+        physical.append(f"phys:{int(first) * PAGE + 8:x}")
+began = time.monotonic()
+document = ask(virtual)
+seconds = time.monotonic() - began
+result = {
+    "virtual": document,
+    "seconds": seconds,
+    "physical": ask(physical),
+    "told_wrong": told_wrong(document["addresses"]),
+}
+print(json.dumps(result))

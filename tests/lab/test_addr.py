@@ -1,0 +1,123 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+`vmap addr` against the fixture module, which knows each page it mapped, against
+what /proc/kcore really returns, and against the full listing.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from .conftest import Vmcore
+from .guest import Guest
+from .test_ls import KINDS
+from .truth import Mapping, Truth
+
+ROOT = Path(__file__).parents[2]
+PAGE = 4096
+NOT_IN_USE = {"lazy", "purging", "pool", "free"}
+
+
+def on_vmcore(vmcore: Vmcore, verb: str, *args: str) -> Any:
+    """Return the JSON of a verb."""
+    command = [sys.executable, "-m", "drgn", "-q", "-c", str(vmcore.path)]
+    command += ["-s", str(vmcore.kernel.vmlinux), f"{ROOT}/scripts/vmap_{verb}.py"]
+    done = subprocess.run([*command, "--json", *args], capture_output=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return json.loads(done.stdout)
+
+
+def expect_page(place: Any, mapping: Mapping, index: int) -> None:
+    """Compare what was said of a page of a live mapping."""
+    address, area = mapping.address + index * PAGE, place["area"]
+    assert place["phys"] == hex(mapping.pfns[index] * PAGE), (place, mapping)
+    assert area["state"] == "busy"
+    if mapping.kind != "vm_map_ram":
+        assert KINDS[mapping.kind] in area["kinds"]
+    if mapping.area == "own":
+        assert (area["start"], place["page"]) == (hex(mapping.address), index)
+        assert not place["guard"]
+        return
+    size = int(area["end"], 16) - int(area["start"], 16)
+    assert (area["kinds"], place["block_page"]) == (["vmap_block"], "used")
+    # Blocks are aligned to their size.
+    assert int(area["start"], 16) == address - address % size
+    assert place["page"] == address % size // PAGE
+
+
+def expect_module(places: list[Any], truth: Truth) -> int:
+    """Compare the pages of all mappings, in their order; return how many are live."""
+    answers, live = iter(places), 0
+    for mapping in truth.mappings:
+        for index in range(mapping.pages):
+            place = next(answers)
+            assert place["address"] == hex(mapping.address + index * PAGE)
+            if mapping.live:
+                live += 1
+                expect_page(place, mapping, index)
+            elif mapping.area == "block":
+                assert place["block_page"] == "freed"
+    assert next(answers, None) is None
+    return live
+
+
+def test_live(module_guest: Guest) -> None:
+    """Each page, where its frames are mapped, and what kcore returns for it."""
+    module_guest.write("/proc/vmap_lab", b"reset")
+    command = "drgn -q -c /proc/kcore tests/lab/inside/addr_of_module.py"
+    done = module_guest.run(command, timeout=300)
+    assert done.status == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    truth = Truth.parse(module_guest.read("/proc/vmap_lab").decode())
+    assert expect_module(found["virtual"]["addresses"], truth) > 2000
+    assert found["told_wrong"] == []
+    mapped = {
+        (place["asked"], place["address"]) for place in found["physical"]["addresses"]
+    }
+    for mapping in truth.mappings:
+        if mapping.live:
+            phys = mapping.pfns[0] * PAGE + 8
+            assert (f"phys:{phys:x}", hex(mapping.address + 8)) in mapped
+    assert found["seconds"] < 10
+
+
+def test_vmcore(vmcore: Vmcore) -> None:
+    """Each page in a vmcore, and what was freed shortly before it was made."""
+    truth = Truth.parse(vmcore.truth.decode())
+    pages = [
+        hex(mapping.address + index * PAGE)
+        for mapping in truth.mappings
+        for index in range(mapping.pages)
+    ]
+    places = on_vmcore(vmcore, "addr", *pages)["addresses"]
+    assert expect_module(places, truth) > 2000
+    freed = {m.address for m in truth.mappings if not m.live and m.area == "own"}
+    states = [p["area"]["state"] for p in places if int(p["address"], 16) in freed]
+    assert "lazy" in states and set(states) <= NOT_IN_USE
+
+
+def test_every_range_of_a_vmcore(vmcore: Vmcore) -> None:
+    """The search through trees and lists finds each range that a full walk lists."""
+    areas = on_vmcore(vmcore, "ls", "--all")["areas"]
+    areas = [area for area in areas if int(area["start"], 16) >= PAGE]
+    asked = [area["start"] for area in areas]
+    asked += [hex(int(area["end"], 16) - 1) for area in areas]
+    places = on_vmcore(vmcore, "addr", *asked)["addresses"]
+    assert {"busy", "lazy", "free"} <= {area["state"] for area in areas}
+    for area, place in zip([*areas, *areas], places):
+        assert place["area"] == area
+
+
+def test_neighbours(vmcore: Vmcore) -> None:
+    """Below and above are the areas that a full walk lists before and behind."""
+    areas = on_vmcore(vmcore, "ls", "--sort", "address")["areas"]
+    areas = [area for area in areas if area["state"] == "busy"]
+    asked = [hex(int(area["start"], 16) + PAGE - 1) for area in areas]
+    places = on_vmcore(vmcore, "addr", *asked)["addresses"]
+    for place, below, above in zip(places, [None, *areas], [*areas[1:], None]):
+        assert (place.get("below"), place.get("above")) == (below, above)
