@@ -1,0 +1,203 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+What is at an address
+---------------------
+
+Places in a kernel made by hand, and the search through a fake kernel's tree.
+"""
+
+import random
+from typing import Any, List, Optional
+
+import pytest
+
+from drgn_vmap._numpy import np
+from drgn_vmap.analyses.addr import block_starts, find_places, virtual_addresses
+from drgn_vmap.commands import run
+from drgn_vmap.kernel.snapshot import take_areas_around, take_snapshot
+from drgn_vmap.model import (
+    VMAP_BLOCK,
+    VMAP_RAM,
+    KcoreRules,
+    PageState,
+    Place,
+    Spot,
+    State,
+    Translation,
+)
+from drgn_vmap.render.addr import place_json, place_text
+from tests.fakes.blocks import BITS, START, FakeBlock, blocks_of
+from tests.fakes.kernel import PAGE, VMALLOC_START, FakeArea, FakeKernel
+from tests.unit.snapshots import BASE, area, snapshot_of
+
+FORK = 0xFFFFFFFF81000010
+VM_IOREMAP, VM_ALLOC, VM_UNINITIALIZED, VM_NO_GUARD = 0x1, 0x2, 0x20, 0x40
+NEW, OLD = KcoreRules(True, True), KcoreRules(False, False)
+BLOCK_PAGE = (START - BASE) // PAGE
+
+KERNEL = snapshot_of(
+    [
+        area(0, 5, flags=VM_ALLOC, caller=FORK, nr_pages=4, numa_pages=(4, 0)),
+        area(5, 2, flags=VM_IOREMAP),
+        area(10, 3, flags=VM_ALLOC | VM_NO_GUARD),
+        area(20, 3, flags=VM_ALLOC | VM_UNINITIALIZED),
+        area(30, 70, va_flags=VMAP_RAM),
+        area(BLOCK_PAGE, BITS, va_flags=VMAP_RAM | VMAP_BLOCK, is_block=True),
+        area(7, 3, State.LAZY),
+        area(13, 7, State.FREE, node=-1),
+    ],
+    {FORK: "evil\x1b[2J+0x1/0x2"},
+)
+BLOCKS = blocks_of([FakeBlock(free=BITS - 6, used="..##..", mapped="..##..")])
+
+
+def place_of(page: int, rules: KcoreRules = NEW, mapped: bool = True) -> Place:
+    """Return what is said of a byte of a page behind BASE."""
+    address = BASE + page * PAGE + 16
+    spots = [Spot(f"{address:#x}", (address,))]
+    phys = np.array([0x1230010 if mapped else 0], np.uint64)
+    there = np.array([mapped])
+    translation = Translation(phys, there, np.array([True]))
+    blocks = BLOCKS if len(block_starts(KERNEL, virtual_addresses(spots))) else None
+    [place] = find_places(spots, KERNEL, translation, blocks, rules)
+    return place
+
+
+@pytest.mark.parametrize(
+    "page, start, index, guard",
+    [(0, 0, 0, False), (3, 0, 3, False), (4, 0, 4, True), (12, 10, 2, False)],
+)
+def test_page_of_area(page: int, start: int, index: int, guard: bool) -> None:
+    """The last page is the guard, unless the area has none."""
+    place = place_of(page)
+    assert place.area and place.area.start == BASE + start * PAGE
+    assert (place.page, place.is_guard) == (index, guard)
+
+
+@pytest.mark.parametrize(
+    "page, below, above",
+    [(0, None, 5), (4, None, 5), (6, 0, 10), (8, 5, 10), (15, 10, 20), (29, 20, 30)],
+)
+def test_neighbours(page: int, below: Optional[int], above: int) -> None:
+    """They are the areas in use around the area, or around a place without one."""
+    place = place_of(page)
+    assert (place.below and place.below.start) == (
+        None if below is None else BASE + below * PAGE
+    )
+    assert place.above and place.above.start == BASE + above * PAGE
+
+
+@pytest.mark.parametrize(
+    "page, state",
+    [(1, State.BUSY), (8, State.LAZY), (15, State.FREE), (25, None)],
+)
+def test_states(page: int, state: Optional[State]) -> None:
+    """What is in no range at all is in no area; a free range has no pages."""
+    place = place_of(page)
+    assert (place.area and place.area.state) == state
+    assert (place.page is None) == (state in (State.FREE, None))
+
+
+@pytest.mark.parametrize(
+    "page, state", [(1, PageState.FREED), (3, PageState.USED), (6, PageState.FREE)]
+)
+def test_page_of_block(page: int, state: PageState) -> None:
+    """Pages 2 and 3 are used, the others before 6 were handed out before."""
+    place = place_of(BLOCK_PAGE + page)
+    assert (place.block_page, place.vb) == (state, 0xFFFF888000001000)
+
+
+@pytest.mark.parametrize(
+    "page, mapped, new, old",
+    [
+        (1, True, "data", "data"),
+        (1, False, "zeros", "zeros"),
+        (4, False, "zeros", "zeros"),
+        (5, True, "zeros", "zeros"),
+        (8, False, "zeros", "undefined"),
+        (15, False, "zeros", "undefined"),
+        (15, True, None, None),
+        (20, True, "zeros", "data"),
+        (25, False, None, None),
+        (31, True, "data", "undefined"),
+        (BLOCK_PAGE + 1, False, "zeros", "undefined"),
+        (BLOCK_PAGE + 2, True, "data", "undefined"),
+        (BLOCK_PAGE + 3, True, "other-page", "undefined"),
+        (BLOCK_PAGE + 9, False, "other-page", "undefined"),
+    ],
+)
+def test_kcore(page: int, mapped: bool, new: Optional[str], old: Optional[str]) -> None:
+    """By the kernel's own rules, as they were read and measured on 6.12 and 5.10."""
+    for rules, expected in ((NEW, new), (OLD, old)):
+        answer = place_of(page, rules, mapped).kcore
+        assert (answer and answer.returns) == expected
+        if expected == "other-page":
+            assert answer and answer.page == 2
+
+
+def test_text() -> None:
+    """A symbol cannot move the cursor; each fact has its line."""
+    text = place_text(place_of(3))
+    assert "\x1b" not in text and "evil\\x1b[2J" in text
+    for words in (
+        "vmalloc, in use, 20.0 KiB",
+        "4 pages N0=4",
+        "0x1230010",
+        "next to it",
+    ):
+        assert words in text
+    assert "used page of vmap_block" in place_text(place_of(BLOCK_PAGE + 2))
+
+
+def test_what_is_missing_says_why() -> None:
+    """Neither a page that is not mapped, nor one that nobody maps, is address 0."""
+    assert place_json(place_of(4, mapped=False))["missing"] == {"phys": "not mapped"}
+    nowhere = Place("phys:1000", None, 0x1000)
+    assert place_text(nowhere) == "phys:1000: no area in use maps 0x1000\n"
+    assert place_json(nowhere)["missing"] == {"address": "no area in use maps 0x1000"}
+
+
+def fake_kernel(areas: int) -> FakeKernel:
+    """A kernel whose areas of two pages have gaps of two pages between them."""
+    starts = range(VMALLOC_START, VMALLOC_START + areas * 4 * PAGE, 4 * PAGE)
+    return FakeKernel([FakeArea(start, 2, VM_ALLOC) for start in starts])
+
+
+def starts_around(kernel: FakeKernel, addresses: List[int]) -> List[int]:
+    """Return where the areas begin that a search reads."""
+    wanted = np.array(sorted(addresses), np.uint64)
+    found = take_areas_around(kernel.program(), wanted)
+    assert found.problems == take_snapshot(kernel.program()).problems
+    starts: List[int] = found.areas.start.tolist()
+    return starts
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+def test_search(count: int) -> None:
+    """It reads the areas around each address, and not many more."""
+    kernel = fake_kernel(count)
+    for at in random.Random(count).choices(range(4 * count), k=20):
+        index, in_gap = at // 4, at % 4 >= 2
+        near = range(max(index - 1 + in_gap, 0), min(index + 2, count))
+        wanted = {VMALLOC_START + 4 * PAGE * one for one in near}
+        found = starts_around(kernel, [VMALLOC_START + at * PAGE + 1])
+        assert wanted <= set(found) and len(found) <= 4
+
+
+def test_search_in_a_damaged_tree() -> None:
+    """If the way is damaged, all areas are read, from the list as well."""
+    kernel = fake_kernel(30)
+    middle = kernel.areas[15]
+    kernel.memory[kernel.word(middle, "rb_left")] = 0xDEAD000
+    address = np.array([VMALLOC_START], np.uint64)
+    found = take_areas_around(kernel.program(), address)
+    assert len(found.areas) == 30 and found.problems
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "phys", "virt:0", "1" * 17, "phys:0x"])
+def test_no_address(text: str, capsys: Any) -> None:
+    """What is no address is named."""
+    assert run("addr", fake_kernel(1).program(), ["--", text]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "hexadecimal" in err and len(err.splitlines()) == 1
