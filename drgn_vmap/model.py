@@ -49,6 +49,7 @@ __all__ = (
     "Problem",
     "Reconciliation",
     "SavedAreas",
+    "SavedText",
     "SizeClass",
     "Snapshot",
     "Spot",
@@ -748,6 +749,24 @@ class SavedAreas:
     kernel: Optional[Mapping[str, object]]
     """What ``ls --json`` says of the kernel; None if the file does not tell."""
     areas: Tuple[Area, ...]
+    pointers: str = "raw"
+    """What its addresses are, as of :class:`SavedText`."""
+
+
+@dataclass(frozen=True)
+class SavedText:
+    """A copy of /proc/vmallocinfo."""
+
+    name: str
+    """Of the file."""
+    snapshot: Snapshot
+    """What it tells, a row of areas a line. The kernel is but an empty shell. Of a
+    hashed address the hash stands for the start, and the end is as far behind it as
+    the size says."""
+    lines: Tuple[str, ...]
+    """The lines that were understood."""
+    pointers: str
+    """What its addresses are: ``raw``, ``hashed``, or ``none``."""
 
 
 @dataclass(frozen=True)

@@ -11,5 +11,5 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from drgn_vmap.commands import main
 
 if __name__ == "__main__":
-    # drgn gives each script the program it opened.
-    main("ls", globals()["prog"])
+    # drgn gives each script the program it opened; --from FILE needs none.
+    main("ls", globals().get("prog"))

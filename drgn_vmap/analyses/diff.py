@@ -5,7 +5,8 @@ What changed
 ------------
 
 Compares the busy areas of two moments. An area is the same if it begins at the
-same address and has the same caller.
+same address and has the same caller; or, where addresses tell nothing, if it has the
+same size and caller.
 """
 
 from typing import Counter, Dict, Iterable, Tuple
@@ -14,12 +15,18 @@ from ..model import Area, CallerChange, Difference, State
 
 __all__ = ("compare",)
 
-_Key = Tuple[int, str]
+_Key = Tuple[int, str, int]
 
 
-def compare(old: Iterable[Area], new: Iterable[Area]) -> Difference:
-    """Compare the areas of two moments, the older first."""
-    before, after = _busy(old), _busy(new)
+def compare(
+    old: Iterable[Area], new: Iterable[Area], by_address: bool = True
+) -> Difference:
+    """
+    Compare the areas of two moments, the older first.
+
+    :param by_address: Whether an address of the one means the same in the other.
+    """
+    before, after = _busy(old, by_address), _busy(new, by_address)
     common = [(before[key], after[key]) for key in before.keys() & after.keys()]
     grown = [pair for pair in common if _extent(pair[0]) != _extent(pair[1])]
     return Difference(
@@ -31,10 +38,16 @@ def compare(old: Iterable[Area], new: Iterable[Area]) -> Difference:
     )
 
 
-def _busy(areas: Iterable[Area]) -> Dict[_Key, Area]:
-    return {
-        (area.start, _caller(area)): area for area in areas if area.state == State.BUSY
-    }
+def _busy(areas: Iterable[Area], by_address: bool) -> Dict[_Key, Area]:
+    """Number those that are the same; addresses are all different, hashes hardly."""
+    seen: Counter[Tuple[int, str]] = Counter()
+    busy: Dict[_Key, Area] = {}
+    for area in areas:
+        if area.state == State.BUSY:
+            same = (area.start if by_address else area.size, _caller(area))
+            busy[(*same, seen[same])] = area
+            seen[same] += 1
+    return busy
 
 
 def _caller(area: Area) -> str:

@@ -4,7 +4,8 @@
 Saved areas
 -----------
 
-Reads areas back from what ``vmap ls --json`` printed. What is not exactly that is
+Reads areas back from what ``vmap ls --json`` printed. (What a kernel printed is
+read by :mod:`drgn_vmap.analyses.saved_text`.) What is not exactly that is
 refused, with the place that does not fit, and never guessed.
 """
 
@@ -40,10 +41,13 @@ def areas_from_json(name: str, text: str) -> SavedAreas:
             "use the vmap that it was made with"
         )
     rows, kernel = document.get("areas"), document.get("kernel")
-    if not isinstance(rows, list) or not isinstance(kernel, dict):
+    if not isinstance(rows, list) or not isinstance(kernel, (dict, type(None))):
         raise UsageError(f"{name} has no list of areas or no kernel: {_ADVICE}")
+    pointers = document.get("pointers", "raw")
+    if pointers not in ("raw", "hashed", "none"):
+        raise UsageError(f"{name} has unknown pointers {pointers!r}: {_ADVICE}")
     areas = tuple(_area(name, at, row) for at, row in enumerate(rows))
-    return SavedAreas(name, kernel, areas)
+    return SavedAreas(name, kernel, areas, pointers)
 
 
 _ADVICE = "give a file that it made"

@@ -13,7 +13,7 @@ import argparse
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Mapping, NoReturn, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, NoReturn, Optional, Sequence
 
 from ..errors import UsageError, VmapError
 
@@ -45,13 +45,13 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}: see vmap {self.prog.split()[-1]} --help")
 
 
-def main(verb: str, prog: "Program") -> NoReturn:
+def main(verb: str, prog: Optional["Program"]) -> NoReturn:
     """Run a verb as a script, with the arguments of this process, and exit."""
     status = run(verb, prog, sys.argv[1:])
     sys.exit(status)
 
 
-def run(verb: str, prog: "Program", argv: Sequence[str]) -> int:
+def run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
     """
     Run a verb.
 
@@ -72,7 +72,7 @@ def run(verb: str, prog: "Program", argv: Sequence[str]) -> int:
         return EXIT_OK
 
 
-def _run(verb: str, prog: "Program", argv: Sequence[str]) -> int:
+def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
     if verb not in VERBS:
         raise UsageError(f"there is no such verb: use one of {', '.join(VERBS)}")
     module: Any = import_module(f".{verb}", __name__)

@@ -7,19 +7,26 @@ What several verbs share: arguments of one form, and how problems are told.
 import argparse
 import re
 import sys
-from typing import Callable, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple
 
+from ..errors import UsageError
 from ..model import Problem
 from ..render.escape import printable
 from . import EXIT_FOUND, EXIT_OK
 
+if TYPE_CHECKING:
+    from drgn import Program
+
 __all__ = (
+    "add_from",
     "add_json",
     "address_range",
     "number",
     "one_of_each",
     "problem_status",
+    "read_file",
     "size",
+    "the_target",
     "warn_of_problems",
 )
 
@@ -33,6 +40,47 @@ def add_json(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print one JSON document: addresses as strings, sizes in bytes",
     )
+
+
+def add_from(parser: argparse.ArgumentParser) -> None:
+    """Add --from."""
+    parser.add_argument(
+        "--from",
+        dest="saved",
+        metavar="FILE",
+        help="take a copy of /proc/vmallocinfo instead of a kernel; needs no drgn: "
+        "python3 scripts/vmap_VERB.py --from FILE",
+    )
+
+
+def the_target(prog: Optional["Program"]) -> "Program":
+    """
+    Return the program that drgn opened.
+
+    :raises UsageError: if it was plain Python that started the script.
+    """
+    if prog is None:
+        raise UsageError(
+            "there is no kernel to look at: start it with drgn -c, "
+            "or give --from FILE with a copy of /proc/vmallocinfo"
+        )
+    return prog
+
+
+def read_file(name: str) -> str:
+    """
+    Return the text of a file, bytes that are no UTF-8 escaped.
+
+    :raises UsageError: if it cannot be read.
+    """
+    try:
+        # No line end is translated: a copy is read as the kernel printed it.
+        with open(
+            name, encoding="utf-8", errors="backslashreplace", newline=""
+        ) as file:
+            return file.read()
+    except (OSError, ValueError) as e:
+        raise UsageError(f"{name} cannot be read ({e}): give a readable file") from e
 
 
 def number(text: str) -> int:

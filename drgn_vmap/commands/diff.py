@@ -1,7 +1,8 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-Show what changed between two files that "vmap ls --json" printed.
+Show what changed between two files: of "vmap ls --json", or copies of
+/proc/vmallocinfo.
 
 Needs no kernel: the files may be from a live kernel and a vmcore, from another
 machine or from last week. It tells which callers hold more than before, the
@@ -11,6 +12,10 @@ were added, removed, or have another size or number of pages than before.
   drgn -k scripts/vmap_ls.py --json > monday.json
   drgn -k scripts/vmap_ls.py --json > friday.json
   python3 scripts/vmap_diff.py monday.json friday.json
+  python3 scripts/vmap_diff.py bundle1/proc/vmallocinfo bundle2/proc/vmallocinfo
+
+If a copy of /proc/vmallocinfo has no addresses, or has hashed ones and the other
+file has not, areas are matched by caller and size.
 
 Exit status: 0 if nothing changed, 1 if something did, 2 if a file does not fit.
 """
@@ -21,11 +26,11 @@ from typing import TYPE_CHECKING, Optional
 
 from ..analyses.diff import compare
 from ..analyses.saved import areas_from_json
-from ..errors import UsageError
+from ..analyses.saved_text import areas_from_text, describe_saved
 from ..model import SavedAreas
 from ..render.diff import diff_json, diff_text
 from . import EXIT_FOUND, EXIT_OK
-from .common import add_json, number
+from .common import add_json, number, read_file, warn_of_problems
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -37,8 +42,8 @@ _ROWS_FOR_PEOPLE = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``diff``."""
-    parser.add_argument("old", metavar="OLD", help="what ls --json printed earlier")
-    parser.add_argument("new", metavar="NEW", help="what ls --json printed later")
+    parser.add_argument("old", metavar="OLD", help="the earlier file")
+    parser.add_argument("new", metavar="NEW", help="the later file")
     parser.add_argument(
         "-n",
         metavar="N",
@@ -54,17 +59,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
     """Print what changed; the program is not looked at."""
     old, new = _read(args.old), _read(args.new)
-    found = compare(old.areas, new.areas)
+    by_address = old.pointers == new.pointers != "none"
+    found = compare(old.areas, new.areas, by_address)
     if args.json:
         sys.stdout.write(diff_json(found, old, new))
     else:
         sys.stdout.write(diff_text(found, args.rows or sys.maxsize))
+        if not by_address:
+            note = "areas were matched by caller and size: addresses tell nothing"
+            print(f"vmap diff: {note}", file=sys.stderr)
     return EXIT_FOUND if found else EXIT_OK
 
 
 def _read(name: str) -> SavedAreas:
-    try:
-        with open(name, encoding="utf-8") as file:
-            return areas_from_json(name, file.read())
-    except (OSError, UnicodeError) as e:
-        raise UsageError(f"{name} cannot be read ({e}): give a readable file") from e
+    text = read_file(name)
+    if not text.startswith("0x"):
+        return areas_from_json(name, text)
+    saved = areas_from_text(name, text)
+    warn_of_problems("diff", saved.snapshot.problems)
+    return SavedAreas(name, None, tuple(describe_saved(saved)), saved.pointers)

@@ -8,27 +8,38 @@ moment, byte for byte but for addresses, which are real ones unless --pointers
 says otherwise. It works where the file does not exist, as in a vmcore. Other
 formats add what the file leaves out.
 
+With --from, reads such a file that somebody saved. A line that does not fit is
+named on standard error and left out. If its addresses are hashed, the hash stands
+for an area's start in other formats than proc, and the end is made up by the size.
+
+  vmap ls --kind vmap_block,vm_map_ram --format table
+  vmap ls --from bundle/proc/vmallocinfo --caller 'bpf_*' --json
+
 Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
 """
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Iterable
+from typing import TYPE_CHECKING, Iterable, Optional, Sequence, Tuple
 
 from ..analyses.describe import describe
 from ..analyses.kinds import KINDS
+from ..analyses.saved_text import areas_from_text, describe_saved
 from ..analyses.select import SORTS, Selection, select_rows
-from ..kernel.pointers import pointer_policy
-from ..kernel.snapshot import take_snapshot
-from ..model import Area, Snapshot
+from ..errors import UsageError
+from ..model import Problem
+from ..render.escape import printable
 from ..render.pointers import MODES, pointer_format
 from ..render.proc import proc_lines
 from ..render.records import area_csv, area_json, area_table, document
 from .common import (
+    add_from,
     address_range,
     number,
     one_of_each,
     problem_status,
+    read_file,
+    the_target,
     warn_of_problems,
 )
 
@@ -36,6 +47,11 @@ if TYPE_CHECKING:
     from drgn import Program
 
 __all__ = ("add_arguments", "run")
+
+_Output = Tuple[Sequence[Problem], Iterable[str]]
+"""What could not be read, and the texts to print."""
+
+_FORMATS = {"table": area_table, "csv": area_csv}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,37 +116,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also ranges that are being purged, pooled for reuse, or free",
     )
+    add_from(parser)
 
 
-def run(prog: "Program", args: argparse.Namespace) -> int:
+def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
     """Print the areas that the arguments select."""
+    if args.saved is None:
+        problems, texts = _from_target(the_target(prog), args)
+    else:
+        problems, texts = _from_file(args)
+    for text in texts:
+        sys.stdout.write(text)
+    if args.format != "json":
+        warn_of_problems("ls", problems)
+    return problem_status(problems)
+
+
+def _from_target(prog: "Program", args: argparse.Namespace) -> _Output:
+    # Not at the top of the file: --from works without drgn.
+    from ..kernel.pointers import pointer_policy
+    from ..kernel.snapshot import take_snapshot
+
     policy = None
     if args.format == "proc" and args.pointers in ("auto", "hashed"):
         policy = pointer_policy(prog)
     snapshot = take_snapshot(prog, all_states=args.all)
-    selection = Selection(args.kind, args.caller, args.min_size, args.range, args.sort)
-    rows = select_rows(snapshot, selection, as_listed=args.format == "proc")
+    rows = select_rows(snapshot, _selection(args), as_listed=args.format == "proc")
     if args.format == "proc":
         word_size = snapshot.kernel.word_size
         pointers = pointer_format(args.pointers, word_size, policy)
-        texts: Iterable[str] = proc_lines(snapshot, rows, pointers)
-    else:
-        texts = [_records(snapshot, describe(snapshot, rows), args.format)]
-    for text in texts:
-        sys.stdout.write(text)
-    if args.format != "json":
-        warn_of_problems("ls", snapshot.problems)
-    return problem_status(snapshot.problems)
+        return snapshot.problems, proc_lines(snapshot, rows, pointers)
+    if args.format == "json":
+        kernel, problems = snapshot.kernel, snapshot.problems
+        areas = [area_json(area) for area in describe(snapshot, rows)]
+        return problems, [document("ls", kernel, problems, areas=areas)]
+    return snapshot.problems, [_FORMATS[args.format](describe(snapshot, rows))]
 
 
-def _records(snapshot: Snapshot, areas: Iterable[Area], form: str) -> str:
-    if form == "csv":
-        return area_csv(areas)
-    if form == "table":
-        return area_table(areas)
-    return document(
-        "ls",
-        snapshot.kernel,
-        snapshot.problems,
-        areas=[area_json(area) for area in areas],
-    )
+def _from_file(args: argparse.Namespace) -> _Output:
+    if args.all or args.pointers != "raw":
+        raise UsageError(
+            "--from has no more than what is saved: leave out --all, --pointers"
+        )
+    saved = areas_from_text(args.saved, read_file(args.saved))
+    if saved.pointers != "raw" and (args.range or args.sort == "address"):
+        raise UsageError(
+            f"{saved.name} has no real addresses: leave out --range, --sort address"
+        )
+    problems = saved.snapshot.problems
+    rows = select_rows(saved.snapshot, _selection(args), as_listed=False)
+    if args.format == "proc":
+        return problems, (f"{printable(saved.lines[row])}\n" for row in rows.tolist())
+    if args.format == "json":
+        areas = [area_json(area) for area in describe_saved(saved, rows)]
+        body = {"areas": areas, "pointers": saved.pointers}
+        return problems, [document("ls", None, problems, **body)]
+    return problems, [_FORMATS[args.format](describe_saved(saved, rows))]
+
+
+def _selection(args: argparse.Namespace) -> Selection:
+    return Selection(args.kind, args.caller, args.min_size, args.range, args.sort)

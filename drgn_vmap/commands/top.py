@@ -14,20 +14,29 @@ VmallocUsed of /proc/meminfo. Is it "equal", nothing was missed.
   vmap top                     the twenty largest callers
   vmap top --by module -n 0    all modules
   vmap top --json              all callers, for programs
+  vmap top --from bundle/proc/vmallocinfo
 
 Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
 """
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional, Tuple
 
+from ..analyses.saved_text import areas_from_text
 from ..analyses.top import GROUPINGS, reconcile, sum_areas
-from ..kernel.counters import vmalloc_pages
-from ..kernel.snapshot import take_snapshot
+from ..model import PageCounter, Snapshot
 from ..render.records import document
 from ..render.top import top_json, top_table, verdict_text
-from .common import add_json, number, problem_status, warn_of_problems
+from .common import (
+    add_from,
+    add_json,
+    number,
+    problem_status,
+    read_file,
+    the_target,
+    warn_of_problems,
+)
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -54,20 +63,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{_ROWS_FOR_PEOPLE}, with --json all)",
     )
     add_json(parser)
+    add_from(parser)
 
 
-def run(prog: "Program", args: argparse.Namespace) -> int:
+def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
     """Print the sums that the arguments ask for."""
-    snapshot = take_snapshot(prog)
+    if args.saved is None:
+        return _run(*_look(the_target(prog)), args)
+    saved = areas_from_text(args.saved, read_file(args.saved))
+    return _run(saved.snapshot, None, args)
+
+
+def _look(prog: "Program") -> Tuple[Snapshot, Optional[PageCounter]]:
+    # Not at the top of the file: --from works without drgn.
+    from ..kernel.counters import vmalloc_pages
+    from ..kernel.snapshot import take_snapshot
+
+    return take_snapshot(prog), vmalloc_pages(prog)
+
+
+def _run(
+    snapshot: Snapshot, counter: Optional[PageCounter], args: argparse.Namespace
+) -> int:
     top = sum_areas(snapshot, args.by)
-    found = reconcile(snapshot, vmalloc_pages(prog))
-    kernel, problems = snapshot.kernel, snapshot.problems
+    found = reconcile(snapshot, counter)
+    problems = snapshot.problems
+    kernel = None if args.saved else snapshot.kernel
     if args.json:
         body = top_json(top, args.rows or None, found)
         sys.stdout.write(document("top", kernel, problems, **body))
     else:
         rows = _ROWS_FOR_PEOPLE if args.rows is None else args.rows
         sys.stdout.write(top_table(top, rows or None))
-        sys.stdout.write(verdict_text(found, kernel.live))
+        if kernel:
+            sys.stdout.write(verdict_text(found, kernel.live))
         warn_of_problems("top", problems)
     return problem_status(problems)

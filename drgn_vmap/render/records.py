@@ -41,16 +41,24 @@ _CSV_COLUMNS = (
 
 
 def document(
-    command: str, kernel: Kernel, problems: Sequence[Problem], **body: Any
+    command: str, kernel: Optional[Kernel], problems: Sequence[Problem], **body: Any
 ) -> str:
-    """Return a command's result as one JSON document."""
-    names = {
+    """
+    Return a command's result as one JSON document.
+
+    :param kernel: None if all that is known is a saved text.
+    """
+    names = None if kernel is None else _kernel_json(kernel)
+    return json_document(command, names, problems, **body)
+
+
+def _kernel_json(kernel: Kernel) -> Dict[str, object]:
+    return {
         "release": kernel.release,
         "layout": kernel.layout,
         "live": kernel.live,
         "symbols": kernel.symbols,
     }
-    return json_document(command, names, problems, **body)
 
 
 def json_document(

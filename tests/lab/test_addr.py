@@ -83,7 +83,6 @@ def test_live(module_guest: Guest) -> None:
         if mapping.live:
             phys = mapping.pfns[0] * PAGE + 8
             assert (f"phys:{phys:x}", hex(mapping.address + 8)) in mapped
-    assert found["seconds"] < 10
 
 
 def test_vmcore(vmcore: Vmcore) -> None:

@@ -1,0 +1,95 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Copies of /proc/vmallocinfo of real kernels: `--from` takes each line of them, and
+`diff` names the leak that the fixture module made between two moments.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import Vmcore
+from .guest import Guest
+from .test_addr import on_vmcore
+
+ROOT = Path(__file__).parents[2]
+PAGE = 4096
+LEAKED = 25
+KPTR_RESTRICT = "/proc/sys/kernel/kptr_restrict"
+
+
+def script(verb: str, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run a script with plain Python, as on a machine without the kernel."""
+    command = [sys.executable, str(ROOT / f"scripts/vmap_{verb}.py"), *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("restrict", ["0", "1", "2"])
+def test_every_line(module_guest: Guest, tmp_path: Path, restrict: str) -> None:
+    """Hashed, real and hidden addresses: all is understood, and comes back as it was."""
+    module_guest.write(KPTR_RESTRICT, restrict.encode())
+    text = module_guest.read("/proc/vmallocinfo")
+    module_guest.write(KPTR_RESTRICT, b"0")
+    path = tmp_path / "vmallocinfo"
+    path.write_bytes(text)
+    done = script("ls", "--from", str(path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == text.decode()
+    assert len(text.splitlines()) > 100
+
+
+def test_sums_of_a_vmcore(vmcore: Vmcore, tmp_path: Path) -> None:
+    """The file and the vmcore name the same callers, with the same sums."""
+    path = tmp_path / "vmallocinfo"
+    path.write_bytes(vmcore.vmallocinfo)
+    file = json.loads(script("top", "--from", str(path), "--json").stdout)
+    core = on_vmcore(vmcore, "top")
+    ram = ("vm_map_ram", "vmap_block")
+    rows = {row["key"]: row for row in core["rows"] if row["key"] not in ram}
+    assert len(rows) > 20
+    assert rows == {
+        row["key"]: {**row, "share": rows[row["key"]]["share"]}
+        for row in file["rows"]
+        if row["key"] not in ram
+    }
+    assert file["total"] == core["total"]
+
+
+def leak_between(old: Path, new: Path) -> list[tuple[int, int, int]]:
+    """Return what `diff` says of the module's leak: areas, bytes and pages."""
+    done = script("diff", "--json", str(old), str(new))
+    assert done.returncode == 1, done.stderr
+    return [
+        (change["areas"], change["bytes"], change["pages"])
+        for change in json.loads(done.stdout)["by_caller"]
+        if change["caller"].startswith("vmap_lab_leak+")
+    ]
+
+
+def test_leak(module_guest: Guest, vmcore: Vmcore, tmp_path: Path) -> None:
+    """Between two live snapshots, two files, and a live snapshot and a vmcore."""
+
+    def look(name: str) -> tuple[Path, Path]:
+        command = "drgn -q -c /proc/kcore scripts/vmap_ls.py --json"
+        done = module_guest.run(command, timeout=300)
+        assert done.status == 0, done.stderr
+        snapshot, text = tmp_path / f"{name}.json", tmp_path / name
+        snapshot.write_bytes(done.stdout)
+        text.write_bytes(module_guest.read("/proc/vmallocinfo"))
+        return snapshot, text
+
+    before = look("before")
+    module_guest.write("/proc/vmap_lab", f"leak {LEAKED}\n".encode())
+    after = look("after")
+    module_guest.write("/proc/vmap_lab", b"leak 0\n")
+    leak = [(LEAKED, LEAKED * 2 * PAGE, LEAKED)]
+    assert [leak_between(*pair) for pair in zip(before, after)] == [leak, leak]
+    core = tmp_path / "core.json"
+    core.write_text(json.dumps(on_vmcore(vmcore, "ls")))
+    assert leak_between(core, after[0]) == leak

@@ -1,0 +1,282 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Copies of /proc/vmallocinfo
+---------------------------
+
+Lines as kernels of each generation print them, lines that are none, and the commands
+that take such a file, in a Python without drgn.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import List
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drgn_vmap._numpy import np
+from drgn_vmap.analyses.saved_text import areas_from_text, describe_saved
+from drgn_vmap.errors import UsageError
+from drgn_vmap.model import Area, SavedText
+from drgn_vmap.render.pointers import pointer_format
+from drgn_vmap.render.proc import proc_lines
+from tests.unit.sources import ROOT
+
+RAW = """\
+0xffffc90000000000-0xffffc90000005000   20480 irq_init_percpu_irqstack+0xf4/0x130 vmap
+0xffffc90000005000-0xffffc90000007000    8192 acpi_os_map_iomem+0x1a9/0x1e0 phys=0x000000003ffe1000 ioremap
+0xffffc9000000d000-0xffffc9000000f000    8192 gen_pool_add_owner+0x3e/0xc0 pages=1 vmalloc N1=1
+0xffffc90000010000-0xffffc90000212000 2105344 nft_init+0x19/0x30 [nf_tables] pages=513 vmalloc user vpages N0=500 N12=13
+0xffffc90000300000-0xffffc90000310000   65536 arena_map_alloc+0x5e/0x1a0 sparse
+0xffffc90000310000-0xffffc90000312000    8192 0xffffffffc020914d pages=1 vmalloc N0=1
+0xffffc90000312000-0xffffc90000314000    8192 dma_common+0x1/0x2 vmap dma-coherent
+0xffffc90000320000-0xffffc90000330000   65536
+0xffffc90000400000-0xffffc90000500000 1048576 vm_map_ram
+0xffffc90000500000-0xffffc90000504000   16384 unpurged vm_area
+"""
+HASHED = """\
+0x00000000d1ab52a1-0x0000000034c1e0f7   20480 kernel_clone+0x9c/0x430 pages=4 vmalloc N0=4
+0x0000000034c1e0f7-0x000000002209b3c8   20480 kernel_clone+0x9c/0x430 pages=4 vmalloc N0=4
+0x000000005d07aa10-0x00000000d1ab52a1  266240 vm_map_ram
+"""
+ZERO = """\
+0x0000000000000000-0x0000000000000000   20480 kernel_clone+0x9c/0x430 pages=4 vmalloc N0=4
+0x0000000000000000-0x0000000000000000   20480 kernel_clone+0x9c/0x430 pages=4 vmalloc N0=4
+"""
+EARLY = "0x(____ptrval____)-0x(____ptrval____)    8192 hpet_enable+0x1/0x2 ioremap\n"
+BITS_32 = "0xf0800000-0xf0802000    8192 of_iomap+0x1/0x2 phys=0xfe000000 ioremap\n"
+
+
+def areas(text: str) -> List[Area]:
+    """Return the areas of a file that has no line that doesn't fit."""
+    saved = areas_from_text("file", text)
+    assert saved.snapshot.problems == ()
+    return list(describe_saved(saved))
+
+
+@pytest.mark.parametrize(
+    "text, pointers",
+    [
+        (RAW, "raw"),
+        (HASHED, "hashed"),
+        (ZERO, "none"),
+        (EARLY, "none"),
+        (BITS_32, "raw"),
+    ],
+)
+def test_every_line_is_understood(text: str, pointers: str) -> None:
+    """As many areas as lines, of the sizes that the lines name."""
+    saved = areas_from_text("file", text)
+    assert (saved.snapshot.problems, saved.pointers) == ((), pointers)
+    assert "".join(f"{line}\n" for line in saved.lines) == text
+    sizes = [int(line.split()[1]) for line in text.splitlines()]
+    assert [area.size for area in describe_saved(saved)] == sizes
+
+
+def test_fields() -> None:
+    """Each word of a line is in the field it belongs to, on the line's own area."""
+    found = areas(RAW)
+    assert [area.caller and area.caller.split("+")[0] for area in found] == [
+        "irq_init_percpu_irqstack",
+        "acpi_os_map_iomem",
+        "gen_pool_add_owner",
+        "nft_init",
+        "arena_map_alloc",
+        "0xffffffffc020914d",
+        "dma_common",
+        None,
+        None,
+        None,
+    ]
+    assert [area.kinds for area in found] == [
+        ("vmap",),
+        ("ioremap",),
+        ("vmalloc",),
+        ("vmalloc", "user"),
+        ("sparse",),
+        ("vmalloc",),
+        ("vmap", "dma-coherent"),
+        (),
+        ("vm_map_ram",),
+        ("unpurged",),
+    ]
+    assert (found[1].phys, found[1].pages) == (0x3FFE1000, None)
+    assert (found[3].pages, found[3].numa) == (513, {0: 500, 12: 13})
+    assert found[3].caller == "nft_init+0x19/0x30 [nf_tables]"
+    assert {area.vm_flags for area in found} == {None}
+
+
+def test_the_other_printer_prints_the_same() -> None:
+    """What prints areas of a kernel, from numbers alone, agrees with the kernel."""
+    saved = areas_from_text("file", RAW)
+    rows, pointers = np.arange(len(saved.lines)), pointer_format("raw", 8, None)
+    assert "".join(proc_lines(saved.snapshot, rows, pointers)) == RAW
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "VmallocUsed: 1234 kB",
+        "0xffffc90000000000-0xffffc90000005000 20480 x+0x1/0x2 vmap",
+        "0xffffc90000000000-0xffffc90000005000   20481 x+0x1/0x2 vmap",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 vmap ",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 vmap\r",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 vmap vmalloc",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 pages=04 vmalloc",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 pages=0 vmalloc",
+        "0xffffc90000000000-0xffffc90000005000   20480 some words vmalloc",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 vmalloc N0=1 pages=1",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 vmalloc N1024=1",
+        "0xffffc90000000000-0xffffc900           20480 x+0x1/0x2 vmalloc",
+        "0xffffffffffffe000-0x0000000000001000   12288 x+0x1/0x2 vmalloc",
+        "0xffffc90000000000-0xffffc90000000000       0 x+0x1/0x2 vmalloc",
+    ],
+)
+def test_a_line_that_does_not_fit_is_named(line: str) -> None:
+    """It makes no area, and changes none of its neighbours."""
+    first, *rest = RAW.splitlines(keepends=True)
+    saved = areas_from_text("the file", "".join([first, line + "\n", *rest]))
+    [problem] = saved.snapshot.problems
+    assert problem.where == "the file, line 2"
+    assert list(describe_saved(saved)) == areas(RAW)
+
+
+def test_a_file_cut_short() -> None:
+    """The last line may have lost digits, so it does not count."""
+    saved = areas_from_text("file", RAW[:-1])
+    assert len(saved.lines) == 9
+    assert "no line end" in saved.snapshot.problems[0].detail
+
+
+@pytest.mark.parametrize("text", ["", "\n", "{}\n", "START END SIZE\n", "\0" * 100])
+def test_no_copy_at_all(text: str) -> None:
+    """A file without any such line is refused."""
+    with pytest.raises(UsageError, match="vmallocinfo"):
+        areas_from_text("file", text)
+
+
+@given(st.data())
+def test_any_change_is_seen_or_understood(data: st.DataObject) -> None:
+    """A few characters changed: no crash, and what is understood prints back."""
+    text = list(data.draw(st.sampled_from([RAW, HASHED, ZERO, EARLY])))
+    for _ in range(data.draw(st.integers(1, 5))):
+        at = data.draw(st.integers(0, len(text) - 1))
+        new = data.draw(st.text("0x19af-+/= N[]()\n\0é\x1b", max_size=3))
+        text[at : at + data.draw(st.integers(0, 3))] = new
+    whole = "".join(text)
+    try:
+        saved = areas_from_text("file", whole)
+    except UsageError:
+        return
+    expect_lines(saved, whole)
+
+
+def expect_lines(saved: SavedText, text: str) -> None:
+    """Each line is either understood as it is or named."""
+    lines = text.split("\n")
+    named = {int(p.where.split()[-1]) for p in saved.snapshot.problems}
+    kept = [line for number, line in enumerate(lines[:-1], 1) if number not in named]
+    assert kept == list(saved.lines)
+    assert len(list(describe_saved(saved))) == len(kept)
+
+
+def without_drgn(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a script in a Python where an import of drgn fails."""
+    path = str(ROOT / "scripts" / f"vmap_{script}.py")
+    code = (
+        f"import runpy, sys; sys.argv = {[path, *arguments]!r}; "
+        f"sys.modules['drgn'] = None; runpy.run_path({path!r}, run_name='__main__')"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> str:
+    """A file with real addresses."""
+    path = tmp_path / "vmallocinfo"
+    path.write_text(RAW)
+    return str(path)
+
+
+@pytest.fixture
+def hashed(tmp_path: Path) -> str:
+    """A file with hashed addresses."""
+    path = tmp_path / "hashed"
+    path.write_text(HASHED)
+    return str(path)
+
+
+def test_ls(raw: str) -> None:
+    """The file comes back unchanged, or the part that was asked for."""
+    done = without_drgn("ls", "--from", raw)
+    assert (done.returncode, done.stdout, done.stderr) == (0, RAW, "")
+    done = without_drgn("ls", "--from", raw, "--caller", "nft_*", "--kind", "user")
+    assert done.stdout == RAW.splitlines(keepends=True)[3]
+
+
+def test_ls_json(hashed: str) -> None:
+    """It says what the addresses are, and claims to know no kernel."""
+    done = without_drgn("ls", "--from", hashed, "--json")
+    document = json.loads(done.stdout)
+    assert (document["kernel"], document["pointers"]) == (None, "hashed")
+    assert [area["size"] for area in document["areas"]] == [20480, 20480, 266240]
+    assert "caller_addr" not in document["areas"][0]
+
+
+@pytest.mark.parametrize(
+    "options", [("--range", "0-1"), ("--sort", "address"), ("--all",)]
+)
+def test_ls_of_what_is_not_there(hashed: str, options: List[str]) -> None:
+    """Hashed addresses have no order, and other states are not in the file."""
+    done = without_drgn("ls", "--from", hashed, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_bad_line(raw: str) -> None:
+    """It is named on standard error, and the exit status tells."""
+    with open(raw, "a") as file:
+        file.write("0x1-0x2\x1b[2J\n")
+    done = without_drgn("ls", "--from", raw)
+    assert (done.returncode, done.stdout) == (1, RAW)
+    assert "line 11" in done.stderr and "\x1b" not in done.stderr
+
+
+def test_top(hashed: str) -> None:
+    """Sums need no addresses."""
+    done = without_drgn("top", "--from", hashed, "--json")
+    rows = json.loads(done.stdout)["rows"]
+    assert [(row["key"], row["areas"], row["bytes"], row["pages"]) for row in rows] == [
+        ("vm_map_ram", 1, 266240, 0),
+        ("kernel_clone+0x9c/0x430", 2, 40960, 8),
+    ]
+
+
+@pytest.mark.parametrize("script", ["ls", "top"])
+def test_neither_kernel_nor_file(script: str) -> None:
+    """Plain Python without --from says what to do."""
+    done = without_drgn(script)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--from FILE" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_diff(tmp_path: Path, hashed: str) -> None:
+    """One stack more, by its hash, or by size and caller if there are no addresses."""
+    line = "-0x0000000000000000   20480 kernel_clone+0x9c/0x430 pages=4 vmalloc N0=4\n"
+    newer, bare = tmp_path / "newer", tmp_path / "bare"
+    newer.write_text(HASHED + f"0x0000000012345678{line}")
+    bare.write_text(re.sub(r"0x[0-9a-f]{16}", f"0x{0:016x}", newer.read_text()))
+    for new in (newer, bare):
+        done = without_drgn("diff", "--json", hashed, str(new))
+        document = json.loads(done.stdout)
+        assert (done.returncode, document["removed"]) == (1, [])
+        [added], [change] = document["added"], document["by_caller"]
+        assert (added["size"], change["areas"], change["pages"]) == (20480, 1, 4)
