@@ -33,7 +33,7 @@ __all__ = (
 _PROBLEMS_TOLD = 10
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
+def add_json(parser: argparse._ActionsContainer) -> None:
     """Add --json."""
     parser.add_argument(
         "--json",

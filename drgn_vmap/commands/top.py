@@ -14,6 +14,7 @@ VmallocUsed of /proc/meminfo. Is it "equal", nothing was missed.
   vmap top                     the twenty largest callers
   vmap top --by module -n 0    all modules
   vmap top --json              all callers, for programs
+  vmap top --openmetrics       the same for Prometheus
   vmap top --from bundle/proc/vmallocinfo
 
 Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Optional, Tuple
 from ..analyses.saved_text import areas_from_text
 from ..analyses.top import GROUPINGS, reconcile, sum_areas
 from ..model import PageCounter, Snapshot
+from ..render.openmetrics import openmetrics
 from ..render.records import document
 from ..render.top import top_json, top_table, verdict_text
 from .common import (
@@ -60,9 +62,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number,
         dest="rows",
         help="print the N largest, 0 for all (default: "
-        f"{_ROWS_FOR_PEOPLE}, with --json all)",
+        f"{_ROWS_FOR_PEOPLE}, for programs all)",
     )
-    add_json(parser)
+    form = parser.add_mutually_exclusive_group()
+    add_json(form)
+    form.add_argument(
+        "--openmetrics",
+        action="store_true",
+        help="print gauges for Prometheus, such as its textfile collector takes",
+    )
     add_from(parser)
 
 
@@ -89,7 +97,10 @@ def _run(
     found = reconcile(snapshot, counter)
     problems = snapshot.problems
     kernel = None if args.saved else snapshot.kernel
-    if args.json:
+    if args.openmetrics:
+        sys.stdout.write(openmetrics(top, args.rows or None, found, kernel))
+        warn_of_problems("top", problems)
+    elif args.json:
         body = top_json(top, args.rows or None, found)
         sys.stdout.write(document("top", kernel, problems, **body))
     else:

@@ -11,10 +11,12 @@ import time
 from typing import Any, Dict, List, Tuple
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.top import reconcile, sum_areas
 from drgn_vmap.model import VMAP_BLOCK, VMAP_RAM, PageCounter, Snapshot, State
+from drgn_vmap.render.openmetrics import openmetrics
 from drgn_vmap.render.top import top_table, verdict_text
 from tests.unit.snapshots import PAGE, area, snapshot_of
 
@@ -165,6 +167,42 @@ def test_the_table_says_what_it_leaves_out() -> None:
     text = top_table(sum_areas(kernel_by_hand(), "caller"), 1)
     assert "… and 5 more with 532.0 KiB" in text
     assert "hpet_enable" not in text
+
+
+def metrics(text: str) -> Dict[str, Dict[str, float]]:
+    """Return what Prometheus's own parser reads: label's value and value, by name."""
+    return {
+        family.name: {
+            sample.labels.get("caller", ""): sample.value for sample in family.samples
+        }
+        for family in text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    }
+
+
+def test_openmetrics() -> None:
+    """Each gauge has the sums that were added up by hand."""
+    snapshot = kernel_by_hand()
+    counter = reconcile(snapshot, PageCounter("NR_VMALLOC", 15, 3))
+    top = sum_areas(snapshot, "caller")
+    found = metrics(openmetrics(top, None, counter, snapshot.kernel))
+    assert found["vmap_caller_areas"] == {row[0]: row[1] for row in sums("caller")}
+    assert found["vmap_caller_bytes"][CALLERS[FORK]] == 10 * PAGE
+    assert found["vmap_caller_pages"][CALLERS[LOAD]] == 10
+    assert found["vmap_bytes"] == {"": 389 * PAGE}
+    assert found["vmap_kernel_counted_pages"] == found["vmap_found_pages"] == {"": 18}
+    assert len(metrics(openmetrics(top, 2, counter, None))["vmap_caller_areas"]) == 2
+
+
+def test_openmetrics_of_hostile_names() -> None:
+    """No name ends its label, its line or the text."""
+    name = 'a"b\\c\nd\x1b# EOF+0x0/0x1'
+    rows = [area(0, 2, flags=VM_ALLOC, caller=FORK)]
+    snapshot = snapshot_of(rows, {FORK: name})
+    text = openmetrics(
+        sum_areas(snapshot, "caller"), None, reconcile(snapshot, None), None
+    )
+    [(label, value)] = metrics(text)["vmap_caller_areas"].items()
+    assert (label, value) == ('a"b\\c\\nd\\x1b# EOF+0x0/0x1', 1)
 
 
 def test_two_hundred_thousand_areas_are_quick() -> None:
