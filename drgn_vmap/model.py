@@ -41,6 +41,7 @@ __all__ = (
     "Kernel",
     "LazyPages",
     "NO_CPU",
+    "Overview",
     "PageCounter",
     "PageRange",
     "PageState",
@@ -667,6 +668,19 @@ class Check:
     failures: Tuple[Failure, ...] = ()
     reason: str = ""
     """Why it was skipped, or what explains the failures."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A kernel's vmalloc state, summed up."""
+
+    snapshot: Snapshot
+    """With areas of all states."""
+    gaps: Gaps
+    top: Top
+    """By caller."""
+    pages: Reconciliation
+    blocks: BlockTotals
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from drgn import Program
 from drgn.commands import argument
 from drgn.commands.linux import linux_kernel_command
 
-from .commands import VERBS, run
+from .commands import HELP, overview, run, show_help
 
 __all__ = ()
 
@@ -20,15 +20,19 @@ __all__ = ()
 @linux_kernel_command(
     name="vmap",
     description="show the kernel's vmalloc state",
-    long_description="Show the kernel's vmalloc state.\n\nVerbs:\n"
-    + "\n".join(f"  {verb:8}{summary}" for verb, summary in VERBS.items())
-    + "\n\n%vmap VERB --help explains a verb.",
+    long_description=HELP,
     arguments=(
-        argument("verb", help="what to show"),
+        argument("-h", "--help", action="store_true", help="show this"),
+        argument("verb", nargs="?", help="what to show"),
         argument("args", nargs=argparse.REMAINDER, help="options of the verb"),
     ),
 )
 def _cmd_vmap(
     prog: Program, name: str, args: argparse.Namespace, **kwargs: Any
 ) -> None:
-    run(args.verb, prog, args.args)
+    if args.help:
+        show_help()
+    elif args.verb is None:
+        overview(prog)
+    else:
+        run(args.verb, prog, args.args)

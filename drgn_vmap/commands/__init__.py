@@ -13,14 +13,24 @@ import argparse
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Mapping, NoReturn, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NoReturn, Optional, Sequence
 
 from ..errors import UsageError, VmapError
 
 if TYPE_CHECKING:
     from drgn import Program
 
-__all__ = ("EXIT_CANNOT", "EXIT_FOUND", "EXIT_OK", "VERBS", "main", "run")
+__all__ = (
+    "EXIT_CANNOT",
+    "EXIT_FOUND",
+    "EXIT_OK",
+    "HELP",
+    "VERBS",
+    "main",
+    "overview",
+    "run",
+    "show_help",
+)
 
 EXIT_OK = 0
 EXIT_FOUND = 1
@@ -36,6 +46,13 @@ VERBS: Mapping[str, str] = {
     "diff": "show what changed between two files that ls --json printed",
 }
 """What each verb does, in one line."""
+
+HELP = (
+    "Show the kernel's vmalloc state.\n\nVerbs:\n"
+    + "\n".join(f"  {verb:8}{summary}" for verb, summary in VERBS.items())
+    + "\n\n%vmap alone shows an overview, %vmap VERB --help explains a verb."
+)
+"""What %vmap --help prints."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,12 +75,28 @@ def run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
     :param argv: Arguments behind the verb.
     :return: Exit status: 0 done, 1 done and found something wrong, 2 cannot.
     """
+    return _guarded(f"vmap {verb}", lambda: _run(verb, prog, argv))
+
+
+def show_help() -> None:
+    """Show what verbs there are."""
+    print(HELP)
+
+
+def overview(prog: "Program") -> int:
+    """Show on one screen what there is; returns an exit status as of a verb."""
+    module: Any = import_module(".overview", __name__)
+    return _guarded("vmap", lambda: module.run(prog))
+
+
+def _guarded(name: str, call: Callable[[], int]) -> int:
+    """Turn what is raised into a line and an exit status."""
     try:
-        status = _run(verb, prog, argv)
+        status = call()
         sys.stdout.flush()
         return status
     except VmapError as e:
-        print(f"vmap {verb}: {e}", file=sys.stderr)
+        print(f"{name}: {e}", file=sys.stderr)
         return EXIT_CANNOT
     except BrokenPipeError:
         # The reader has seen enough. Python would complain when it flushes

@@ -1,0 +1,39 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Overview
+--------
+
+What a person who opens a kernel is told first, and what should alarm them.
+"""
+
+from typing import Iterator
+
+from ..model import Overview, State
+
+__all__ = ("warnings",)
+
+_SCARCE = 0.1
+"""Part of vmalloc space below which what is free is little."""
+_STRANDED = 0.5
+"""Part of the blocks' pages above which what is stranded is much."""
+
+
+def warnings(found: Overview) -> Iterator[str]:
+    """Yield what is odd, each with the verb that tells more."""
+    gaps, blocks = found.gaps, found.blocks
+    problems = [p for p in found.snapshot.problems if p.what != "racing"]
+    if problems:
+        yield f"{len(problems)} problems while reading, so areas may be missing: ls"
+    if found.pages.difference_pages and not found.snapshot.kernel.live:
+        lost = abs(found.pages.difference_pages)
+        yield f"areas and the kernel's counter differ by {lost} pages: top"
+    free = gaps.bytes[State.FREE] + gaps.bytes[State.POOL]
+    if free < _SCARCE * gaps.total:
+        yield f"only {free / gaps.total:.1%} of vmalloc space is free: gaps"
+    elif gaps.largest is None or gaps.largest.size < _SCARCE * free:
+        yield "free space is in pieces, none has a tenth of it: gaps"
+    if gaps.lazy_pages > gaps.lazy.maximum:
+        yield f"{gaps.lazy_pages} freed pages wait to be purged: gaps"
+    if blocks.stranded_pages > _STRANDED * blocks.pages:
+        yield f"{blocks.stranded_pages} of {blocks.pages} pages in blocks are stranded: blocks"

@@ -1,0 +1,46 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+What ``%vmap`` alone shows: a kernel's vmalloc state on one screen.
+"""
+
+import sys
+from typing import TYPE_CHECKING
+
+from ..analyses.blocks import block_totals
+from ..analyses.gaps import find_gaps
+from ..analyses.overview import warnings
+from ..analyses.top import reconcile, sum_areas
+from ..kernel.blocks import take_blocks
+from ..kernel.counters import vmalloc_pages
+from ..kernel.lazy import lazy_pages
+from ..kernel.ranges import vmalloc_range
+from ..kernel.snapshot import take_snapshot
+from ..model import Blocks, Overview
+from ..render.overview import overview_text
+from . import VERBS
+from .common import problem_status
+
+if TYPE_CHECKING:
+    from drgn import Program
+
+__all__ = ("look_over", "run")
+
+
+def run(prog: "Program") -> int:
+    """Print the overview."""
+    found = look_over(prog, take_blocks(prog))
+    sys.stdout.write(overview_text(found, list(warnings(found)), list(VERBS)))
+    return problem_status(found.snapshot.problems)
+
+
+def look_over(prog: "Program", blocks: Blocks) -> Overview:
+    """Read a kernel and sum it up."""
+    snapshot = take_snapshot(prog, all_states=True)
+    return Overview(
+        snapshot=snapshot,
+        gaps=find_gaps(snapshot, vmalloc_range(prog), lazy_pages(prog)),
+        top=sum_areas(snapshot, "caller"),
+        pages=reconcile(snapshot, vmalloc_pages(prog)),
+        blocks=block_totals(blocks),
+    )

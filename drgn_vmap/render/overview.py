@@ -1,0 +1,67 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Overview
+--------
+
+One screen about a kernel's vmalloc state.
+"""
+
+from typing import Sequence
+
+from ..model import Overview, State
+from .escape import printable
+from .sizes import size_text
+from .top import verdict_text
+
+__all__ = ("overview_text",)
+
+_CALLERS = 5
+
+
+def overview_text(
+    found: Overview, warnings: Sequence[str], verbs: Sequence[str]
+) -> str:
+    """
+    Return kernel, layout, totals, largest callers and warnings.
+
+    :param verbs: What can be asked next.
+    """
+    kernel, gaps = found.snapshot.kernel, found.gaps
+    source = "live" if kernel.live else "vmcore"
+    states = ", ".join(
+        f"{size_text(gaps.bytes[state])} {state.label}"
+        for state in State
+        if gaps.bytes[state]
+    )
+    total, blocks = found.top.total, found.blocks
+    lines = [
+        f"kernel         {printable(kernel.release)}, {source}, layout {kernel.layout}, "
+        f"types from {kernel.symbols}",
+        f"vmalloc space  {gaps.space.start:#x}, {size_text(gaps.total)}",
+        f"               {states}",
+        f"               largest gap {size_text(gaps.largest.size if gaps.largest else 0)}",
+        f"areas          {total.areas}, {size_text(total.bytes)} of addresses, "
+        f"{total.pages} pages",
+        f"blocks         {blocks.blocks}, {blocks.pages} pages, "
+        f"{blocks.stranded_pages} of them stranded",
+        f"pages          {verdict_text(found.pages, kernel.live)}".rstrip(),
+        "",
+        *_callers(found),
+        "",
+        *[f"warning        {text}" for text in warnings or ("none",)],
+        f"\n%vmap VERB tells more: {' '.join(verbs)}; %vmap VERB --help",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _callers(found: Overview) -> Sequence[str]:
+    return [
+        f"{row.areas:8} areas {size_text(row.bytes):>12} {found.top.share(row):6.1%}  "
+        f"{_cut(printable(row.key), 40)}"
+        for row in found.top.rows[:_CALLERS]
+    ]
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
