@@ -23,6 +23,7 @@ __all__ = (
     "AreaTable",
     "AreaTree",
     "Block",
+    "BlockMaps",
     "BlockTable",
     "BlockTotals",
     "Blocks",
@@ -49,12 +50,14 @@ __all__ = (
     "PointerPolicy",
     "Problem",
     "Reconciliation",
+    "Report",
     "SavedAreas",
     "SavedText",
     "SizeClass",
     "Snapshot",
     "Spot",
     "State",
+    "Stretch",
     "Sum",
     "Top",
     "Translation",
@@ -681,6 +684,50 @@ class Overview:
     """By caller."""
     pages: Reconciliation
     blocks: BlockTotals
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Areas with no large gap between them, cut into cells of equal size."""
+
+    start: int
+    end: int
+    areas: int
+    bytes: int
+    """Of these areas."""
+    cell_bytes: int
+    cells: Tuple[str, ...]
+    """What holds most of each cell: a kind, a state, or nothing if all is free."""
+    full: Tuple[bool, ...]
+    """Whether more than half of each cell is held."""
+
+
+@dataclass(frozen=True)
+class BlockMaps:
+    """Some blocks and what their pages are."""
+
+    shown: Tuple[Block, ...]
+    states: Tuple[Tuple[PageState, ...], ...]
+    totals: BlockTotals
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one file tells about a kernel; what is not known is None."""
+
+    source: str
+    """Where it is from."""
+    kernel: Optional[Kernel]
+    warnings: Tuple[str, ...]
+    gaps: Optional[Gaps]
+    pages: Optional[Reconciliation]
+    tops: Tuple[Top, ...]
+    stretches: Tuple[Stretch, ...]
+    """Empty if addresses are not known."""
+    largest: Tuple[Area, ...]
+    blocks: Optional[BlockMaps]
+    checks: Optional[Tuple[Check, ...]]
+    problems: Tuple[Problem, ...]
 
 
 @dataclass(frozen=True)

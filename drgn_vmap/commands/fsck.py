@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Tuple
 
 from ..analyses.fsck import confirmed, run_checks
 from ..kernel.inspection import inspect
-from ..model import Check, Kernel, Problem, Verdict
+from ..model import Check, Inspection, Verdict
 from ..render.fsck import check_json, check_lines
 from ..render.records import document
 from . import EXIT_FOUND, EXIT_OK
@@ -27,7 +27,7 @@ from .common import add_json
 if TYPE_CHECKING:
     from drgn import Program
 
-__all__ = ("add_arguments", "run")
+__all__ = ("add_arguments", "inspect_and_check", "run")
 
 _LIVE_REREADS = 3
 
@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(prog: "Program", args: argparse.Namespace) -> int:
     """Print the outcome of all checks."""
-    kernel, problems, checks = _checks(prog)
+    found, checks = inspect_and_check(prog)
+    problems = tuple(dict.fromkeys((*found.snapshot.problems, *found.blocks.problems)))
+    kernel = found.snapshot.kernel
     if args.json:
         body = {"checks": [check_json(check) for check in checks]}
         sys.stdout.write(document("fsck", kernel, problems, **body))
@@ -49,17 +51,13 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
     return EXIT_FOUND if failed else EXIT_OK
 
 
-def _checks(
-    prog: "Program",
-) -> Tuple[Kernel, Tuple[Problem, ...], Tuple[Check, ...]]:
+def inspect_and_check(prog: "Program") -> Tuple[Inspection, Tuple[Check, ...]]:
     """Run the checks, on a live kernel until no failure is left that passes."""
     found = inspect(prog)
     checks = run_checks(found)
-    kernel = found.snapshot.kernel
-    for _ in range(_LIVE_REREADS if kernel.live else 0):
+    for _ in range(_LIVE_REREADS if found.snapshot.kernel.live else 0):
         if not any(check.failures for check in checks):
             break
         found = inspect(prog)
         checks = confirmed(checks, run_checks(found))
-    problems = dict.fromkeys((*found.snapshot.problems, *found.blocks.problems))
-    return kernel, tuple(problems), checks
+    return found, checks

@@ -51,18 +51,20 @@ def expect_page(place: Any, mapping: Mapping, index: int) -> None:
 
 
 def expect_module(places: list[Any], truth: Truth) -> int:
-    """Compare the pages of all mappings, in their order; return how many are live."""
-    answers, live = iter(places), 0
-    for mapping in truth.mappings:
-        for index in range(mapping.pages):
-            place = next(answers)
-            assert place["address"] == hex(mapping.address + index * PAGE)
-            if mapping.live:
-                live += 1
-                expect_page(place, mapping, index)
-            elif mapping.area == "block":
-                assert place["block_page"] == "freed"
-    assert next(answers, None) is None
+    """Compare the pages of mappings that were asked for; return how many are live."""
+    pages = {
+        hex(mapping.address + index * PAGE): (mapping, index)
+        for mapping in truth.mappings
+        for index in range(mapping.pages)
+    }
+    live = 0
+    for place in places:
+        mapping, index = pages[place["address"]]
+        if mapping.live:
+            live += 1
+            expect_page(place, mapping, index)
+        elif mapping.area == "block":
+            assert place["block_page"] == "freed"
     return live
 
 
@@ -74,7 +76,7 @@ def test_live(module_guest: Guest) -> None:
     assert done.status == 0, done.stderr.decode()
     found = json.loads(done.stdout)
     truth = Truth.parse(module_guest.read("/proc/vmap_lab").decode())
-    assert expect_module(found["virtual"]["addresses"], truth) > 2000
+    assert expect_module(found["virtual"]["addresses"], truth) > 500
     assert found["told_wrong"] == []
     mapped = {
         (place["asked"], place["address"]) for place in found["physical"]["addresses"]
@@ -94,6 +96,7 @@ def test_vmcore(vmcore: Vmcore) -> None:
         for index in range(mapping.pages)
     ]
     places = on_vmcore(vmcore, "addr", *pages)["addresses"]
+    assert [place["address"] for place in places] == pages
     assert expect_module(places, truth) > 2000
     freed = {m.address for m in truth.mappings if not m.live and m.area == "own"}
     states = [p["area"]["state"] for p in places if int(p["address"], 16) in freed]

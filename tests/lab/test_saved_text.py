@@ -72,7 +72,7 @@ def leak_between(old: Path, new: Path) -> list[tuple[int, int, int]]:
     ]
 
 
-def test_leak(module_guest: Guest, vmcore: Vmcore, tmp_path: Path) -> None:
+def test_leak(module_guest: Guest, vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
     """Between two live snapshots, two files, and a live snapshot and a vmcore."""
 
     def look(name: str) -> tuple[Path, Path]:
@@ -91,5 +91,5 @@ def test_leak(module_guest: Guest, vmcore: Vmcore, tmp_path: Path) -> None:
     leak = [(LEAKED, LEAKED * 2 * PAGE, LEAKED)]
     assert [leak_between(*pair) for pair in zip(before, after)] == [leak, leak]
     core = tmp_path / "core.json"
-    core.write_text(json.dumps(on_vmcore(vmcore, "ls")))
+    core.write_text(json.dumps(on_vmcore(vmcores["elf"], "ls")))
     assert leak_between(core, after[0]) == leak

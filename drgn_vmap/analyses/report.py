@@ -1,0 +1,131 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Report
+------
+
+Cuts down what there is to what fits on a page, however many areas there are.
+"""
+
+from typing import Dict, List, Tuple
+
+from .._numpy import Array, U64Array, np
+from ..model import BlockMaps, Blocks, PageState, Snapshot, State, Stretch
+from .blocks import block_totals, describe_blocks, page_states
+from .kinds import kind_masks
+
+__all__ = ("CELL_KINDS", "largest_rows", "map_blocks", "stretches")
+
+_STRETCHES = 16
+_CELLS = 1024
+"""Cells of a stretch, at most."""
+_BLOCKS = 40
+_SMALL_GAP = 1 << 20
+"""A gap of less bytes is drawn, not cut out."""
+
+CELL_KINDS = (
+    "vmalloc",
+    "vmap",
+    "ioremap",
+    "vm_map_ram",
+    "vmap_block",
+    "other",
+    "lazy",
+    "pool",
+)
+"""What a cell can hold."""
+
+
+def largest_rows(snapshot: Snapshot, limit: int) -> Array:
+    """Return the rows of the largest busy areas."""
+    areas = snapshot.areas
+    rows = np.flatnonzero(areas.state == State.BUSY)
+    size = (areas.end - areas.start)[rows].astype(np.float64)
+    found: Array = rows[np.lexsort((areas.start[rows], -size))][:limit]
+    return found
+
+
+def map_blocks(blocks: Blocks) -> BlockMaps:
+    """Return the blocks that strand most, with their pages."""
+    dirty = blocks.table.dirty.astype(np.int64)
+    rows = np.argsort(-dirty, kind="stable")[:_BLOCKS]
+    states = page_states(blocks, rows).tolist()
+    return BlockMaps(
+        tuple(describe_blocks(blocks, rows)),
+        tuple(tuple(PageState(state) for state in row) for row in states),
+        block_totals(blocks),
+    )
+
+
+def stretches(snapshot: Snapshot) -> Tuple[Stretch, ...]:
+    """Cut the address space at its largest gaps, and what is between into cells."""
+    areas = snapshot.areas
+    rows = np.flatnonzero((areas.state != State.FREE) & (areas.start < areas.end))
+    rows = rows[np.argsort(areas.start[rows], kind="stable")]
+    if not len(rows):
+        return ()
+    reach = np.maximum.accumulate(areas.end[rows])
+    start = areas.start[rows]
+    gaps = start[1:] - np.minimum(reach[:-1], start[1:])
+    widest = np.argsort(-gaps.astype(np.float64), kind="stable")[: _STRETCHES - 1]
+    cuts = np.sort(widest[gaps[widest] >= _SMALL_GAP]) + 1
+    masks = _class_masks(snapshot)
+    return tuple(_stretch(snapshot, part, masks) for part in np.split(rows, cuts))
+
+
+def _class_masks(snapshot: Snapshot) -> List[Array]:
+    """Return which areas each of CELL_KINDS holds; none is in two of them."""
+    masks, areas = kind_masks(snapshot), snapshot.areas
+    by_state = {
+        "lazy": (areas.state == State.LAZY) | (areas.state == State.PURGING),
+        "pool": areas.state == State.POOL,
+        "other": areas.state == State.BUSY,
+    }
+    taken = np.zeros(len(areas), bool)
+    found: Dict[str, Array] = {}
+    for kind in (*(kind for kind in CELL_KINDS if kind != "other"), "other"):
+        mask = by_state.get(kind, masks.get(kind))
+        assert mask is not None
+        found[kind] = mask & ~taken
+        taken |= found[kind]
+    return [found[kind] for kind in CELL_KINDS]
+
+
+def _stretch(snapshot: Snapshot, rows: Array, masks: List[Array]) -> Stretch:
+    areas = snapshot.areas
+    start, end = int(areas.start[rows[0]]), int(areas.end[rows].max())
+    cell = snapshot.kernel.page_size
+    while (end - start) > _CELLS * cell:
+        cell *= 2
+    count = -(-(end - start) // cell)
+    # Past the last address there is no edge.
+    edges = np.array(
+        [min(start + at * cell, end) for at in range(count + 1)], np.uint64
+    )
+    held = np.stack([_held(snapshot, rows[mask[rows]], edges) for mask in masks])
+    most, total = held.argmax(axis=0), held.sum(axis=0)
+    return Stretch(
+        start=start,
+        end=end,
+        areas=len(rows),
+        bytes=int((areas.end[rows] - areas.start[rows]).sum()),
+        cell_bytes=cell,
+        cells=tuple(
+            CELL_KINDS[kind] if sum_ else ""
+            for kind, sum_ in zip(most.tolist(), total.tolist())
+        ),
+        full=tuple((total * 2 > edges[1:] - edges[:-1]).tolist()),
+    )
+
+
+def _held(snapshot: Snapshot, rows: Array, edges: U64Array) -> U64Array:
+    """Return how many bytes of each cell these areas, sorted by start, hold."""
+    if not len(rows):
+        return np.zeros(len(edges) - 1, np.uint64)
+    start, end = snapshot.areas.start[rows], snapshot.areas.end[rows]
+    before = np.concatenate(([np.uint64(0)], np.cumsum(end - start)))
+    at = np.searchsorted(start, edges, side="right")
+    last = np.maximum(at, 1) - 1
+    beyond = np.where(at > 0, end[last] - np.minimum(end[last], edges), 0)
+    below = before[at] - beyond.astype(np.uint64)
+    return below[1:] - np.minimum(below[:-1], below[1:])

@@ -1,0 +1,123 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Write a report: one HTML file to look at and to attach to a ticket.
+
+It has a summary with warnings, how full vmalloc space is, a drawing of it, the
+callers, modules and kinds that hold most, the largest areas, the blocks that strand
+most, and the outcome of all checks of fsck. It loads nothing from anywhere and needs
+no script. However many areas there are, it stays small, as it sums them up.
+
+  vmap report -o report.html
+  vmap report --from bundle/proc/vmallocinfo -o report.html
+
+Exit status: 0, or 1 if a check failed or parts of a vmcore could not be read, or 2
+if it cannot.
+"""
+
+import argparse
+from typing import TYPE_CHECKING, Optional, Tuple
+
+from ..analyses.blocks import block_totals
+from ..analyses.describe import describe
+from ..analyses.gaps import find_gaps
+from ..analyses.overview import warnings
+from ..analyses.report import largest_rows, map_blocks, stretches
+from ..analyses.saved_text import areas_from_text, describe_saved
+from ..analyses.top import reconcile, sum_areas
+from ..errors import UsageError
+from ..model import Overview, Report, Snapshot, Top, Verdict
+from ..render.report import report_html
+from . import EXIT_FOUND
+from .common import add_from, problem_status, read_file, the_target
+
+if TYPE_CHECKING:
+    from drgn import Program
+
+__all__ = ("add_arguments", "run")
+
+_AREAS = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``report``."""
+    parser.add_argument(
+        "-o",
+        metavar="FILE",
+        dest="output",
+        required=True,
+        help="where to write the HTML; what is there is replaced",
+    )
+    add_from(parser)
+
+
+def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
+    """Write the report."""
+    if args.saved is None:
+        report = _of_target(the_target(prog))
+    else:
+        report = _of_file(args.saved)
+    try:
+        with open(args.output, "w", encoding="utf-8") as file:
+            file.write(report_html(report))
+    except OSError as e:
+        raise UsageError(
+            f"{args.output} cannot be written ({e}): choose another"
+        ) from e
+    if any(check.verdict == Verdict.FAILED for check in report.checks or ()):
+        return EXIT_FOUND
+    return problem_status(report.problems)
+
+
+def _of_target(prog: "Program") -> Report:
+    # Not at the top of the file: --from works without drgn.
+    from ..kernel.ranges import vmalloc_range
+    from .fsck import inspect_and_check
+
+    found, checks = inspect_and_check(prog)
+    snapshot = found.snapshot
+    tops = _tops(snapshot)
+    summary = Overview(
+        snapshot=snapshot,
+        gaps=find_gaps(snapshot, vmalloc_range(prog), found.lazy),
+        top=tops[0],
+        pages=reconcile(snapshot, found.counter),
+        blocks=block_totals(found.blocks),
+    )
+    return Report(
+        source="live kernel" if snapshot.kernel.live else "vmcore",
+        kernel=snapshot.kernel,
+        warnings=tuple(warnings(summary)),
+        gaps=summary.gaps,
+        pages=summary.pages,
+        tops=tops,
+        stretches=stretches(snapshot),
+        largest=tuple(describe(snapshot, largest_rows(snapshot, _AREAS))),
+        blocks=map_blocks(found.blocks),
+        checks=checks,
+        problems=tuple(dict.fromkeys((*snapshot.problems, *found.blocks.problems))),
+    )
+
+
+def _of_file(name: str) -> Report:
+    saved = areas_from_text(name, read_file(name))
+    snapshot = saved.snapshot
+    is_raw = saved.pointers == "raw"
+    notes = () if is_raw else ("the addresses in this file are hashed or hidden",)
+    return Report(
+        source=name,
+        kernel=None,
+        warnings=notes,
+        gaps=None,
+        pages=None,
+        tops=_tops(snapshot),
+        stretches=stretches(snapshot) if is_raw else (),
+        largest=tuple(describe_saved(saved, largest_rows(snapshot, _AREAS))),
+        blocks=None,
+        checks=None,
+        problems=snapshot.problems,
+    )
+
+
+def _tops(snapshot: Snapshot) -> Tuple[Top, ...]:
+    return tuple(sum_areas(snapshot, by) for by in ("caller", "module", "kind"))

@@ -1,0 +1,112 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Drawing
+-------
+
+Address space and blocks as SVG. Runs of cells that look the same are one part of a
+path, so a drawing is small however much it shows.
+"""
+
+from itertools import groupby
+from typing import Dict, List, Sequence, Tuple
+
+from ..model import PageState, Stretch
+from .html import Html, element
+from .sizes import size_text
+
+__all__ = ("block_drawing", "legend", "stretch_drawing")
+
+_COLUMNS = 128
+_CELL = 6
+_ROW = 9
+_LABEL = 150
+_BLOCK_PIXELS = 512
+
+_BLOCK_CLASSES = {
+    PageState.FREE: "",
+    PageState.FREED: "freed",
+    PageState.USED: "used",
+    PageState.MAPPED: "mapped",
+}
+
+
+def stretch_drawing(stretch: Stretch) -> Html:
+    """Draw a stretch, one row of cells below the other, each with its address."""
+    looks = [
+        f"{kind}{'' if full else ' part'}" if kind else ""
+        for kind, full in zip(stretch.cells, stretch.full)
+    ]
+    rows = [looks[at : at + _COLUMNS] for at in range(0, len(looks), _COLUMNS)]
+    drawn = [_row(stretch, at, row) for at, row in enumerate(rows)]
+    width = _LABEL + _COLUMNS * _CELL
+    return element(
+        "svg",
+        *drawn,
+        viewBox=f"0 0 {width} {len(rows) * _ROW}",
+        width=width,
+        role="img",
+        aria_label=f"{stretch.areas} areas from {stretch.start:#x} on",
+    )
+
+
+def block_drawing(states: Sequence[PageState]) -> Html:
+    """Draw the pages of a block as a bar."""
+    width = _BLOCK_PIXELS / max(len(states), 1)
+    looks = [_BLOCK_CLASSES[state] for state in states]
+    return element(
+        "svg",
+        *_paths(looks, width, 0, 0, 12),
+        viewBox=f"0 0 {_BLOCK_PIXELS} 12",
+        width=_BLOCK_PIXELS,
+        role="img",
+        aria_label=f"{looks.count('used')} of {len(looks)} pages used",
+        _class="bar",
+    )
+
+
+def legend(classes: Sequence[Tuple[str, str]]) -> Html:
+    """Explain colours: a class and what it stands for."""
+    return element(
+        "p",
+        *(
+            element("span", element("i", _class=look), f" {text} ")
+            for look, text in classes
+        ),
+        _class="legend",
+    )
+
+
+def _row(stretch: Stretch, at: int, looks: Sequence[str]) -> Html:
+    start = stretch.start + at * _COLUMNS * stretch.cell_bytes
+    size = size_text(len(looks) * stretch.cell_bytes)
+    label = element("text", f"{start:#x}", x=0, y=at * _ROW + _ROW - 2)
+    title = element("title", f"{size} from {start:#x} on: {_summary(looks)}")
+    return element(
+        "g", title, label, *_paths(looks, _CELL, _LABEL, at * _ROW, _ROW - 1)
+    )
+
+
+def _summary(looks: Sequence[str]) -> str:
+    """Name what a row holds, with its part of the cells."""
+    kinds = [look.split()[0] for look in looks if look]
+    counts = sorted(((kinds.count(kind), kind) for kind in set(kinds)), reverse=True)
+    return ", ".join(f"{kind} {count / len(looks):.0%}" for count, kind in counts)
+
+
+def _paths(
+    looks: Sequence[str], width: float, left: float, top: int, height: int
+) -> List[Html]:
+    """Return a path for each look, of rectangles where it is."""
+    parts: Dict[str, List[str]] = {}
+    at = 0
+    for look, run in groupby(looks):
+        count = len(list(run))
+        if look:
+            x, wide = f"{left + at * width:g}", f"{count * width:g}"
+            parts.setdefault(look, []).append(f"M{x} {top}h{wide}v{height}h-{wide}z")
+        at += count
+    return [
+        element("path", _class=look, d=Html("".join(path)))
+        for look, path in parts.items()
+    ]

@@ -1,0 +1,294 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Report
+------
+
+One HTML file about a kernel's vmalloc state. It loads nothing and runs nothing.
+"""
+
+from typing import Dict, Iterator, List, Sequence
+
+from ..model import Area, BlockMaps, Gaps, Report, State, Stretch, Sum, Top, Verdict
+from .drawing import block_drawing, legend, stretch_drawing
+from .html import Content, Html, element, table
+from .sizes import size_text
+from .top import verdict_text
+
+__all__ = ("report_html",)
+
+_CALLERS = 30
+_PROBLEMS = 100
+_FAILURES = 20
+
+_COLOURS: Dict[str, str] = {
+    "vmalloc": "#3b6fd4",
+    "vmap": "#1f9e89",
+    "ioremap": "#8a6d3b",
+    "vm_map_ram": "#b0479f",
+    "vmap_block": "#e07b2a",
+    "other": "#7a7f87",
+    "lazy": "#c9b400",
+    "pool": "#67a82f",
+    "used": "#e07b2a",
+    "freed": "#a33b3b",
+    "mapped": "#c9b400",
+}
+
+_STYLE = """
+:root { color-scheme: light dark; --text: #1b1f24; --back: #ffffff; --line: #d5d9de;
+  --soft: #f2f4f6; --faint: #5b636d; --bad: #b3261e; --good: #1a7f37; --link: #0b57d0; }
+@media (prefers-color-scheme: dark) { :root { --text: #e3e6ea; --back: #14171b;
+  --line: #3a4048; --soft: #20252b; --faint: #a2abb5; --bad: #ff8a80; --good: #6fd08c;
+  --link: #8ab4f8; } }
+body { font: 15px/1.45 system-ui, sans-serif; color: var(--text); background: var(--back);
+  max-width: 1100px; margin: 0 auto; padding: 1em; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em;
+  border-bottom: 1px solid var(--line); } h3 { font-size: 1em; }
+a { color: var(--link); } nav a { margin-right: 1em; }
+table { border-collapse: collapse; margin: .6em 0; }
+th, td { padding: .15em .7em; text-align: left; overflow-wrap: anywhere; vertical-align: top; }
+th { background: var(--soft); font-weight: 600; } td { border-top: 1px solid var(--line); }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td a, td code, code { font-family: ui-monospace, monospace; font-size: .92em; }
+:target { outline: 2px solid var(--link); }
+.bad { color: var(--bad); font-weight: 600; } .good { color: var(--good); }
+.faint { color: var(--faint); }
+svg { max-width: 100%; height: auto; background: var(--soft); display: block; }
+svg.bar { border: 1px solid var(--line); }
+svg text { font: 8px ui-monospace, monospace; fill: var(--text); }
+.part { opacity: .5; } .legend i { display: inline-block; width: .9em; height: .9em;
+  vertical-align: -.1em; } .legend span { margin-right: 1em; white-space: nowrap; }
+details { margin: .4em 0; } summary { cursor: pointer; }
+"""
+
+
+def report_html(report: Report) -> str:
+    """Return the file."""
+    kernel = report.kernel
+    name = kernel.release if kernel else report.source
+    sections = list(_sections(report))
+    nav = element(
+        "nav", *(element("a", title, href=f"#{id_}") for id_, title, _ in sections)
+    )
+    body = element(
+        "body",
+        element("h1", f"vmalloc report: {name}"),
+        nav,
+        *(
+            element("section", element("h2", title), *content, id=id_)
+            for id_, title, content in sections
+        ),
+    )
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    head = element(
+        "head",
+        Html('<meta charset="utf-8">'),
+        Html(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
+        Html('<meta name="viewport" content="width=device-width">'),
+        element("title", f"vmalloc report: {name}"),
+        element("style", Html(_STYLE + _colours())),
+    )
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _sections(report: Report) -> "Iterator[tuple[str, str, List[Html]]]":
+    yield "summary", "Summary", _summary(report)
+    if report.gaps:
+        yield "space", "Space", _space(report.gaps)
+    if report.stretches:
+        yield "map", "Address space", _map(report.stretches)
+    for top in report.tops:
+        yield f"by-{top.by}", f"By {top.by}", [_top(top)]
+    yield "areas", "Largest areas", [_areas(report.largest)]
+    if report.blocks and report.blocks.shown:
+        yield "blocks", "Blocks", _blocks(report.blocks)
+    if report.checks is not None:
+        yield "fsck", "Consistency", _checks(report)
+    if report.problems:
+        yield "problems", "Problems while reading", [_problems(report)]
+
+
+def _colours() -> str:
+    return "".join(
+        f".{name} {{ fill: {colour}; background: {colour}; }}\n"
+        for name, colour in _COLOURS.items()
+    )
+
+
+def _summary(report: Report) -> List[Html]:
+    kernel, total = report.kernel, report.tops[0].total
+    facts: List[Sequence[Content]] = [("source", report.source)]
+    if kernel:
+        facts += [
+            ("kernel", kernel.release),
+            ("layout", f"{kernel.layout}, types from {kernel.symbols}"),
+        ]
+    held = f"{total.areas} in use, {size_text(total.bytes)}, {total.pages} pages"
+    facts.append(("areas", held))
+    if report.pages and kernel:
+        good = _verdict(report.pages.verdict == "equal")
+        said = verdict_text(report.pages, kernel.live).strip()
+        facts.append(("counter", element("span", said, _class=good)))
+    if report.checks is not None:
+        failed = sum(check.verdict == Verdict.FAILED for check in report.checks)
+        said = f"{failed} of {len(report.checks)} checks failed"
+        facts.append(("fsck", element("span", said, _class=_verdict(not failed))))
+    items = [element("li", text, _class="bad") for text in report.warnings]
+    warned = element("ul", *items) if items else element("p", "No warnings.")
+    return [table(("", ""), facts), warned]
+
+
+def _verdict(good: bool) -> str:
+    return "good" if good else "bad"
+
+
+def _space(gaps: Gaps) -> List[Html]:
+    rows = [
+        (gaps.ranges[state], size_text(gaps.bytes[state]), state.label)
+        for state in State
+    ]
+    largest = gaps.largest
+    sizes = [
+        (size_text(one.size), one.gaps, size_text(one.bytes)) for one in gaps.histogram
+    ]
+    where = (
+        f"{size_text(largest.size)} at {largest.start:#x}"
+        if largest
+        else "there is none"
+    )
+    return [
+        element(
+            "p",
+            f"{gaps.space.start:#x}-{gaps.space.end:#x}, {size_text(gaps.total)}. "
+            f"Largest gap: {where}. Waiting to be purged: {gaps.lazy_pages} pages, "
+            f"of at most {gaps.lazy.maximum}.",
+        ),
+        table(("ranges", "size", "state"), rows, 2),
+        element("h3", "Gaps by size"),
+        table(("from", "gaps", "together"), sizes, 3),
+    ]
+
+
+def _map(stretches: Sequence[Stretch]) -> List[Html]:
+    kinds = [(kind, kind) for kind in list(_COLOURS)[:8]]
+    drawn: List[Html] = [
+        element(
+            "p",
+            "Each stretch is cut into cells that show what holds most of them; pale: "
+            "less than half is held. Wide gaps are left out.",
+        ),
+        legend(kinds),
+    ]
+    rows = []
+    for before, stretch in zip([None, *stretches], stretches):
+        gap = size_text(stretch.start - before.end) if before else ""
+        link = element("a", f"{stretch.start:#x}", href=f"#s-{stretch.start:x}")
+        size = size_text(stretch.end - stretch.start)
+        rows.append((gap, size, stretch.areas, size_text(stretch.bytes), link))
+    headers = ("gap before", "length", "areas", "held", "from")
+    drawn.append(table(headers, rows, 4))
+    for stretch in stretches:
+        drawn.append(_stretch(stretch))
+    return drawn
+
+
+def _stretch(stretch: Stretch) -> Html:
+    said = (
+        f"{stretch.start:#x}-{stretch.end:#x}: {stretch.areas} areas, "
+        f"a cell is {size_text(stretch.cell_bytes)}"
+    )
+    summary = element("summary", said)
+    id_ = f"s-{stretch.start:x}"
+    return element("details", summary, stretch_drawing(stretch), open="", id=id_)
+
+
+def _top(top: Top) -> Html:
+    rows: List[Sequence[Content]] = [_sum(top, row) for row in top.rows[:_CALLERS]]
+    hidden = top.rows[_CALLERS:]
+    if hidden:
+        rest = size_text(sum(row.bytes for row in hidden))
+        rows.append(("", rest, "", "", f"… and {len(hidden)} more"))
+    return table(("areas", "size", "pages", "share", top.by), rows, 4)
+
+
+def _sum(top: Top, row: Sum) -> Sequence[Content]:
+    share = f"{top.share(row):.1%}"
+    return row.areas, size_text(row.bytes), row.pages, share, element("code", row.key)
+
+
+def _areas(areas: Sequence[Area]) -> Html:
+    rows = [
+        (
+            size_text(area.size),
+            "" if area.pages is None else area.pages,
+            _anchor(area.start, area.end),
+            " ".join(area.kinds),
+            element("code", area.caller or ""),
+        )
+        for area in areas
+    ]
+    return table(("size", "pages", "area", "kinds", "caller"), rows, 2)
+
+
+def _anchor(start: int, end: int) -> Html:
+    """Return a range that can be linked to."""
+    name = f"a-{start:x}"
+    return element("a", f"{start:#x}-{end:#x}", id=name, href=f"#{name}")
+
+
+def _blocks(maps: BlockMaps) -> List[Html]:
+    rows = [
+        (
+            "?" if block.used_pages is None else block.used_pages,
+            block.stranded_pages,
+            block.free_pages,
+            element(
+                "a",
+                f"{block.start:#x}",
+                id=f"b-{block.start:x}",
+                href=f"#b-{block.start:x}",
+            ),
+            block_drawing(states),
+        )
+        for block, states in zip(maps.shown, maps.states)
+    ]
+    totals = maps.totals
+    said = (
+        f"{totals.blocks} blocks with {totals.pages} pages, {totals.stranded_pages} of "
+        f"them stranded. The {len(rows)} that strand most:"
+    )
+    looks = [
+        ("used", "used"),
+        ("freed", "freed, of no use before the whole block is given back"),
+        ("mapped", "mapped but unused"),
+    ]
+    headers = ("used", "stranded", "free", "block", "pages")
+    return [element("p", said), legend(looks), table(headers, rows, 3)]
+
+
+def _checks(report: Report) -> List[Html]:
+    rows: List[Sequence[Content]] = []
+    for check in report.checks or ():
+        failed = check.verdict == Verdict.FAILED
+        verdict = element(
+            "span", check.verdict.value, _class="bad" if failed else "good"
+        )
+        found = [
+            element("li", element("code", f"{failure.address:#x}"), f" {failure.text}")
+            for failure in check.failures[:_FAILURES]
+        ]
+        more = len(check.failures) - len(found)
+        found += [element("li", f"… and {more} more")] if more else []
+        what = [element("div", f"{check.id}: {check.title}")]
+        what += [element("div", check.reason, _class="faint")] if check.reason else []
+        what += [element("ul", *found)] if found else []
+        rows.append((check.checked, verdict, element("div", *what)))
+    return [table(("checked", "verdict", "check"), rows, 1)]
+
+
+def _problems(report: Report) -> Html:
+    rows = [(one.what, one.where, one.detail) for one in report.problems[:_PROBLEMS]]
+    more = len(report.problems) - len(rows)
+    rows += [(f"… and {more} more", "", "")] if more else []
+    return table(("what", "where", "detail"), rows)
