@@ -50,7 +50,7 @@ def overview_text(
         *_callers(found),
         "",
         *[f"warning        {text}" for text in warnings or ("none",)],
-        f"\n%vmap VERB tells more: {' '.join(verbs)}; %vmap VERB --help",
+        f"\nverbs          {' '.join(verbs)}; %vmap VERB --help",
     ]
     return "".join(f"{line}\n" for line in lines)
 

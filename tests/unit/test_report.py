@@ -164,7 +164,7 @@ def test_cells_of_many_pages() -> None:
         area(3, 1, flags=VM_MAP),
         area(4093, 3, flags=VM_MAP),
     ]
-    rows += [area(at, 1, flags=VM_ALLOC) for at in (4, *range(200, 4000, 200))]
+    rows += [area(at, 1, flags=VM_ALLOC) for at in (4, *range(200, 4093, 200))]
     [stretch] = stretches(snapshot_of(rows))
     assert (stretch.cell_bytes, len(stretch.cells)) == (4 * PAGE, 1024)
     assert stretch.cells[:3] == ("vmalloc", "vmalloc", "")
