@@ -19,8 +19,8 @@ __all__ = ("block_drawing", "legend", "stretch_drawing")
 
 _COLUMNS = 128
 _CELL = 6
-_ROW = 9
-_LABEL = 150
+_ROW = 16
+_LABEL = 160
 _BLOCK_PIXELS = 512
 
 _BLOCK_CLASSES = {
@@ -80,7 +80,7 @@ def legend(classes: Sequence[Tuple[str, str]]) -> Html:
 def _row(stretch: Stretch, at: int, looks: Sequence[str]) -> Html:
     start = stretch.start + at * _COLUMNS * stretch.cell_bytes
     size = size_text(len(looks) * stretch.cell_bytes)
-    label = element("text", f"{start:#x}", x=0, y=at * _ROW + _ROW - 2)
+    label = element("text", f"{start:#x}", x=0, y=at * _ROW + _ROW - 4)
     title = element("title", f"{size} from {start:#x} on: {_summary(looks)}")
     return element(
         "g", title, label, *_paths(looks, _CELL, _LABEL, at * _ROW, _ROW - 1)

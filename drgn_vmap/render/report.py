@@ -56,7 +56,7 @@ td a, td code, code { font-family: ui-monospace, monospace; font-size: .92em; }
 .faint { color: var(--faint); }
 svg { max-width: 100%; height: auto; background: var(--soft); display: block; }
 svg.bar { border: 1px solid var(--line); }
-svg text { font: 8px ui-monospace, monospace; fill: var(--text); }
+svg text { font: 12px ui-monospace, monospace; fill: var(--text); }
 .part { opacity: .5; } .legend i { display: inline-block; width: .9em; height: .9em;
   vertical-align: -.1em; } .legend span { margin-right: 1em; white-space: nowrap; }
 details { margin: .4em 0; } summary { cursor: pointer; }
@@ -136,7 +136,7 @@ def _summary(report: Report) -> List[Html]:
         facts.append(("fsck", element("span", said, _class=_verdict(not failed))))
     items = [element("li", text, _class="bad") for text in report.warnings]
     warned = element("ul", *items) if items else element("p", "No warnings.")
-    return [table(("", ""), facts), warned]
+    return [table(("fact", "value"), facts), warned]
 
 
 def _verdict(good: bool) -> str:

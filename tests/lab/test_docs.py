@@ -1,0 +1,72 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+The output on the pages of docs/ that comes from a vmcore: another boot has other
+numbers, callers and kinds, but each line is one that the command prints.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.pages import ELIDED, shown_commands
+
+from .conftest import Vmcore
+
+ROOT = Path(__file__).parents[2]
+PAGE = 4096
+KERNEL = "6.12"
+
+#: What is another on each boot, and the letter that stands for it.
+VARIABLE = (
+    (r"\S+\+0x\w+/0x\w+( \[\w+\])?", "C"),
+    (r"\b(vmalloc|vmap|ioremap|user|vm_map_ram|vmap_block|nr_vmalloc_pages)\b", "K"),
+    (r"[#!x.]{10,}", "M"),
+    (r"\bN\d+=\d+", "N"),
+    (r"-?\b(0x[0-9a-f]+|\d[\d.]*)%?", "#"),
+    (r"\b([KMGT]iB|B)\b", "U"),
+    (r"next to it|after # U", "W"),
+    (r"(K )+K", "K"),
+    (r"\s+", " "),
+)
+
+
+def shape(line: str) -> str:
+    """Return a line without what is another on each boot."""
+    for pattern, letter in VARIABLE:
+        line = re.sub(pattern, letter, line)
+    return line.strip()
+
+
+def run_on(vmcore: Vmcore, words: list[str]) -> str:
+    """Return what a script prints of a vmcore."""
+    command = [sys.executable, "-m", "drgn", "-q", "-c", str(vmcore.path)]
+    command += ["-s", str(vmcore.kernel.vmlinux), *words]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def in_a_block(vmcore: Vmcore) -> str:
+    """Return the address of the page of a block that the pages ask about."""
+    found = json.loads(run_on(vmcore, ["scripts/vmap_blocks.py", "--json"]))
+    return hex(int(found["blocks"][0]["start"], 16) + 8 * PAGE)
+
+
+def test_output(vmcores: dict[str, Vmcore]) -> None:
+    """Each shown line has the shape of a line that is printed."""
+    vmcore = vmcores["elf"]
+    if vmcore.kernel.name != KERNEL:
+        return
+    address = in_a_block(vmcore)
+    for shown in shown_commands("drgn"):
+        words = [address if w.startswith("0xffff") else w for w in shown.words[3:]]
+        printed = {shape(line) for line in run_on(vmcore, words).splitlines()}
+        for line in shown.lines:
+            assert line == ELIDED or shape(line) in printed, (words, line, printed)

@@ -1,0 +1,27 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`vmap report` of vmcores: whole, small, and with the fixture module's areas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.unit.test_report import Page
+
+from .conftest import Vmcore
+from .test_docs import run_on
+
+
+def test_report(vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
+    """Each section is there; the drawing has each kind that the module made."""
+    output = tmp_path / "report.html"
+    words = ["scripts/vmap_report.py", "-o", str(output)]
+    assert run_on(vmcores["elf"], words) == ""
+    html = output.read_text(encoding="utf-8")
+    page = Page(html)
+    sections = {"summary", "space", "map", "by-caller", "areas", "blocks", "fsck"}
+    assert sections <= set(page.ids)
+    assert "map_vmalloc+" in page.text and "0 of" in page.text
+    for kind in ("vmalloc", "vmap", "vm_map_ram", "vmap_block"):
+        assert f'<path class="{kind}"' in html
+    assert len(html) < 200_000

@@ -1,0 +1,40 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The commands that the pages of docs/ show, and the output that they show of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from tests.unit.sources import ROOT
+
+__all__ = ("ELIDED", "Shown", "shown_commands")
+
+ELIDED = "…"
+"""Stands on a line of its own for any number of lines."""
+
+_BLOCK = re.compile(r"^```console\n\$ ([^\n]*)\n(.*?)^```$", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command on a page, and what it prints."""
+
+    page: str
+    words: list[str]
+    lines: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.page}: {' '.join(self.words)}"
+
+
+def shown_commands(program: str) -> list[Shown]:
+    """Return the commands that start with a word, in the order of the pages."""
+    return [
+        Shown(path.name, words, found[2].splitlines())
+        for path in sorted((ROOT / "docs").glob("*.md"))
+        for found in _BLOCK.finditer(path.read_text(encoding="utf-8"))
+        if (words := shlex.split(found[1]))[0] == program
+    ]
