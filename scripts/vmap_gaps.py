@@ -12,4 +12,4 @@ from drgn_vmap.commands import main
 
 if __name__ == "__main__":
     # drgn gives each script the program it opened.
-    main("gaps", globals()["prog"])
+    main("gaps", globals().get("prog"))

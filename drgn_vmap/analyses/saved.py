@@ -93,4 +93,6 @@ def _address(value: Any) -> Optional[int]:
 
 
 def _numa(value: Any) -> Dict[int, int]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is no object")
     return {int(node): _number(pages) for node, pages in value.items()}

@@ -48,6 +48,9 @@ VERBS: Mapping[str, str] = {
 }
 """What each verb does, in one line."""
 
+_WITHOUT_TARGET = {"diff"}
+"""Verbs that never look at a kernel."""
+
 HELP = (
     "Show the kernel's vmalloc state.\n\nVerbs:\n"
     + "\n".join(f"  {verb:8}{summary}" for verb, summary in VERBS.items())
@@ -106,10 +109,26 @@ def _guarded(name: str, call: Callable[[], int]) -> int:
         return EXIT_OK
 
 
+def _module(verb: str) -> Any:
+    """
+    Import the module of a verb.
+
+    :raises UsageError: if what it needs is not installed.
+    """
+    try:
+        return import_module(f".{verb}", __name__)
+    except ModuleNotFoundError as e:
+        if (e.name or "").startswith(__name__.partition(".")[0]):
+            raise
+        raise UsageError(
+            f"the Python package {e.name} is not installed: try pip install {e.name}"
+        ) from e
+
+
 def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
     if verb not in VERBS:
         raise UsageError(f"there is no such verb: use one of {', '.join(VERBS)}")
-    module: Any = import_module(f".{verb}", __name__)
+    module = _module(verb)
     parser = _Parser(
         prog=f"vmap {verb}",
         description=module.__doc__,
@@ -122,5 +141,8 @@ def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
     except SystemExit:
         # Only --help leaves this way.
         return EXIT_OK
+    if prog is None and verb not in _WITHOUT_TARGET and not getattr(args, "saved", ""):
+        other = ", or give --from FILE" if hasattr(args, "saved") else ""
+        raise UsageError(f"there is no kernel to look at: start it with drgn -c{other}")
     status: int = module.run(prog, args)
     return status

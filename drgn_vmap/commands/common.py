@@ -7,15 +7,12 @@ What several verbs share: arguments of one form, and how problems are told.
 import argparse
 import re
 import sys
-from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple
+from typing import Callable, List, Sequence, Tuple
 
 from ..errors import UsageError
 from ..model import Problem
 from ..render.escape import printable
 from . import EXIT_FOUND, EXIT_OK
-
-if TYPE_CHECKING:
-    from drgn import Program
 
 __all__ = (
     "add_from",
@@ -26,7 +23,6 @@ __all__ = (
     "problem_status",
     "read_file",
     "size",
-    "the_target",
     "warn_of_problems",
 )
 
@@ -48,23 +44,9 @@ def add_from(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="saved",
         metavar="FILE",
-        help="take a copy of /proc/vmallocinfo instead of a kernel; needs no drgn: "
-        "python3 scripts/vmap_VERB.py --from FILE",
+        help="take a copy of /proc/vmallocinfo instead of a kernel; plain python3 can "
+        "start the script then",
     )
-
-
-def the_target(prog: Optional["Program"]) -> "Program":
-    """
-    Return the program that drgn opened.
-
-    :raises UsageError: if it was plain Python that started the script.
-    """
-    if prog is None:
-        raise UsageError(
-            "there is no kernel to look at: start it with drgn -c, "
-            "or give --from FILE with a copy of /proc/vmallocinfo"
-        )
-    return prog
 
 
 def read_file(name: str) -> str:

@@ -39,7 +39,6 @@ from .common import (
     one_of_each,
     problem_status,
     read_file,
-    the_target,
     warn_of_problems,
 )
 
@@ -121,10 +120,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
     """Print the areas that the arguments select."""
-    if args.saved is None:
-        problems, texts = _from_target(the_target(prog), args)
-    else:
+    if args.saved is not None or prog is None:
         problems, texts = _from_file(args)
+    else:
+        problems, texts = _from_target(prog, args)
     for text in texts:
         sys.stdout.write(text)
     if args.format != "json":

@@ -29,7 +29,7 @@ from ..errors import UsageError
 from ..model import Overview, Report, Snapshot, Top, Verdict
 from ..render.report import report_html
 from . import EXIT_FOUND
-from .common import add_from, problem_status, read_file, the_target
+from .common import add_from, problem_status, read_file
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -53,10 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
     """Write the report."""
-    if args.saved is None:
-        report = _of_target(the_target(prog))
-    else:
+    if args.saved is not None or prog is None:
         report = _of_file(args.saved)
+    else:
+        report = _of_target(prog)
     try:
         with open(args.output, "w", encoding="utf-8") as file:
             file.write(report_html(report))

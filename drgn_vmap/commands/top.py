@@ -36,7 +36,6 @@ from .common import (
     number,
     problem_status,
     read_file,
-    the_target,
     warn_of_problems,
 )
 
@@ -76,10 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
     """Print the sums that the arguments ask for."""
-    if args.saved is None:
-        return _run(*_look(the_target(prog)), args)
-    saved = areas_from_text(args.saved, read_file(args.saved))
-    return _run(saved.snapshot, None, args)
+    if args.saved is not None or prog is None:
+        saved = areas_from_text(args.saved, read_file(args.saved))
+        return _run(saved.snapshot, None, args)
+    return _run(*_look(prog), args)
 
 
 def _look(prog: "Program") -> Tuple[Snapshot, Optional[PageCounter]]:

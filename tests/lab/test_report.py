@@ -1,6 +1,9 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""`vmap report` of vmcores: whole, small, and with the fixture module's areas."""
+"""
+`vmap report` and `%vmap` alone, of vmcores: whole, small, and with the fixture
+module's areas.
+"""
 
 from __future__ import annotations
 
@@ -25,3 +28,16 @@ def test_report(vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
     for kind in ("vmalloc", "vmap", "vm_map_ram", "vmap_block"):
         assert f'<path class="{kind}"' in html
     assert len(html) < 200_000
+
+
+def test_overview(vmcores: dict[str, Vmcore]) -> None:
+    """One screen: release, sums, the pages that the kernel counts too, callers."""
+    vmcore = vmcores["elf"]
+    text = run_on(vmcore, ["tests/lab/inside/overview.py"])
+    lines = text.splitlines()
+    assert len(lines) <= 24
+    listed = len(vmcore.vmallocinfo.splitlines())
+    [areas] = [line for line in lines if line.startswith("areas ")]
+    assert 0 < int(areas.split()[1].rstrip(",")) <= listed
+    assert "map_vmalloc+" in text and "equal" in text
+    assert "warning        none" in lines

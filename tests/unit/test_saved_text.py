@@ -260,12 +260,19 @@ def test_top(hashed: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("script", ["ls", "top"])
+@pytest.mark.parametrize("script", ["ls", "top", "report"])
 def test_neither_kernel_nor_file(script: str) -> None:
     """Plain Python without --from says what to do."""
-    done = without_drgn(script)
+    done = without_drgn(script, *(["-o", "x"] if script == "report" else []))
     assert (done.returncode, done.stdout) == (2, "")
     assert "--from FILE" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_package_is_missing() -> None:
+    """Without what it depends on, a script names the package."""
+    done = without_drgn("gaps")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("vmap gaps: the Python package drgn is not installed")
 
 
 def test_diff(tmp_path: Path, hashed: str) -> None:
