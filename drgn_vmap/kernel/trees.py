@@ -37,6 +37,9 @@ RB_MEMBERS = {
 _MAX_DEPTH = 64
 _RB_COLOR = np.uint64(3)
 
+_PAIRS_AT_ONCE = 1 << 17
+"""Keys times trees that are searched in one go, which bounds the memory it takes."""
+
 # An entry whose two lowest bits are 10 points to a struct xa_node, unless it is
 # a small number, which stands for a sibling or retry entry (xa_is_node()).
 _XA_INTERNAL_MASK = np.uint64(3)
@@ -159,6 +162,24 @@ def search_rb_trees(
         it and the one that begins first behind it, if there are such: addresses, each
         once, the index of the tree of each, and what was damaged.
     """
+    at_once = max(1, _PAIRS_AT_ONCE // max(len(roots), 1))
+    parts = [
+        _search(memory, roots, dtype, link_offset, keys[at : at + at_once])
+        for at in range(0, len(keys), at_once)
+    ]
+    found: List[Array] = [links for links, _, _ in parts]
+    tree: List[Array] = [tree for _, tree, _ in parts]
+    none = np.empty(0, np.uint64)
+    links, first = np.unique(np.concatenate([none, *found]), return_index=True)
+    trees = np.concatenate([none.astype(np.intp), *tree])[first]
+    problems = dict.fromkeys(one for _, _, some in parts for one in some)
+    return links - np.uint64(link_offset), trees, tuple(problems)
+
+
+def _search(
+    memory: Memory, roots: U64Array, dtype: Record, link_offset: int, keys: U64Array
+) -> Tuple[U64Array, Array, List[Problem]]:
+    """Descend to some of the keys; return links, not structs."""
     problems: List[Problem] = []
     tree = np.repeat(np.arange(len(roots)), len(keys))
     links, wanted = roots[tree], np.tile(keys, len(roots))
@@ -188,7 +209,7 @@ def search_rb_trees(
     found, first = np.unique(np.concatenate((below, above)), return_index=True)
     tree = np.concatenate((tree, tree))[first]
     there = found != 0
-    return found[there] - np.uint64(link_offset), tree[there], tuple(problems)
+    return found[there], tree[there], problems
 
 
 def walk_xarrays(

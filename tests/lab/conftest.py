@@ -10,6 +10,7 @@ puts those of one kernel in a row: no more than one shared guest is alive.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,7 @@ from .machine import why_not
 
 KDUMP_KERNEL = "6.1"
 VMCORE_FORMATS = ("elf", "kdump-zlib")
+SETTLING_SECONDS = 2
 FIXTURE_MODULE = "/tmp/vmap_lab.ko"
 
 
@@ -108,7 +110,9 @@ def kdump_vmcore(lab: None) -> Iterator[Vmcore]:
 
 
 def load_fixture_module(guest: Guest) -> None:
-    """Build the fixture module for a guest's kernel and load it."""
+    """Build the fixture module for a guest's kernel, load it, and let it settle."""
     guest.put(modules.build(guest.kernel.name), FIXTURE_MODULE)
     loaded = guest.run(f"insmod {FIXTURE_MODULE}")
     assert loaded.status == 0, loaded.stderr
+    # The kernel frees the module's init text a moment later, and purges for it.
+    time.sleep(SETTLING_SECONDS)

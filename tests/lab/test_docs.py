@@ -67,6 +67,10 @@ def test_output(vmcores: dict[str, Vmcore]) -> None:
     address = in_a_block(vmcore)
     for shown in shown_commands("drgn"):
         words = [address if w.startswith("0xffff") else w for w in shown.words[3:]]
+        if "-n" in words:
+            # The largest ones may be others.
+            words[words.index("-n") + 1] = "0"
         printed = {shape(line) for line in run_on(vmcore, words).splitlines()}
         for line in shown.lines:
-            assert line == ELIDED or shape(line) in printed, (words, line, printed)
+            elided = line.startswith(ELIDED)
+            assert elided or shape(line) in printed, (words, line, printed)
