@@ -29,7 +29,7 @@ from ..analyses.blocks import (
 from ..kernel.blocks import take_blocks
 from ..render.blocks import block_map, block_table, blocks_json, summary_text
 from ..render.records import document
-from .common import add_json, number, problem_status, warn_of_problems
+from .common import add_json, number, problem_status, warn_of_problems, write_table
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -73,7 +73,7 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
         if args.map:
             sys.stdout.write(block_map(shown, page_states(blocks, rows)))
         else:
-            sys.stdout.write(block_table(shown, cpus))
+            write_table(block_table(shown, cpus))
         sys.stdout.write("\n" + summary_text(blocks, totals))
         warn_of_problems("blocks", blocks.problems)
     return problem_status(blocks.problems)

@@ -6,6 +6,7 @@ What several verbs share: arguments of one form, and how problems are told.
 
 import argparse
 import re
+import shutil
 import sys
 from typing import Callable, List, Sequence, Tuple
 
@@ -24,6 +25,7 @@ __all__ = (
     "read_file",
     "size",
     "warn_of_problems",
+    "write_table",
 )
 
 _PROBLEMS_TOLD = 10
@@ -109,6 +111,17 @@ def one_of_each(choices: Sequence[str]) -> Callable[[str], List[str]]:
         return words
 
     return parse
+
+
+def write_table(text: str) -> None:
+    """Write a table to standard output; on a terminal, cut to its width."""
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        text = "".join(
+            line if len(line) <= width + 1 else f"{line[: width - 1]}…\n"
+            for line in text.splitlines(keepends=True)
+        )
+    sys.stdout.write(text)
 
 
 def warn_of_problems(verb: str, problems: Sequence[Problem]) -> None:

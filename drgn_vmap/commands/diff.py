@@ -30,7 +30,7 @@ from ..analyses.saved_text import areas_from_text, describe_saved
 from ..model import SavedAreas
 from ..render.diff import diff_json, diff_text
 from . import EXIT_FOUND, EXIT_OK
-from .common import add_json, number, read_file, warn_of_problems
+from .common import add_json, number, read_file, warn_of_problems, write_table
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -64,7 +64,7 @@ def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
     if args.json:
         sys.stdout.write(diff_json(found, old, new))
     else:
-        sys.stdout.write(diff_text(found, args.rows or sys.maxsize))
+        write_table(diff_text(found, args.rows or sys.maxsize))
         if not by_address:
             note = "areas were matched by caller and size: addresses tell nothing"
             print(f"vmap diff: {note}", file=sys.stderr)

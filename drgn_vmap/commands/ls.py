@@ -40,6 +40,7 @@ from .common import (
     problem_status,
     read_file,
     warn_of_problems,
+    write_table,
 )
 
 if TYPE_CHECKING:
@@ -124,8 +125,9 @@ def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
         problems, texts = _from_file(args)
     else:
         problems, texts = _from_target(prog, args)
+    write = write_table if args.format == "table" else sys.stdout.write
     for text in texts:
-        sys.stdout.write(text)
+        write(text)
     if args.format != "json":
         warn_of_problems("ls", problems)
     return problem_status(problems)

@@ -37,6 +37,7 @@ from .common import (
     problem_status,
     read_file,
     warn_of_problems,
+    write_table,
 )
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _run(
         sys.stdout.write(document("top", kernel, problems, **body))
     else:
         rows = _ROWS_FOR_PEOPLE if args.rows is None else args.rows
-        sys.stdout.write(top_table(top, rows or None))
+        write_table(top_table(top, rows or None))
         if kernel:
             sys.stdout.write(verdict_text(found, kernel.live))
         warn_of_problems("top", problems)

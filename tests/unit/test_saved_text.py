@@ -9,6 +9,8 @@ that take such a file, in a Python without drgn.
 """
 
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -273,6 +275,24 @@ def test_a_package_is_missing() -> None:
     done = without_drgn("gaps")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("vmap gaps: the Python package drgn is not installed")
+
+
+@pytest.mark.parametrize(
+    "script, options", [("ls", ["--format", "table"]), ("top", [])]
+)
+def test_tables_fit_the_terminal(script: str, options: List[str], raw: str) -> None:
+    """On a terminal of 50 columns, no line is longer; elsewhere nothing is cut."""
+    path = str(ROOT / "scripts" / f"vmap_{script}.py")
+    command = [sys.executable, path, "--from", raw, *options]
+    mine, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "50"}
+    subprocess.run(command, stdout=theirs, env=environment, check=True)
+    lines = os.read(mine, 1 << 16).decode().splitlines()
+    os.close(mine)
+    os.close(theirs)
+    assert max(map(len, lines)) == 50 and any(line.endswith("…") for line in lines)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert max(map(len, done.stdout.splitlines())) > 50
 
 
 def test_diff(tmp_path: Path, hashed: str) -> None:
