@@ -789,7 +789,8 @@ class Place:
     page: Optional[int] = None
     """Index of the page in the area."""
     is_guard: bool = False
-    """The page only guards the area's end."""
+    """The kernel takes the page for the area's guard. Areas for per-CPU memory have
+    none, and their last page is taken for it all the same."""
     block_page: Optional[PageState] = None
     """What the page is in its vmap_block."""
     vb: Optional[int] = None

@@ -121,12 +121,13 @@ def _ram(
     place: Place, area: Area, first_used: Optional[int], rules: KcoreRules
 ) -> KcoreAnswer:
     """Predict the read of an area that has no vm_struct."""
+    if not area.kinds:
+        why = "the area is being made or freed, or its vm_struct is unreadable"
+        return KcoreAnswer("undefined", why)
     if not rules.reads_ram:
         return _hole(rules, "this kernel does not read what vm_map_ram() mapped")
     if "vm_map_ram" in area.kinds:
         return _mapped(place)
-    if "vmap_block" not in area.kinds:
-        return _hole(rules, "the area is being made or freed")
     # vmap_ram_vread_iter() copies from the first used run on, wherever the read
     # begins: no kernel is known that does better.
     if first_used is None or place.page is None or place.page < first_used:

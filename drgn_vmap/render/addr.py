@@ -41,7 +41,7 @@ def place_json(place: Place) -> Dict[str, Any]:
         "address": None if place.address is None else f"{place.address:#x}",
         "area": place.area and area_json(place.area),
         "page": place.page,
-        "guard": place.is_guard if place.area else None,
+        "guard": _is_bare_guard(place) if place.area else None,
         "vb": None if place.vb is None else f"{place.vb:#x}",
         "block_page": _block_page(place),
         "phys": None if place.phys is None else f"{place.phys:#x}",
@@ -60,6 +60,10 @@ def place_json(place: Place) -> Dict[str, Any]:
         "above": place.above and area_json(place.above),
     }
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _is_bare_guard(place: Place) -> bool:
+    return place.is_guard and place.phys is None
 
 
 def _missing(place: Place) -> Optional[Dict[str, str]]:
@@ -94,7 +98,7 @@ def _facts(place: Place) -> List[Tuple[str, str]]:
     if area:
         facts.append(("area", f"{area.start:#x}-{area.end:#x}"))
     if area and place.page is not None:
-        guard = ", which only guards its end" if place.is_guard else ""
+        guard = ", which only guards its end" if _is_bare_guard(place) else ""
         facts.append(("page", f"{place.page}{guard}{_pages(area)}"))
     if area and area.caller:
         facts.append(("caller", printable(area.caller)))

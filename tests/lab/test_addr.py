@@ -103,8 +103,9 @@ def test_vmcore(vmcore: Vmcore) -> None:
     assert "lazy" in states and set(states) <= NOT_IN_USE
 
 
-def test_every_range_of_a_vmcore(vmcore: Vmcore) -> None:
+def test_every_range_of_a_vmcore(vmcores: dict[str, Vmcore]) -> None:
     """The search through trees and lists finds each range that a full walk lists."""
+    vmcore = vmcores["elf"]
     areas = on_vmcore(vmcore, "ls", "--all")["areas"]
     areas = [area for area in areas if int(area["start"], 16) >= PAGE]
     asked = [area["start"] for area in areas]
@@ -115,8 +116,9 @@ def test_every_range_of_a_vmcore(vmcore: Vmcore) -> None:
         assert place["area"] == area
 
 
-def test_neighbours(vmcore: Vmcore) -> None:
+def test_neighbours(vmcores: dict[str, Vmcore]) -> None:
     """Below and above are the areas that a full walk lists before and behind."""
+    vmcore = vmcores["elf"]
     areas = on_vmcore(vmcore, "ls", "--sort", "address")["areas"]
     areas = [area for area in areas if area["state"] == "busy"]
     asked = [hex(int(area["start"], 16) + PAGE - 1) for area in areas]

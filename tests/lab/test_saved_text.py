@@ -44,8 +44,9 @@ def test_every_line(module_guest: Guest, tmp_path: Path, restrict: str) -> None:
     assert len(text.splitlines()) > 100
 
 
-def test_sums_of_a_vmcore(vmcore: Vmcore, tmp_path: Path) -> None:
+def test_sums_of_a_vmcore(vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
     """The file and the vmcore name the same callers, with the same sums."""
+    vmcore = vmcores["elf"]
     path = tmp_path / "vmallocinfo"
     path.write_bytes(vmcore.vmallocinfo)
     file = json.loads(script("top", "--from", str(path), "--json").stdout)
@@ -75,21 +76,17 @@ def leak_between(old: Path, new: Path) -> list[tuple[int, int, int]]:
 def test_leak(module_guest: Guest, vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
     """Between two live snapshots, two files, and a live snapshot and a vmcore."""
 
-    def look(name: str) -> tuple[Path, Path]:
-        command = "drgn -q -c /proc/kcore scripts/vmap_ls.py --json"
-        done = module_guest.run(command, timeout=300)
-        assert done.status == 0, done.stderr
-        snapshot, text = tmp_path / f"{name}.json", tmp_path / name
-        snapshot.write_bytes(done.stdout)
-        text.write_bytes(module_guest.read("/proc/vmallocinfo"))
-        return snapshot, text
-
-    before = look("before")
-    module_guest.write("/proc/vmap_lab", f"leak {LEAKED}\n".encode())
-    after = look("after")
-    module_guest.write("/proc/vmap_lab", b"leak 0\n")
-    leak = [(LEAKED, LEAKED * 2 * PAGE, LEAKED)]
-    assert [leak_between(*pair) for pair in zip(before, after)] == [leak, leak]
+    command = "drgn -q -c /proc/kcore tests/lab/inside/leak.py"
+    done = module_guest.run(f"{command} {LEAKED}", timeout=300)
+    assert done.status == 0, done.stderr
+    paths = {}
+    for when, texts in json.loads(done.stdout).items():
+        paths[when] = [tmp_path / f"{when}.json", tmp_path / when]
+        for path, text in zip(paths[when], texts):
+            path.write_text(text)
+    pairs = list(zip(paths["before"], paths["after"]))
     core = tmp_path / "core.json"
     core.write_text(json.dumps(on_vmcore(vmcores["elf"], "ls")))
-    assert leak_between(core, after[0]) == leak
+    pairs.append((core, paths["after"][0]))
+    leak = [(LEAKED, LEAKED * 2 * PAGE, LEAKED)]
+    assert [leak_between(*pair) for pair in pairs] == [leak, leak, leak]

@@ -114,6 +114,7 @@ def test_page_of_block(page: int, state: PageState) -> None:
         (1, True, "data", "data"),
         (1, False, "zeros", "zeros"),
         (4, False, "zeros", "zeros"),
+        (4, True, "zeros", "zeros"),
         (5, True, "zeros", "zeros"),
         (8, False, "zeros", "undefined"),
         (15, False, "zeros", "undefined"),
@@ -148,6 +149,14 @@ def test_text() -> None:
     ):
         assert words in text
     assert "used page of vmap_block" in place_text(place_of(BLOCK_PAGE + 2))
+
+
+def test_a_mapped_page_is_no_guard() -> None:
+    """The last page of per-CPU memory is in use, though kcore takes it for a guard."""
+    assert "guards" in place_text(place_of(4, mapped=False))
+    assert "guards" not in place_text(place_of(4))
+    assert place_json(place_of(4, mapped=False))["guard"]
+    assert not place_json(place_of(4))["guard"]
 
 
 def test_what_is_missing_says_why() -> None:
