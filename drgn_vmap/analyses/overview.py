@@ -23,6 +23,8 @@ def warnings(found: Overview) -> Iterator[str]:
     """Yield what is odd, each with the verb that tells more."""
     gaps, blocks = found.gaps, found.blocks
     problems = [p for p in found.snapshot.problems if p.what != "racing"]
+    if len(problems) < len(found.snapshot.problems):
+        yield "areas changed while they were read, so some may be missing: ls"
     if problems:
         yield f"{len(problems)} problems while reading, so areas may be missing: ls"
     if found.pages.difference_pages and not found.snapshot.kernel.live:

@@ -73,6 +73,7 @@ PIECES: Dict[str, Any] = {
     "changes, words",
     [
         ({"problems": (Problem("corrupt", "x", "y"),)}, "1 problems"),
+        ({"problems": (Problem("racing", "x", "y"),)}, "changed while"),
         ({"counted": 20}, "differ by 6 pages"),
         ({**FULL, "counted": 0}, "only 5.0% of vmalloc space"),
         ({**PIECES, "counted": 0}, "in pieces"),
