@@ -32,6 +32,7 @@ __all__ = (
     "CpuBlocks",
     "Difference",
     "Failure",
+    "Finding",
     "Fit",
     "Gap",
     "Gaps",
@@ -46,6 +47,8 @@ __all__ = (
     "PageCounter",
     "PageRange",
     "PageState",
+    "Patch",
+    "PatchVerdict",
     "Place",
     "PointerPolicy",
     "Problem",
@@ -53,15 +56,19 @@ __all__ = (
     "Report",
     "SavedAreas",
     "SavedText",
+    "SeriesSigns",
+    "SeriesVerdict",
     "SizeClass",
     "Snapshot",
     "Spot",
     "State",
+    "Strength",
     "Stretch",
     "Sum",
     "Top",
     "Translation",
     "Verdict",
+    "Verification",
     "VmPages",
     "VM_FLAGS",
     "VmallocRange",
@@ -671,6 +678,78 @@ class Check:
     failures: Tuple[Failure, ...] = ()
     reason: str = ""
     """Why it was skipped, or what explains the failures."""
+
+
+@dataclass(frozen=True)
+class SeriesSigns:
+    """What in a kernel's types and functions tells of the vm_map_ram series."""
+
+    used_map: Optional[bool]
+    """struct vmap_block has the member used_map (patch 1); None if it is not known."""
+    va_flags_parameter: bool
+    """alloc_vmap_area() takes the flags of the area (patch 2)."""
+    ram_reader: Optional[str]
+    """The function that reads vm_map_ram() memory for /proc/kcore (patch 3)."""
+    architecture: str
+    """drgn's name for it, such as ``X86_64``; empty if nothing tells."""
+
+
+class PatchVerdict(enum.Enum):
+    """Whether a patch is in a kernel."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+    NOT_APPLICABLE = "not-applicable"
+
+
+class Strength(enum.Enum):
+    """How much evidence proves."""
+
+    CERTAIN = "certain"
+    STRONG = "strong"
+    WEAK = "weak"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch of the vm_map_ram series, and whether a kernel has it."""
+
+    number: int
+    title: str
+    commit: str
+    """In mainline."""
+    verdict: PatchVerdict
+    strength: Strength
+    evidence: Tuple[str, ...]
+    """What was looked at, and what was found."""
+
+
+class SeriesVerdict(enum.Enum):
+    """Whether a kernel has the vm_map_ram series."""
+
+    FIXED = "fixed"
+    NOT_FIXED = "not-fixed"
+    PARTIAL = "partial"
+    UNKNOWN = "unknown"
+    """A saved text does not tell."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong beside what a verdict says."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether the vm_map_ram series is in a kernel, patch by patch."""
+
+    patches: Tuple[Patch, ...]
+    verdict: SeriesVerdict
+    findings: Tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)

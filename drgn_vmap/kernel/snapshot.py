@@ -150,7 +150,12 @@ class _Reader:
             marks = np.uint64(VMAP_RAM | VMAP_BLOCK)
             divided: Array = busy.records["flags"] & marks == marks
             return divided
-        areas, problems = block_areas(self._prog, self._memory)
+        try:
+            areas, problems = block_areas(self._prog, self._memory)
+        except LookupError as e:
+            detail = f"which areas are divided is not known: {e}"
+            self.problems.append(Problem("unreadable", "vmap_blocks", detail))
+            return np.zeros(len(busy.address), bool)
         self.problems += problems
         return np.isin(busy.address, areas)
 

@@ -50,7 +50,8 @@ def overview_text(
         *_callers(found),
         "",
         *[f"warning        {text}" for text in warnings or ("none",)],
-        f"\nverbs          {' '.join(verbs)}; %vmap VERB --help",
+        f"\nverbs          {' '.join(verbs)}",
+        "               %vmap VERB --help explains one",
     ]
     return "".join(f"{line}\n" for line in lines)
 

@@ -98,7 +98,7 @@ class FakeKernel:
     def program(self, without: str = "") -> Program:
         """Return a Program that sees this kernel, but for the type of that tag."""
         prog = Program(Platform(Architecture.X86_64))
-        types = _types(prog)
+        types = self._types(prog)
         types.pop(without, None)
 
         def find_type(
@@ -121,6 +121,9 @@ class FakeKernel:
         prog.add_memory_segment(BASE, 1 << 30, self._read)
         assert prog.flags & ProgramFlags.IS_LINUX_KERNEL
         return prog
+
+    def _types(self, prog: Program) -> Dict[str, Type]:
+        return _types(prog)
 
     def _allocate(self, size: int) -> int:
         address = self._next

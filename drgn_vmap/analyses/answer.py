@@ -1,0 +1,29 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Answers
+-------
+
+What is said of a single patch of the vm_map_ram series, and on what grounds.
+"""
+
+from dataclasses import dataclass
+from typing import Tuple
+
+from ..model import PatchVerdict, Strength
+
+__all__ = ("Answer",)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Whether a patch is there, how sure that is, and what was looked at."""
+
+    verdict: PatchVerdict
+    strength: Strength
+    evidence: Tuple[str, ...]
+
+    @property
+    def is_yes(self) -> bool:
+        """Whether the patch is there."""
+        return self.verdict == PatchVerdict.YES

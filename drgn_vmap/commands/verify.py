@@ -1,0 +1,95 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Tell whether the vm_map_ram series is in a kernel.
+
+/proc/kcore returned zeros for memory that vm_map_ram() mapped, until the series
+"mm/vmalloc.c: allow vread() to read out vm_map_ram areas" (v6.3, 7 patches). Kernels
+of distributions may have it, or parts of it, whatever their version says. For each
+patch this tells:
+
+  yes, no          it is there or not
+  unknown          nothing at hand tells
+  not-applicable   it is about another architecture
+
+with the evidence, and how much that proves: "certain", "strong" or "weak". The verdict
+is "fixed" if patches 1 to 3 are there, "not-fixed" if none of them is, or "partial".
+
+  vmap verify
+  vmap verify --json
+  vmap verify --from bundle/proc/vmallocinfo    patches 6 and 7 alone
+
+Exit status: 0 if it is fixed and nothing else was found, 1 if not, or 2 if it cannot.
+"""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Optional
+
+from ..analyses.saved_text import areas_from_text
+from ..analyses.verify import verify, verify_text
+from ..analyses.verify_ram import unmarked_rows
+from ..model import Blocks, SeriesVerdict, Snapshot, Verification
+from ..render.records import document
+from ..render.verify import verification_json, verification_lines
+from . import EXIT_FOUND
+from .common import add_from, add_json, problem_status, read_file, warn_of_problems
+
+if TYPE_CHECKING:
+    from drgn import Program
+
+__all__ = ("add_arguments", "run", "verify_kernel")
+
+_LIVE_REREADS = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``verify``."""
+    add_json(parser)
+    add_from(parser)
+
+
+def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
+    """Print what was found of each patch."""
+    if args.saved is not None or prog is None:
+        saved = areas_from_text(args.saved, read_file(args.saved))
+        found, kernel = verify_text(saved), None
+        problems = saved.snapshot.problems
+    else:
+        # Not at the top of the file: --from works without drgn.
+        from ..kernel.series import take_blocks_if_any
+
+        snapshot = _settled_snapshot(prog)
+        blocks, lost = take_blocks_if_any(prog)
+        found, kernel = verify_kernel(prog, snapshot, blocks), snapshot.kernel
+        problems = tuple(dict.fromkeys((*snapshot.problems, *lost)))
+    if args.json:
+        body = verification_json(found)
+        sys.stdout.write(document("verify", kernel, problems, **body))
+    else:
+        sys.stdout.write(verification_lines(found))
+        warn_of_problems("verify", problems)
+    if found.verdict != SeriesVerdict.FIXED or found.findings:
+        return EXIT_FOUND
+    return problem_status(problems)
+
+
+def verify_kernel(
+    prog: "Program", snapshot: Snapshot, blocks: Optional[Blocks]
+) -> Verification:
+    """Judge a kernel by what was read of it."""
+    from ..kernel.series import series_signs
+
+    return verify(snapshot, blocks, series_signs(prog))
+
+
+def _settled_snapshot(prog: "Program") -> Snapshot:
+    """Read areas, of a live kernel until none is just in the making."""
+    from ..kernel.snapshot import take_snapshot
+
+    snapshot = take_snapshot(prog)
+    for _ in range(_LIVE_REREADS if snapshot.kernel.live else 0):
+        if not (snapshot.kernel.has_va_flags and len(unmarked_rows(snapshot))):
+            break
+        snapshot = take_snapshot(prog)
+    return snapshot
