@@ -806,6 +806,7 @@ class Report:
     largest: Tuple[Area, ...]
     blocks: Optional[BlockMaps]
     checks: Optional[Tuple[Check, ...]]
+    series: Optional[Verification]
     problems: Tuple[Problem, ...]
 
 

@@ -5,8 +5,9 @@ Write a report: one HTML file to look at and to attach to a ticket.
 
 It has a summary with warnings, how full vmalloc space is, a drawing of it, the
 callers, modules and kinds that hold most, the largest areas, the blocks that strand
-most, and the outcome of all checks of fsck. It loads nothing from anywhere and needs
-no script. However many areas there are, it stays small, as it sums them up.
+most, the outcome of all checks of fsck, and what verify says of the vm_map_ram series.
+It loads nothing from anywhere and needs no script. However many areas there are, it
+stays small, as it sums them up.
 
   vmap report -o report.html
   vmap report --from bundle/proc/vmallocinfo -o report.html
@@ -25,6 +26,7 @@ from ..analyses.overview import warnings
 from ..analyses.report import largest_rows, map_blocks, stretches
 from ..analyses.saved_text import areas_from_text, describe_saved
 from ..analyses.top import reconcile, sum_areas
+from ..analyses.verify import verify_text
 from ..errors import UsageError
 from ..model import Overview, Report, Snapshot, Top, Verdict
 from ..render.report import report_html
@@ -73,6 +75,7 @@ def _of_target(prog: "Program") -> Report:
     # Not at the top of the file: --from works without drgn.
     from ..kernel.ranges import vmalloc_range
     from .fsck import inspect_and_check
+    from .verify import verify_kernel
 
     found, checks = inspect_and_check(prog)
     snapshot = found.snapshot
@@ -95,6 +98,7 @@ def _of_target(prog: "Program") -> Report:
         largest=tuple(describe(snapshot, largest_rows(snapshot, _AREAS))),
         blocks=map_blocks(found.blocks),
         checks=checks,
+        series=verify_kernel(prog, snapshot, found.blocks),
         problems=tuple(dict.fromkeys((*snapshot.problems, *found.blocks.problems))),
     )
 
@@ -115,6 +119,7 @@ def _of_file(name: str) -> Report:
         largest=tuple(describe_saved(saved, largest_rows(snapshot, _AREAS))),
         blocks=None,
         checks=None,
+        series=verify_text(saved),
         problems=snapshot.problems,
     )
 

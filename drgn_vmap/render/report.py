@@ -9,17 +9,33 @@ One HTML file about a kernel's vmalloc state. It loads nothing and runs nothing.
 
 from typing import Dict, Iterator, List, Sequence
 
-from ..model import Area, BlockMaps, Gaps, Report, State, Stretch, Sum, Top, Verdict
+from ..model import (
+    Area,
+    BlockMaps,
+    Gaps,
+    PatchVerdict,
+    Report,
+    SeriesVerdict,
+    State,
+    Stretch,
+    Sum,
+    Top,
+    Verdict,
+    Verification,
+)
 from .drawing import block_drawing, legend, stretch_drawing
 from .html import Content, Html, element, table
 from .sizes import size_text
-from .top import verdict_text
+from .top import verdict_text as counter_text
+from .verify import verdict_text
 
 __all__ = ("report_html",)
 
 _CALLERS = 30
 _PROBLEMS = 100
 _FAILURES = 20
+
+_PATCH_LOOKS = {PatchVerdict.YES: "good", PatchVerdict.NO: "bad"}
 
 _COLOURS: Dict[str, str] = {
     "vmalloc": "#3b6fd4",
@@ -105,6 +121,8 @@ def _sections(report: Report) -> "Iterator[tuple[str, str, List[Html]]]":
         yield "blocks", "Blocks", _blocks(report.blocks)
     if report.checks is not None:
         yield "fsck", "Consistency", _checks(report)
+    if report.series is not None:
+        yield "verify", "The vm_map_ram series", _series(report.series)
     if report.problems:
         yield "problems", "Problems while reading", [_problems(report)]
 
@@ -128,12 +146,16 @@ def _summary(report: Report) -> List[Html]:
     facts.append(("areas", held))
     if report.pages and kernel:
         good = _verdict(report.pages.verdict == "equal")
-        said = verdict_text(report.pages, kernel.live).strip()
+        said = counter_text(report.pages, kernel.live).strip()
         facts.append(("counter", element("span", said, _class=good)))
     if report.checks is not None:
         failed = sum(check.verdict == Verdict.FAILED for check in report.checks)
         said = f"{failed} of {len(report.checks)} checks failed"
         facts.append(("fsck", element("span", said, _class=_verdict(not failed))))
+    if report.series is not None:
+        said = verdict_text(report.series)
+        look = _series_look(report.series)
+        facts.append(("vm_map_ram series", element("span", said, _class=look)))
     items = [element("li", text, _class="bad") for text in report.warnings]
     warned = element("ul", *items) if items else element("p", "No warnings.")
     return [table(("fact", "value"), facts), warned]
@@ -285,6 +307,28 @@ def _checks(report: Report) -> List[Html]:
         what += [element("ul", *found)] if found else []
         rows.append((check.checked, verdict, element("div", *what)))
     return [table(("checked", "verdict", "check"), rows, 1)]
+
+
+def _series_look(series: Verification) -> str:
+    if series.verdict == SeriesVerdict.UNKNOWN:
+        return "faint"
+    return _verdict(series.verdict == SeriesVerdict.FIXED and not series.findings)
+
+
+def _series(series: Verification) -> List[Html]:
+    rows: List[Sequence[Content]] = []
+    for patch in series.patches:
+        said = f"{patch.verdict.value}, {patch.strength.value}"
+        look = _PATCH_LOOKS.get(patch.verdict, "faint")
+        evidence = element("ul", *(element("li", text) for text in patch.evidence))
+        title = element("div", patch.title)
+        verdict = element("span", said, _class=look)
+        rows.append((patch.number, verdict, element("div", title, evidence)))
+    findings = [
+        element("p", f"{finding.id}: {finding.text}", _class="bad")
+        for finding in series.findings
+    ]
+    return [*findings, table(("patch", "verdict", "evidence"), rows, 1)]
 
 
 def _problems(report: Report) -> Html:

@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 from ..model import Patch, SeriesVerdict, Verification
 from .escape import printable
 
-__all__ = ("verification_json", "verification_lines", "verdict_line")
+__all__ = ("verification_json", "verification_lines", "verdict_text")
 
 _MEANING = {
     SeriesVerdict.FIXED: "/proc/kcore of this kernel reads what vm_map_ram() mapped",
@@ -33,11 +33,11 @@ def verification_lines(found: Verification) -> str:
         lines += [f"{'':19}{text}" for text in _evidence(patch)]
     for finding in found.findings:
         lines.append(f"\nfinding {finding.id}: {printable(finding.text)}")
-    lines.append(f"\nverdict {verdict_line(found)}")
+    lines.append(f"\nverdict {verdict_text(found)}")
     return "".join(f"{line}\n" for line in lines)
 
 
-def verdict_line(found: Verification) -> str:
+def verdict_text(found: Verification) -> str:
     """Return the verdict and what it means."""
     more = ", but see the finding" if found.findings else ""
     return f"{found.verdict.value}: {_MEANING[found.verdict]}{more}"

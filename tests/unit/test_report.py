@@ -23,11 +23,17 @@ from drgn_vmap.model import (
     VMAP_RAM,
     Check,
     Failure,
+    Finding,
+    Patch,
+    PatchVerdict,
     Problem,
     Report,
+    SeriesVerdict,
     Snapshot,
     State,
+    Strength,
     Verdict,
+    Verification,
 )
 from drgn_vmap.render.report import report_html
 from tests.fakes.blocks import FakeBlock, blocks_of
@@ -80,6 +86,7 @@ def report_of(snapshot: Snapshot, **more: Any) -> Report:
         "largest": tuple(describe(snapshot, largest_rows(snapshot, 100))),
         "blocks": None,
         "checks": None,
+        "series": None,
         "problems": (),
     }
     return Report(**{**parts, **more})
@@ -99,6 +106,16 @@ def hostile_report() -> Report:
         checks=(
             Check("id", HOSTILE, Verdict.FAILED, 3, (Failure(BASE, HOSTILE),), HOSTILE),
         ),
+        series=Verification(
+            (
+                Patch(
+                    *(6, HOSTILE, HOSTILE),
+                    *(PatchVerdict.NO, Strength.STRONG, (HOSTILE,)),
+                ),
+            ),
+            SeriesVerdict.PARTIAL,
+            (Finding(HOSTILE, HOSTILE),),
+        ),
         problems=(Problem(HOSTILE, HOSTILE, HOSTILE),),
     )
 
@@ -108,7 +125,7 @@ def test_hostile_names_are_text() -> None:
     html = report_html(hostile_report())
     page = Page(html)
     assert "script" not in page.tags and "\x1b" not in html and "\0" not in html
-    assert page.text.count("<script>alert(1)</script>") >= 10
+    assert page.text.count("<script>alert(1)</script>") >= 14
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert "k" * 1000 not in html and "characters)" in html
 
