@@ -920,18 +920,50 @@ static void remove_all(void)
 		shrink(sets[i], 0);
 }
 
+/*
+ * On the current CPU, hand out all that begun blocks have left, and one block more: a
+ * fresh one tells that there was no other, and would be a begun one itself.
+ */
+static long use_up_blocks(void *unused)
+{
+	unsigned long block_bytes = (unsigned long)block_pages() << PAGE_SHIFT;
+	bool fresh = false;
+	struct mapping *mapping;
+	unsigned long inside;
+
+	do {
+		mapping = add(&base_set, (struct mapping){
+			.kind = &kinds[VM_MAP_RAM], .pages = 1 });
+		if (IS_ERR(mapping))
+			return PTR_ERR(mapping);
+		inside = (unsigned long)mapping->addr % block_bytes;
+		fresh |= inside == 0;
+	} while (!fresh || inside + PAGE_SIZE < block_bytes);
+	return 0;
+}
+
 static int command_reset(const char *arguments)
 {
 	unsigned int i;
+	long error;
+	int cpu;
 
 	if (*arguments)
 		return -EINVAL;
 	stop_stress();
+	/*
+	 * A block dies with its last page only if it was handed out in full. Since 6.5
+	 * vm_unmap_aliases() spares begun ones of which a quarter is left.
+	 */
+	for_each_online_cpu(cpu) {
+		error = work_on_cpu(cpu, use_up_blocks, NULL);
+		if (error)
+			return error;
+	}
 	/* The oldest mapping stays: the init text that made it is gone. */
 	for (i = 0; i < ARRAY_SIZE(sets); i++)
 		shrink(sets[i], sets[i] == &base_set);
 	last_try[0] = '\0';
-	/* Else begun blocks would stay behind, with nothing in them. */
 	vm_unmap_aliases();
 	return add_base_set();
 }
