@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drgn_vmap.analyses.diff import compare
@@ -216,6 +216,7 @@ _ROW = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(_ROW | _JSON, max_size=3))
 def test_any_areas_are_read_or_refused(rows: List[Any]) -> None:
     """Whatever stands where the areas should: no other error than the one promised."""

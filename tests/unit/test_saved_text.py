@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import List
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drgn_vmap._numpy import np
@@ -163,6 +163,7 @@ def test_no_copy_at_all(text: str) -> None:
         areas_from_text("file", text)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_change_is_seen_or_understood(data: st.DataObject) -> None:
     """A few characters changed: no crash, and what is understood prints back."""
