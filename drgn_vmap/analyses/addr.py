@@ -13,11 +13,11 @@ from typing import Dict, Iterator, Optional, Sequence, Tuple
 
 from .._numpy import Array, U64Array, np
 from ..model import (
-    VM_FLAGS,
     Area,
     Blocks,
     KcoreAnswer,
     KcoreRules,
+    Kernel,
     PageState,
     Place,
     Snapshot,
@@ -27,6 +27,7 @@ from ..model import (
 )
 from .blocks import page_states
 from .describe import describe
+from .kcore import is_guarded, unread_flags
 
 __all__ = ("block_starts", "find_places", "virtual_addresses")
 
@@ -77,7 +78,7 @@ def find_places(
         place = _in_area(place, snapshot, finder.area(int(rows[at])))
         place = pages.in_block(place)
         below, above = finder.neighbours(place)
-        answer = _kcore(place, pages.first_used(place), rules)
+        answer = _kcore(place, pages.first_used(place), snapshot.kernel, rules)
         by_address[address] = replace(place, kcore=answer, below=below, above=above)
     for spot in spots:
         for address in spot.virtual:
@@ -91,13 +92,13 @@ def _in_area(place: Place, snapshot: Snapshot, area: Optional[Area]) -> Place:
         return replace(place, area=area)
     page_size = snapshot.kernel.page_size
     page = (place.address - area.start) // page_size
-    guarded = area.vm_flags is not None and not area.vm_flags & VM_FLAGS["VM_NO_GUARD"]
+    guarded = area.vm_flags is not None and is_guarded(area.vm_flags)
     last = page == area.size // page_size - 1
     return replace(place, area=area, page=page, is_guard=guarded and last)
 
 
 def _kcore(
-    place: Place, first_used: Optional[int], rules: KcoreRules
+    place: Place, first_used: Optional[int], kernel: Kernel, rules: KcoreRules
 ) -> Optional[KcoreAnswer]:
     """Predict a read of one page, as none of kcore's reads is longer."""
     area = place.area
@@ -107,13 +108,11 @@ def _kcore(
         return _hole(rules, "no area is in use there")
     if area.vm_flags is None:
         return _ram(place, area, first_used, rules)
-    if area.vm_flags & VM_FLAGS["VM_UNINITIALIZED"] and rules.reads_ram:
-        return KcoreAnswer("zeros", "the area is not yet set up")
     if place.is_guard:
         return KcoreAnswer("zeros", "the last page of an area is taken for its guard")
-    for kind in ("ioremap", "sparse"):
-        if kind in area.kinds:
-            return KcoreAnswer("zeros", f"{kind} areas are not read")
+    for flag, why in unread_flags(kernel, rules).items():
+        if area.vm_flags & flag:
+            return KcoreAnswer("zeros", why)
     return _mapped(place)
 
 

@@ -39,6 +39,7 @@ EXIT_CANNOT = 2
 VERBS: Mapping[str, str] = {
     "ls": "list vmalloc areas, as /proc/vmallocinfo does or with all there is to know",
     "blocks": "show what is inside each vmap_block: used, freed and free pages",
+    "check": "check whether /proc/kcore returns what memory holds, page by page",
     "verify": "tell whether the vm_map_ram series is in this kernel, patch by patch",
     "fsck": "check whether the vmalloc data structures are consistent",
     "top": "show who holds vmalloc space: by caller, module, kind or NUMA node",

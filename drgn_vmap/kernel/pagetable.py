@@ -54,6 +54,10 @@ class PageTable:
             pgd = prog["init_mm"].pgd
             self._root = follow_phys(prog["init_mm"].address_of_(), pgd).value_()
 
+    def forget(self) -> None:
+        """Drop all tables, so that what is looked up next is read anew."""
+        self._memory.forget()
+
     def translate(self, addresses: U64Array) -> Translation:
         """Look up addresses in any order."""
         parts = [

@@ -1,0 +1,103 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Check whether /proc/kcore returns what memory holds, page by page.
+
+Reads each page twice: from /proc/kcore, as every debugger of a running kernel does;
+and through the kernel's page table from physical memory. A page that the two views
+differ on is read again, until it is clear that it did not just change. Each page is
+
+  equal           what memory holds
+  zero            zeros, but memory holds data
+  wrong           other bytes; it says which page of the area they are from
+  stale           the bytes that were read before, whatever these were
+  unmapped-wrong  bytes, but there is no page
+  by-design       zeros, as the kernel means to return there: guard page, ioremap,
+                  sparse, an area not yet set up, the last page of a per-CPU chunk
+  unmapped-zero   zeros, and there is no page
+  raced           it changed each time
+  unreadable      one of the views cannot be had, as of a device's memory
+
+It reads all of what vm_map_ram() mapped, and a sample of other areas. It needs a
+running kernel, and root. Nothing is written, and no device is read.
+
+  vmap check
+  vmap check --kind vm_map_ram,vmap_block --json
+  vmap check --all-pages
+
+Exit status: 0, or 1 if a page is zero, wrong, stale or unmapped-wrong, or 2 if it
+cannot.
+"""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from ..analyses.check import CHECKED_KINDS, Scope
+from ..render.check import check_json, check_text
+from ..render.records import document
+from . import EXIT_FOUND, EXIT_OK
+from .common import (
+    add_json,
+    address_range,
+    number,
+    one_of_each,
+    warn_of_problems,
+)
+from .measure import measure
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from drgn import Program
+
+__all__ = ("add_arguments", "run")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``check``."""
+    add_json(parser)
+    parser.add_argument(
+        "--kind",
+        metavar="K[,K...]",
+        type=one_of_each(CHECKED_KINDS),
+        default=[],
+        help=f"only areas of any of these kinds: {', '.join(CHECKED_KINDS)}",
+    )
+    parser.add_argument(
+        "--range",
+        metavar="START-END",
+        type=address_range,
+        help="only pages at these addresses",
+    )
+    parser.add_argument(
+        "--limit-pages",
+        metavar="N",
+        type=_limit,
+        help="read no more than N pages, those of vm_map_ram() first",
+    )
+    parser.add_argument(
+        "--all-pages",
+        action="store_true",
+        help="read every page of every area, not just a sample of ordinary ones",
+    )
+
+
+def run(prog: "Program", args: argparse.Namespace) -> int:
+    """Print how what kcore returns compares with memory."""
+    scope = Scope(args.kind, args.range, args.all_pages, args.limit_pages)
+    with Progress("check", "pages") as progress:
+        found = measure(prog, scope, progress.update)
+    if args.json:
+        body = check_json(found)
+        sys.stdout.write(document("check", found.kernel, found.problems, **body))
+    else:
+        sys.stdout.write(check_text(found))
+        warn_of_problems("check", found.problems)
+    return EXIT_FOUND if found.found_bad else EXIT_OK
+
+
+def _limit(text: str) -> int:
+    limit = number(text)
+    if limit < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} pages are none: give at least 1")
+    return limit

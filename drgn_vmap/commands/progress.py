@@ -1,0 +1,47 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Progress of long work, on standard error: on a terminal only, and only of work that
+takes longer than a second.
+"""
+
+import sys
+import time
+
+__all__ = ("Progress",)
+
+_QUIET_SECONDS = 1.0
+_SECONDS_BETWEEN = 0.2
+
+
+class Progress:
+    """
+    A line that says how far the work is: a context manager that wipes it in the end.
+
+    :param verb: Verb whose work it is.
+    :param unit: What is counted, such as ``pages``.
+    """
+
+    def __init__(self, verb: str, unit: str) -> None:
+        self._verb, self._unit = verb, unit
+        self._next = time.monotonic() + _QUIET_SECONDS
+        self._width = 0
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._width:
+            self._show("")
+
+    def update(self, done: int, total: int) -> None:
+        """Tell how much is done."""
+        now = time.monotonic()
+        if now >= self._next and sys.stderr.isatty():
+            self._next = now + _SECONDS_BETWEEN
+            self._show(f"vmap {self._verb}: {done:,} of {total:,} {self._unit}")
+
+    def _show(self, text: str) -> None:
+        print(f"\r{text:{self._width}}", end="" if text else "\r", file=sys.stderr)
+        sys.stderr.flush()
+        self._width = len(text)

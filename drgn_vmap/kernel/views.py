@@ -1,0 +1,195 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Two views of memory
+-------------------
+
+What /proc/kcore returns for addresses of vmalloc space, and what is there: the page
+table, then physical memory. Neither goes through drgn's own reads of virtual memory,
+which on a live kernel are reads of /proc/kcore.
+
+Until Linux 6.3, read_kcore() copies a buffer that it keeps for each open file, and
+vread() leaves it alone where it finds nothing to read: the reader then gets what was
+read before. So kcore has a descriptor of its own here, and a *primer* is read first
+where that is to be told: a page whose contents are like no other's.
+
+Memory that is no RAM is never read: a device may take a read for a command.
+"""
+
+from typing import Iterator, List, Tuple
+
+from drgn import Program
+
+from .._numpy import Array, U64Array, np
+from ..errors import TargetError
+from ..model import Look, Problem, Translation
+from .kcore import NOWHERE, Kcore
+from .pagetable import PageTable
+
+__all__ = ("TwoViews",)
+
+_PRIMERS_AT_ONCE = 64
+_TRIES = 3
+
+
+class TwoViews:
+    """
+    Both views of a live kernel: a context manager that closes its files.
+
+    :param primers: Addresses of pages that vmalloc() or vmap() mapped, some of which
+        become primers.
+    :raises TargetError: if /proc/kcore cannot be read.
+    """
+
+    def __init__(self, prog: Program, page_size: int, primers: U64Array) -> None:
+        self._page_size = page_size
+        self._words = page_size // 8
+        self._table = PageTable(prog, page_size)
+        self._candidates = primers
+        self._primers: List[int] = []
+        self._kcore = Kcore(page_size)
+        try:
+            self._ram = Kcore(page_size)
+        except TargetError:
+            self._kcore.close()
+            raise
+
+    def __enter__(self) -> "TwoViews":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kcore.close()
+        self._ram.close()
+
+    @property
+    def problems(self) -> Tuple[Problem, ...]:
+        """What of the page table could not be read."""
+        return tuple(dict.fromkeys(self._table.problems))
+
+    def look(self, addresses: U64Array, untouched: Array) -> Look:
+        """
+        Read pages in both views, in this order: page table, memory, kcore, memory,
+        page table. What was read before a page through kcore is the page in the row
+        before, and a primer before the first.
+
+        :param addresses: Of pages.
+        :param untouched: Pages whose memory kcore does not read; memory that is no
+            RAM is looked at through kcore only there.
+        """
+        return self._look(addresses, untouched, None)
+
+    def look_primed(self, addresses: U64Array, untouched: Array, unlike: Array) -> Look:
+        """
+        Read pages in both views, with a primer before each of them.
+
+        :param unlike: For each page what its primer must not hold: a row of words.
+        """
+        return self._look(addresses, untouched, unlike)
+
+    def memory(self, addresses: U64Array) -> Tuple[Array, Array]:
+        """Return what memory holds, a row of words a page, and which could be read."""
+        return self._memory(self._translate(addresses))
+
+    def _look(
+        self, addresses: U64Array, untouched: Array, unlike: "Array | None"
+    ) -> Look:
+        before = self._translate(addresses)
+        first, has_memory = self._memory(before)
+        harmless = before.known & (~before.present | has_memory) | untouched
+        offsets = self._kcore.virtual_offsets(addresses)
+        offsets[~harmless] = NOWHERE
+        kcore = np.zeros_like(first)
+        if unlike is None:
+            read, repeated = self._read_in_order(offsets, kcore)
+        else:
+            read, repeated = self._read_primed(offsets, kcore, unlike)
+        second, has_second = self._memory(before)
+        after = self._translate(addresses)
+        has_memory &= has_second
+        zeros = np.uint64(0)
+        same = (before.phys == after.phys) & (before.present == after.present)
+        return Look(
+            mapped=before.present,
+            known=before.known & after.known,
+            in_memory=has_memory,
+            read=read,
+            steady=same & (_same(first, second) | ~has_memory),
+            equal=has_memory & same & (_same(kcore, first) | _same(kcore, second)),
+            zero=_same(kcore, zeros),
+            memory_zero=has_memory & _same(first, zeros),
+            repeated=repeated,
+            kcore=kcore,
+        )
+
+    def _translate(self, addresses: U64Array) -> Translation:
+        self._table.forget()
+        return self._table.translate(addresses)
+
+    def _memory(self, where: Translation) -> Tuple[Array, Array]:
+        rows = np.zeros((len(where.phys), self._words), np.uint64)
+        offsets = np.where(
+            where.present & where.known, self._ram.ram_offsets(where.phys), NOWHERE
+        )
+        return rows, self._ram.read(offsets, rows)
+
+    def _read_in_order(self, offsets: Array, into: Array) -> Tuple[Array, Array]:
+        """Return which pages could be read, and which are as the one read before."""
+        primer = self._prime(b"")
+        read = self._kcore.read(offsets, into)
+        rows = np.flatnonzero(read)
+        repeated = np.zeros(len(offsets), bool)
+        if len(rows):
+            repeated[rows[0]] = into[rows[0]].tobytes() == primer
+            repeated[rows[1:]] = _same(into[rows[1:]], into[rows[:-1]])
+        return read, repeated
+
+    def _read_primed(
+        self, offsets: Array, into: Array, unlike: Array
+    ) -> Tuple[Array, Array]:
+        read = np.zeros(len(offsets), bool)
+        repeated = np.zeros(len(offsets), bool)
+        for row in range(len(offsets)):
+            primer = self._prime(unlike[row].tobytes())
+            one = slice(row, row + 1)
+            read[one] = self._kcore.read(offsets[one], into[one])
+            repeated[row] = read[row] and into[row].tobytes() == primer
+        return read, repeated
+
+    def _prime(self, unlike: bytes) -> bytes:
+        """Read a primer through kcore, other than ``unlike``, and return its bytes."""
+        for _ in range(_TRIES):
+            for offset in self._primers:
+                page = self._read_page(offset)
+                # It may have been freed meanwhile.
+                if page != unlike and page.strip(b"\0"):
+                    return page
+            self._primers = list(self._find_primers())
+        raise TargetError(
+            "no page of vmalloc space can be read to compare others with: "
+            "is this /proc/kcore of the running kernel?"
+        )
+
+    def _read_page(self, offset: int) -> bytes:
+        page = np.zeros((1, self._words), np.uint64)
+        self._kcore.read(np.array([offset], np.int64), page)
+        return page.tobytes()
+
+    def _find_primers(self) -> Iterator[int]:
+        """Yield where two pages are in kcore that differ and are not all zeros."""
+        found: List[bytes] = []
+        for at in range(0, len(self._candidates), _PRIMERS_AT_ONCE):
+            addresses = self._candidates[at : at + _PRIMERS_AT_ONCE]
+            rows, ok = self.memory(addresses)
+            offsets = self._kcore.virtual_offsets(addresses)
+            for row in np.flatnonzero(ok & rows.any(axis=1) & (offsets != NOWHERE)):
+                page = self._read_page(int(offsets[row]))
+                if page == rows[row].tobytes() and page not in found:
+                    found.append(page)
+                    yield int(offsets[row])
+                if len(found) == 2:
+                    return
+
+
+def _same(rows: Array, others: "Array | np.uint64") -> Array:
+    same: Array = (rows == others).all(axis=1)
+    return same
