@@ -146,5 +146,8 @@ def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
     if prog is None and verb not in _WITHOUT_TARGET and not getattr(args, "saved", ""):
         other = ", or give --from FILE" if hasattr(args, "saved") else ""
         raise UsageError(f"there is no kernel to look at: start it with drgn -c{other}")
+    if prog is not None:
+        ensure: Any = import_module("..kernel.debug_info", __name__)
+        ensure.ensure_types(prog)
     status: int = module.run(prog, args)
     return status

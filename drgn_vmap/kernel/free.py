@@ -14,6 +14,7 @@ from typing import Dict, Optional
 from drgn import FaultError, Object, Program, container_of
 
 from ..model import VmallocRange
+from .functions import has_parameter
 
 __all__ = ("lowest_fit",)
 
@@ -51,8 +52,7 @@ def _adjusts(prog: Program, align: int, page_size: int) -> bool:
     # Since Linux kernel 6.0 or so, the function is told, and for alignments up to
     # a page it is told no. Before, up to commit 9f531973dff3 ("mm/vmalloc: do not
     # adjust the search size for alignment overhead") (in v5.16), it always did.
-    parameters = prog.function("find_vmap_lowest_match", "mm/vmalloc.c").type_
-    if any(p.name == "adjust_search_size" for p in parameters.parameters):
+    if has_parameter(prog, "find_vmap_lowest_match", "adjust_search_size"):
         return align > page_size
     return True
 

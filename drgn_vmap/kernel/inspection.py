@@ -19,7 +19,8 @@ from .._numpy import Array, U64Array, np
 from ..model import AreaTable, AreaTree, Inspection, Kernel, State, VmPages, vm_flag
 from .blocks import take_blocks
 from .counters import vmalloc_pages
-from .layout import Layout, has_function, has_parameter, probe_layout
+from .functions import has_function, has_parameter
+from .layout import Layout, probe_layout
 from .lazy import lazy_pages
 from .memory import Memory
 from .nodes import VmapNodes, read_nodes

@@ -12,18 +12,18 @@ never on a version number, because stable and vendor kernels backport.
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from drgn import FaultError, Object, Program, ProgramFlags, Type, sizeof
+from drgn import FaultError, Program, ProgramFlags, Type, sizeof
 
 from .._numpy import Record
 from ..errors import SymbolsError, TargetError
 from ..model import Kernel, Problem, VmallocinfoRules
+from .debug_info import ensure_types
+from .functions import has_function, has_parameter
 from .numa import numa_nodes
 from .structs import record_dtype
 from .trees import RB_MEMBERS
 
-__all__ = ("Layout", "has_function", "has_parameter", "probe_layout")
-
-_VMALLOC_C = "mm/vmalloc.c"
+__all__ = ("Layout", "probe_layout")
 
 _VMAP_AREA_MEMBERS = {
     "va_start": "va_start",
@@ -79,8 +79,7 @@ def probe_layout(prog: Program) -> Layout:
     :raises TargetError: if it is no Linux kernel, or one without vmap areas.
     :raises SymbolsError: if its types or variables are not known.
     """
-    if not prog.flags & ProgramFlags.IS_LINUX_KERNEL:
-        raise TargetError("this is no Linux kernel: give drgn -c a kernel's vmcore")
+    symbols = ensure_types(prog)
     area_type = _area_type(prog)
     node_type = _find_type(prog, "struct vmap_node")
     vmap_area = record_dtype(prog, "struct vmap_area", _VMAP_AREA_MEMBERS)
@@ -92,7 +91,7 @@ def probe_layout(prog: Program) -> Layout:
         detail = f"N counts are missing: {e}"
         problems = (Problem("unreadable", "node_states", detail),)
     return Layout(
-        kernel=_describe_kernel(prog, area_type, vmap_area, nodes),
+        kernel=_describe_kernel(prog, symbols, area_type, vmap_area, nodes),
         vmap_area=vmap_area,
         vm_struct=record_dtype(prog, "struct vm_struct", _VM_STRUCT_MEMBERS),
         rb_offset=area_type.member("rb_node").offset,
@@ -115,7 +114,11 @@ def _area_type(prog: Program) -> Type:
 
 
 def _describe_kernel(
-    prog: Program, area_type: Type, vmap_area: Record, nodes: Tuple[int, ...]
+    prog: Program,
+    symbols: str,
+    area_type: Type,
+    vmap_area: Record,
+    nodes: Tuple[int, ...],
 ) -> Kernel:
     has_nodes = _find_type(prog, "struct vmap_node") is not None
     has_flags = "flags" in (vmap_area.names or ())
@@ -123,7 +126,7 @@ def _describe_kernel(
         release=prog["UTS_RELEASE"].string_().decode("utf-8", "replace"),
         layout=_generation(prog, area_type, has_nodes, has_flags),
         live=bool(prog.flags & ProgramFlags.IS_LIVE),
-        symbols="dwarf",
+        symbols=symbols,
         page_size=prog["PAGE_SIZE"].value_(),
         word_size=sizeof(prog.type("unsigned long")),
         has_va_flags=has_flags,
@@ -184,24 +187,3 @@ def _find_type(prog: Program, name: str) -> Optional[Type]:
         return prog.type(name)
     except LookupError:
         return None
-
-
-def _find_function(prog: Program, name: str) -> Optional[Object]:
-    """Return a function of mm/vmalloc.c, also if it was inlined, or None."""
-    try:
-        return prog.function(name, _VMALLOC_C)
-    except LookupError:
-        return None
-
-
-def has_function(prog: Program, name: str) -> bool:
-    """Return whether mm/vmalloc.c has a function, inlined or not."""
-    return _find_function(prog, name) is not None
-
-
-def has_parameter(prog: Program, function: str, parameter: str) -> bool:
-    """Return whether a function of mm/vmalloc.c has a parameter of this name."""
-    found = _find_function(prog, function)
-    return found is not None and any(
-        p.name == parameter for p in found.type_.parameters
-    )

@@ -14,7 +14,7 @@ from drgn import FaultError, Program
 
 from ..model import Blocks, Problem, SeriesSigns
 from .blocks import take_blocks
-from .layout import has_function, has_parameter
+from .functions import has_function, has_parameter
 
 __all__ = ("series_signs", "take_blocks_if_any")
 

@@ -11,7 +11,7 @@ vread_iter(), of mm/vmalloc.c.
 from drgn import Program
 
 from ..model import KcoreRules
-from .layout import has_function
+from .functions import has_function
 
 __all__ = ("kcore_rules",)
 

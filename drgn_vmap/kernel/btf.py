@@ -1,0 +1,320 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+BTF types
+---------
+
+Makes drgn types of the BTF that a kernel carries, so that no debug info is needed.
+:meth:`BtfTypes.find` is an ordinary drgn type finder, of use beyond this project::
+
+    types = BtfTypes(prog, BtfData(Path("/sys/kernel/btf/vmlinux").read_bytes()))
+    prog.register_type_finder("btf", types.find, enable_index=-1)
+
+Only what is asked for is made; members, parameters and what they lead to, once
+somebody looks at them.
+"""
+
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
+
+from drgn import (
+    Object,
+    Program,
+    Qualifiers,
+    Type,
+    TypeEnumerator,
+    TypeKind,
+    TypeKindSet,
+    TypeMember,
+    TypeParameter,
+)
+
+from .btf_data import BtfData, BtfKind, BtfRecord
+
+__all__ = ("BtfTypes",)
+
+_KINDS: Dict[TypeKind, Tuple[BtfKind, ...]] = {
+    TypeKind.INT: (BtfKind.INT,),
+    TypeKind.BOOL: (BtfKind.INT,),
+    TypeKind.FLOAT: (BtfKind.FLOAT,),
+    TypeKind.STRUCT: (BtfKind.STRUCT, BtfKind.FWD),
+    TypeKind.UNION: (BtfKind.UNION, BtfKind.FWD),
+    TypeKind.ENUM: (BtfKind.ENUM, BtfKind.ENUM64),
+    TypeKind.TYPEDEF: (BtfKind.TYPEDEF,),
+}
+_QUALIFIERS = {
+    BtfKind.CONST: Qualifiers.CONST,
+    BtfKind.VOLATILE: Qualifiers.VOLATILE,
+    BtfKind.RESTRICT: Qualifiers.RESTRICT,
+    # Notes for checkers, which are no part of a type.
+    BtfKind.TYPE_TAG: Qualifiers.NONE,
+}
+_INT_SIGNED = 1
+_INT_BOOL = 4
+_MAX_DEPTH = 32
+"""More steps than there are from a real type to the last that it is made of."""
+_MAX_FIELDS = 1 << 20
+"""More fields than a real struct has, with those of the structs in it."""
+# What an enumeration is kept in, by its size and whether it is signed.
+_ENUM_INTS = {
+    (1, False): "unsigned char",
+    (1, True): "signed char",
+    (2, False): "short unsigned int",
+    (2, True): "short int",
+    (4, False): "unsigned int",
+    (4, True): "int",
+    (8, False): "long unsigned int",
+    (8, True): "long int",
+}
+
+
+class BtfTypes:
+    """
+    The types of a kernel, or of a module.
+
+    :param base: What a module's types build on, the kernel's.
+    """
+
+    def __init__(
+        self, prog: Program, data: BtfData, base: Optional["BtfTypes"] = None
+    ) -> None:
+        self._prog = prog
+        self._data = data
+        self._base = base
+        self._types: Dict[int, Type] = {}
+        self._names: Dict[int, Dict[str, List[int]]] = {}
+        self._enumerators: Optional[Dict[str, int]] = None
+        self._fields: Dict[int, int] = {}
+        self._depth = 0
+
+    def find(
+        self, prog: Program, kinds: TypeKindSet, name: str, filename: Optional[str]
+    ) -> Optional[Type]:
+        """Find a type, as :meth:`drgn.Program.register_type_finder()` asks for."""
+        # BTF does not tell in which file anything is defined.
+        if filename:
+            return None
+        for kind in _KINDS.keys() & set(kinds):
+            for btf_kind in _KINDS[kind]:
+                for id in self._ids(btf_kind, name):
+                    type_ = self.type(id)
+                    if type_.kind == kind:
+                        return type_
+        return None
+
+    def function(self, name: str) -> Optional[Type]:
+        """Return the type of a function, or None."""
+        for id in self._ids(BtfKind.FUNC, name):
+            return self.type(self._data.record(id).size_or_type)
+        return None
+
+    def variable(self, name: str) -> Optional[Type]:
+        """Return the type of a variable, or None: most often only per-CPU ones have."""
+        for id in self._ids(BtfKind.VAR, name):
+            return self.type(self._data.record(id).size_or_type)
+        return None
+
+    def constant(self, name: str) -> Optional[Object]:
+        """Return an enumerator, or None."""
+        if self._enumerators is None:
+            self._enumerators = self._data.enumerators()
+        if name not in self._enumerators:
+            return None
+        type_ = self.type(self._enumerators[name])
+        for enumerator in type_.enumerators or ():
+            if enumerator.name == name:
+                return Object(self._prog, type_, enumerator.value)
+        return None
+
+    def type(self, id: int) -> Type:
+        """
+        Return a type by its number; 0 is ``void``.
+
+        :raises SymbolsError: if the BTF is damaged there.
+        """
+        if id == 0:
+            return self._prog.void_type()
+        if self._base and id < self._data.first_id:
+            return self._base.type(id)
+        if id not in self._types:
+            record = self._data.record(id)
+            if self._depth >= _MAX_DEPTH:
+                raise self._data.damaged(record, "a type is made of itself")
+            self._depth += 1
+            try:
+                self._types[id] = self._make(record)
+            except (TypeError, ValueError, OverflowError) as e:
+                raise self._data.damaged(record, str(e)) from e
+            finally:
+                self._depth -= 1
+        return self._types[id]
+
+    def _ids(self, kind: BtfKind, name: str) -> Sequence[int]:
+        """Return the numbers of this blob's types of a kind and name."""
+        if kind not in self._names:
+            self._names[kind] = self._data.names(kind)
+        return self._names[kind].get(name, ())
+
+    def _make(self, record: BtfRecord) -> Type:
+        make = _MAKERS.get(record.kind)
+        if make is None:
+            raise self._data.damaged(record, f"kind {record.kind} is no type")
+        return make(self, record)
+
+    def _make_int(self, record: BtfRecord) -> Type:
+        encoding = record.fixed[0] >> 24
+        size, order = record.size_or_type, self._data.byteorder
+        if encoding & _INT_BOOL:
+            return self._prog.bool_type(record.name, size, order)
+        # Old versions of pahole mark no char as signed.
+        signed = encoding & _INT_SIGNED != 0 or record.name == "signed char"
+        return self._prog.int_type(record.name, size, signed, order)
+
+    def _make_float(self, record: BtfRecord) -> Type:
+        size, order = record.size_or_type, self._data.byteorder
+        return self._prog.float_type(record.name, size, order)
+
+    def _make_pointer(self, record: BtfRecord) -> Type:
+        target = self.type(record.size_or_type)
+        return self._prog.pointer_type(target, byteorder=self._data.byteorder)
+
+    def _make_array(self, record: BtfRecord) -> Type:
+        element, _, length = record.fixed
+        return self._prog.array_type(self.type(element), length)
+
+    def _make_typedef(self, record: BtfRecord) -> Type:
+        return self._prog.typedef_type(record.name, self.type(record.size_or_type))
+
+    def _make_qualified(self, record: BtfRecord) -> Type:
+        type_ = self.type(record.size_or_type)
+        added = _QUALIFIERS[BtfKind(record.kind)]
+        return type_.qualified(type_.qualifiers | added)
+
+    def _make_forward(self, record: BtfRecord) -> Type:
+        kind = BtfKind.UNION if record.flag else BtfKind.STRUCT
+        found = self._ids(kind, record.name)
+        if len(found) == 1:
+            return self.type(found[0])
+        base = self._base._ids(kind, record.name) if self._base else ()
+        if not found and self._base and len(base) == 1:
+            return self._base.type(base[0])
+        make = self._prog.union_type if record.flag else self._prog.struct_type
+        return make(record.name)
+
+    def _make_function(self, record: BtfRecord) -> Type:
+        parameters = record.elements
+        is_variadic = parameters[-1:] == ((0, 0),)
+        return self._prog.function_type(
+            self.type(record.size_or_type),
+            [
+                TypeParameter(self._later(type_), self._data.string(name) or None)
+                for name, type_ in parameters[: len(parameters) - is_variadic]
+            ],
+            is_variadic,
+        )
+
+    def _make_enum(self, record: BtfRecord) -> Type:
+        if not record.elements:
+            return self._prog.enum_type(record.name or None)
+        bits = 32 * (len(record.elements[0]) - 1)
+        signed = record.flag or not self._data.has_enum_signs
+        top = 1 << bits - 1 if signed else 0
+        enumerators = []
+        for text, *words in record.elements:
+            value = sum(word << 32 * i for i, word in enumerate(words))
+            value -= (value & top) << 1
+            enumerators.append(TypeEnumerator(self._data.string(text), value))
+        signed = record.flag or any(e.value < 0 for e in enumerators)
+        size, order = record.size_or_type, self._data.byteorder
+        name = _ENUM_INTS.get((size, signed), "int")
+        held_in = self._prog.int_type(name, size, signed, order)
+        return self._prog.enum_type(record.name or None, held_in, enumerators)
+
+    def _make_compound(self, record: BtfRecord) -> Type:
+        self._count_fields(record.id, 0)
+        make = self._prog.struct_type
+        last = len(record.elements) - 1
+        if record.kind == BtfKind.UNION:
+            make, last = self._prog.union_type, -1
+        members = []
+        for index, (name, id, place) in enumerate(record.elements):
+            # Without kind_flag, all of it is the offset.
+            size, offset = divmod(place, 1 << 24) if record.flag else (0, place)
+            if id in self._data.odd_ints:
+                offset_in_int, size = self._data.odd_ints[id]
+                offset += offset_in_int
+            later = self._later(id, size, may_be_flexible=index == last)
+            members.append(TypeMember(later, self._data.string(name) or None, offset))
+        return make(record.name or None, record.size_or_type, members)
+
+    def _later(
+        self, id: int, bits: int = 0, may_be_flexible: bool = False
+    ) -> Callable[[], Union[Object, Type]]:
+        """
+        Return a function that makes the type of a member or parameter.
+
+        :param bits: Size of a bit field; 0 for what is none.
+        """
+
+        def make() -> Union[Object, Type]:
+            type_ = self.type(id)
+            if bits:
+                try:
+                    return Object(self._prog, type_, bit_field_size=bits)
+                except (TypeError, ValueError) as e:
+                    raise self._data.damaged(self._data.record(id), str(e)) from e
+            # BTF writes [] and [0] in the same way.
+            if may_be_flexible and type_.kind == TypeKind.ARRAY and not type_.length:
+                return self._prog.array_type(type_.type)
+            return type_
+
+        return make
+
+    def _count_fields(self, id: int, depth: int) -> int:
+        """
+        Count the fields of a struct and of all structs in it.
+
+        :raises SymbolsError: if there are absurdly many, or if it holds itself: drgn
+            would never come to an end.
+        """
+        if self._base and id < self._data.first_id:
+            return self._base._count_fields(id, depth)
+        if id not in self._fields:
+            record = self._data.record(id)
+            count = len(record.elements)
+            for _, member, _ in record.elements:
+                inner = self._compound_in(member)
+                if depth > _MAX_DEPTH or count > _MAX_FIELDS:
+                    raise self._data.damaged(record, "a struct is made of itself")
+                count += self._count_fields(inner, depth + 1) if inner else 0
+            self._fields[id] = count
+        return self._fields[id]
+
+    def _compound_in(self, id: int) -> Optional[int]:
+        """Return the struct or union that a type is or is an array of, or None."""
+        for _ in range(_MAX_DEPTH):
+            kind = self._data.kind(id)
+            if kind in (BtfKind.STRUCT, BtfKind.UNION):
+                return id
+            if kind == BtfKind.ARRAY:
+                id = self._data.record(id).fixed[0]
+            elif kind in _QUALIFIERS or kind == BtfKind.TYPEDEF:
+                id = self._data.record(id).size_or_type
+            else:
+                return None
+        raise self._data.damaged(self._data.record(id), "a type is made of itself")
+
+
+_MAKERS: Dict[int, Callable[[BtfTypes, BtfRecord], Type]] = {
+    BtfKind.INT: BtfTypes._make_int,
+    BtfKind.PTR: BtfTypes._make_pointer,
+    BtfKind.ARRAY: BtfTypes._make_array,
+    BtfKind.STRUCT: BtfTypes._make_compound,
+    BtfKind.UNION: BtfTypes._make_compound,
+    BtfKind.ENUM: BtfTypes._make_enum,
+    BtfKind.ENUM64: BtfTypes._make_enum,
+    BtfKind.FWD: BtfTypes._make_forward,
+    BtfKind.TYPEDEF: BtfTypes._make_typedef,
+    BtfKind.FUNC_PROTO: BtfTypes._make_function,
+    BtfKind.FLOAT: BtfTypes._make_float,
+    **{kind: BtfTypes._make_qualified for kind in _QUALIFIERS},
+}

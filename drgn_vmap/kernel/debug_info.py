@@ -1,0 +1,162 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Debug info
+----------
+
+Sees to it that a program knows its kernel's types and variables. If drgn has found
+DWARF, that is used. Else the kernel's own BTF and symbol table take its place: in
+each kernel's memory, so in a vmcore too, there are all types and all names.
+"""
+
+from pathlib import Path
+from typing import Optional
+
+from drgn import (
+    FaultError,
+    FindObjectFlags,
+    MissingDebugInfoError,
+    ModuleFileStatus,
+    Object,
+    Program,
+    ProgramFlags,
+    SymbolIndex,
+    SymbolKind,
+)
+from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
+
+from ..errors import SymbolsError, TargetError
+from .btf import BtfTypes
+from .btf_data import BtfData
+from .variables import variable_type
+
+__all__ = ("ensure_types",)
+
+_NAME = "vmap-btf"
+"""Of our finders."""
+_SYSFS = Path("/sys/kernel/btf/vmlinux")
+_MAX_BYTES = 256 << 20
+_INSTALL = "install the kernel's debug info, or name its vmlinux with drgn -s"
+
+
+def ensure_types(prog: Program) -> str:
+    """
+    Let a program know its kernel's types and variables.
+
+    :return: Where they come from, ``dwarf`` or ``btf``.
+    :raises TargetError: if it is no Linux kernel.
+    :raises SymbolsError: if there is neither.
+    """
+    if not prog.flags & ProgramFlags.IS_LINUX_KERNEL:
+        raise TargetError("this is no Linux kernel: give drgn -c a kernel's vmcore")
+    if _has_debug_info(prog):
+        _set_enabled(prog, False)
+        return "dwarf"
+    if _NAME not in prog.registered_type_finders():
+        _register(prog)
+    _set_enabled(prog, True)
+    return "btf"
+
+
+def _has_debug_info(prog: Program) -> bool:
+    try:
+        if prog.main_module().debug_file_status == ModuleFileStatus.HAVE:
+            return True
+    except LookupError:
+        pass
+    # Somebody has put the program together, with types of their own.
+    return bool(set(prog.enabled_type_finders()) - {"dwarf", _NAME})
+
+
+def _register(prog: Program) -> None:
+    symbols = _load_symbols(prog)
+    prog.register_symbol_finder(_NAME, symbols)
+    types = BtfTypes(prog, BtfData(_read_btf(prog, symbols)))
+    prog.register_type_finder(_NAME, types.find)
+    prog.register_object_finder(_NAME, _Objects(types).find)
+
+
+def _set_enabled(prog: Program, enabled: bool) -> None:
+    """Put our finders in their places, or take them away."""
+    if _NAME not in prog.registered_object_finders():
+        return
+    types = [name for name in prog.enabled_type_finders() if name != _NAME]
+    objects = [name for name in prog.enabled_object_finders() if name != _NAME]
+    symbols = [name for name in prog.enabled_symbol_finders() if name != _NAME]
+    ours = [_NAME] * enabled
+    # Modules' debug info may be there without the kernel's, and may have types of the
+    # same name.
+    prog.set_enabled_type_finders(ours + types)
+    prog.set_enabled_object_finders(objects + ours)
+    prog.set_enabled_symbol_finders(ours + symbols)
+
+
+class _Objects:
+    """The functions, variables and enumerators of a kernel."""
+
+    def __init__(self, types: BtfTypes) -> None:
+        self._types = types
+
+    def find(
+        self, prog: Program, name: str, flags: FindObjectFlags, filename: Optional[str]
+    ) -> Optional[Object]:
+        """Find an object, as :meth:`drgn.Program.register_object_finder()` asks for."""
+        found = None
+        if flags & FindObjectFlags.VARIABLE:
+            found = self._variable(prog, name, filename)
+        if found is None and flags & FindObjectFlags.FUNCTION:
+            found = self._function(prog, name)
+        if found is None and flags & FindObjectFlags.CONSTANT and not filename:
+            found = self._types.constant(name)
+        return found
+
+    def _variable(
+        self, prog: Program, name: str, filename: Optional[str]
+    ) -> Optional[Object]:
+        symbols = prog.symbols(name)
+        # Of several with the same name none is known to be the one.
+        if len(symbols) != 1:
+            return None
+        try:
+            type_ = variable_type(prog, name, filename)
+        except LookupError:
+            return None
+        if type_ is None and not filename:
+            type_ = self._types.variable(name)
+        return type_ and Object(prog, type_, address=symbols[0].address)
+
+    def _function(self, prog: Program, name: str) -> Optional[Object]:
+        # In which file it is defined is not known.
+        type_ = self._types.function(name)
+        if type_ is None:
+            return None
+        symbols = [s for s in prog.symbols(name) if s.kind == SymbolKind.FUNC]
+        if len(symbols) != 1:
+            return Object(prog, type_)
+        return Object(prog, type_, address=symbols[0].address)
+
+
+def _load_symbols(prog: Program) -> SymbolIndex:
+    try:
+        return load_vmlinux_kallsyms(prog)
+    except (MissingDebugInfoError, LookupError, FaultError, OSError, ValueError) as e:
+        raise SymbolsError(
+            f"the kernel has no debug info, and its symbol table cannot be read ({e}): {_INSTALL}"
+        ) from e
+
+
+def _read_btf(prog: Program, symbols: SymbolIndex) -> bytes:
+    if _is_local(prog) and _SYSFS.exists():
+        return _SYSFS.read_bytes()
+    ends = [symbols(prog, f"__{end}_BTF", None, True) for end in ("start", "stop")]
+    if not all(ends):
+        raise SymbolsError(f"the kernel has neither debug info nor BTF: {_INSTALL}")
+    start, stop = (end[0].address for end in ends)
+    if not 0 < stop - start < _MAX_BYTES:
+        raise SymbolsError(f"damaged: {_INSTALL}")
+    return prog.read(start, stop - start)
+
+
+def _is_local(prog: Program) -> bool:
+    local = ProgramFlags.IS_LIVE | ProgramFlags.IS_LOCAL
+    return prog.flags & local == local

@@ -1,0 +1,158 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Functions
+---------
+
+Which functions and parameters mm/vmalloc.c of a kernel has. DWARF tells of each,
+inlined or not. BTF and the symbol table know nothing of what was inlined everywhere;
+there, another trace of the same change to the kernel has to tell.
+"""
+
+import re
+import struct
+from typing import Callable, Dict, Optional, Set, Tuple
+
+from drgn import Architecture, FaultError, Object, Program, container_of
+
+from .debug_info import ensure_types
+
+__all__ = ("has_function", "has_parameter")
+
+_VMALLOC_C = "mm/vmalloc.c"
+_MAX_CODE = 1 << 16
+"""More bytes than a function has that is looked into."""
+_MAX_DEPTH = 64
+"""More levels than there are in the tree of /proc."""
+
+
+def has_function(prog: Program, name: str) -> bool:
+    """Return whether mm/vmalloc.c has a function, inlined or not."""
+    if _find_function(prog, name) is not None:
+        return True
+    if ensure_types(prog) == "dwarf":
+        return False
+    # Of a function whose parameters the compiler changed there is only the name.
+    sign = _FUNCTION_SIGNS.get(name)
+    return bool(prog.symbols(name)) or (sign is not None and sign(prog))
+
+
+def has_parameter(prog: Program, function: str, parameter: str) -> bool:
+    """Return whether a function of mm/vmalloc.c has a parameter of this name."""
+    found = _find_function(prog, function)
+    if found is not None:
+        return any(p.name == parameter for p in found.type_.parameters)
+    if ensure_types(prog) == "dwarf":
+        return False
+    sign = _PARAMETER_SIGNS.get((function, parameter))
+    return sign is not None and sign(prog)
+
+
+def _find_function(prog: Program, name: str) -> Optional[Object]:
+    """Return a function of mm/vmalloc.c, also if it was inlined, or None."""
+    try:
+        return prog.function(name, _VMALLOC_C)
+    except LookupError:
+        return None
+
+
+def _reads_blocks(reader: str) -> Callable[[Program], bool]:
+    """Return what tells whether a reader has that of vm_map_ram() memory in it."""
+
+    def reads_blocks(prog: Program) -> bool:
+        try:
+            called = _called_by(prog, reader)
+        except LookupError:
+            return False
+        if called is None:
+            # A member that came in the same series, for this reader alone.
+            return prog.type("struct vmap_block").has_member("used_map")
+        # It finds the block of an address in an xarray; nothing else there does.
+        return prog.symbol("xa_load").address in called
+
+    return reads_blocks
+
+
+def _called_by(prog: Program, function: str) -> Optional[Set[int]]:
+    """
+    Return where the calls in a function's code may lead, None if that is not known.
+
+    :raises LookupError: if there is no such function.
+    """
+    symbol = prog.symbol(function)
+    if prog.platform is None or prog.platform.arch != Architecture.X86_64:
+        return None
+    try:
+        code = prog.read(symbol.address, min(symbol.size, _MAX_CODE))
+    except FaultError:
+        return None
+    # Bytes that only look like a call lead anywhere, but hardly to a given function.
+    ends = (found.end() for found in re.finditer(rb"\xe8(?=.{4})", code, re.S))
+    return {
+        (symbol.address + end + 4 + struct.unpack_from("<i", code, end)[0]) % (1 << 64)
+        for end in ends
+    }
+
+
+def _shares_no_counters(prog: Program) -> bool:
+    # The change left vmallocinfo, which readers of it had shared a counter array
+    # through, without data of its own.
+    if not _has_member(prog, "struct vmap_node", "busy"):
+        return False
+    try:
+        entry = _proc_entry(prog, b"vmallocinfo")
+        return entry is None or not entry.data
+    except FaultError:
+        return True
+
+
+def _proc_entry(prog: Program, name: bytes) -> Optional[Object]:
+    """
+    Find an entry of /proc as pde_subdir_find() does.
+
+    :return: ``struct proc_dir_entry *``
+    """
+    node = prog["proc_root"].subdir.rb_node.read_()
+    for _ in range(_MAX_DEPTH):
+        if not node:
+            break
+        entry = container_of(node, "struct proc_dir_entry", "subdir_node")
+        length = entry.namelen.value_()
+        found = prog.read(entry.name.value_(), length)
+        if found == name:
+            return entry
+        left = (len(name), name) < (length, found)
+        node = (node.rb_left if left else node.rb_right).read_()
+    return None
+
+
+def _has_member(prog: Program, struct_name: str, member: str) -> bool:
+    try:
+        return prog.type(struct_name).has_member(member)
+    except LookupError:
+        return False
+
+
+def _has_kallsyms_in_vmcoreinfo(prog: Program) -> bool:
+    # Linux kernel commit f09bddbd8661 ("vmcoreinfo: add kallsyms_num_syms symbol")
+    # has nothing to do with it, but came in the same version (v6.0).
+    return b"SYMBOL(kallsyms_num_syms)" in prog["VMCOREINFO"].string_()
+
+
+_FUNCTION_SIGNS: Dict[str, Callable[[Program], bool]] = {
+    "vmap_ram_vread": _reads_blocks("vread"),
+    "vmap_ram_vread_iter": _reads_blocks("vread_iter"),
+}
+_PARAMETER_SIGNS: Dict[Tuple[str, str], Callable[[Program], bool]] = {
+    # The member that the parameter is for.
+    ("alloc_vmap_area", "va_flags"): lambda prog: _has_member(
+        prog, "struct vmap_area", "flags"
+    ),
+    # A member that came in the same version (v6.10).
+    ("alloc_vmap_area", "vm"): lambda prog: _has_member(
+        prog, "struct vmap_block", "cpu"
+    ),
+    ("find_vmap_lowest_match", "adjust_search_size"): _has_kallsyms_in_vmcoreinfo,
+    ("show_numa_info", "counters"): _shares_no_counters,
+}
+"""What came in with a function or parameter, for where inlining hides it."""
