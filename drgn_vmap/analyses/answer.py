@@ -7,7 +7,7 @@ Answers
 What is said of a single patch of the vm_map_ram series, and on what grounds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Tuple
 
 from ..model import PatchVerdict, Strength
@@ -27,3 +27,7 @@ class Answer:
     def is_yes(self) -> bool:
         """Whether the patch is there."""
         return self.verdict == PatchVerdict.YES
+
+    def with_evidence(self, *lines: str) -> "Answer":
+        """Return the same answer with more evidence."""
+        return replace(self, evidence=(*self.evidence, *lines))

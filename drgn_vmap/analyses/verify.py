@@ -8,10 +8,11 @@ Whether a kernel has the series "mm/vmalloc.c: allow vread() to read out vm_map_
 areas" (v6.3), which of its patches, and what that rests on.
 """
 
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple, Union
 
 from ..model import (
     Blocks,
+    CheckedArea,
     Patch,
     PatchVerdict,
     SavedText,
@@ -37,6 +38,7 @@ from .verify_ram import (
     uninitialized_answer,
     used_map_answer,
 )
+from .verify_read import judge_blocks, judge_reading
 
 __all__ = ("verify", "verify_text")
 
@@ -60,16 +62,29 @@ _PATCHES: Sequence[Tuple[str, str]] = (
 
 
 def verify(
-    snapshot: Snapshot, blocks: Optional[Blocks], signs: SeriesSigns
+    snapshot: Snapshot,
+    blocks: Optional[Blocks],
+    signs: SeriesSigns,
+    reading: Union[Sequence[CheckedArea], str],
 ) -> Verification:
     """
     Judge a kernel.
 
     :param blocks: None if they could not be read.
+    :param reading: What reading areas of vm_map_ram() through /proc/kcore showed, or
+        why that could not be done.
     """
     used_map = used_map_answer(signs, blocks)
     flags = flags_answer(snapshot, blocks, signs)
-    reader = reader_answer(snapshot, signs, used_map, flags)
+    reader = reader_answer(snapshot, signs, flags)
+    finding = None
+    if isinstance(reading, str):
+        reader = reader.with_evidence(f"not tried by reading: {reading}")
+    else:
+        reader = judge_reading(reader, flags, reading)
+        if reader.is_yes:
+            finding, line = judge_blocks(reading, snapshot.kernel.page_size)
+            reader = reader.with_evidence(line)
     answers = (
         used_map,
         flags,
@@ -79,7 +94,8 @@ def verify(
         powerpc_answer(snapshot, signs.architecture),
         sh_answer(snapshot, signs.architecture),
     )
-    return Verification(_patches(answers), _verdict(answers))
+    findings = (finding,) if finding else ()
+    return Verification(_patches(answers), _verdict(answers), findings)
 
 
 def verify_text(saved: SavedText) -> Verification:

@@ -106,10 +106,12 @@ def flags_answer(
             f"says what it is ({len(without_vm)} such areas)",
         )
     found = ["struct vmap_area has the member flags"]
-    if signs.va_flags_parameter:
+    # Without debug info the parameter is concluded from the member.
+    has_parameter = signs.va_flags_parameter and snapshot.kernel.symbols != "btf"
+    if has_parameter:
         found.append("alloc_vmap_area() has the parameter va_flags")
     if not len(without_vm):
-        strength = Strength.CERTAIN if signs.va_flags_parameter else Strength.STRONG
+        strength = Strength.CERTAIN if has_parameter else Strength.STRONG
         found.append("there is no area without a vm, so no mark to look at")
         return _yes(strength, *found)
     unmarked = unmarked_rows(snapshot)
@@ -117,7 +119,8 @@ def flags_answer(
     known = unmarked[_is_block_area(snapshot, unmarked, blocks)]
     at = (*known, *unmarked, *without_vm)[0]
     example = f"{int(areas.start[at]):#x} (flags {int(areas.va_flags[at]):#x})"
-    if len(known) or len(unmarked) == len(without_vm):
+    torn = snapshot.kernel.live and bool(snapshot.problems)
+    if len(known) or (len(unmarked) == len(without_vm) and not torn):
         found.append(
             f"but {len(unmarked)} of {len(without_vm)} areas without a vm are not "
             f"marked, such as {example}; {len(known)} of them are vmap_blocks"
@@ -160,29 +163,32 @@ def _marks(snapshot: Snapshot, rows: Array) -> List[str]:
     return lines
 
 
-def reader_answer(
-    snapshot: Snapshot, signs: SeriesSigns, used_map: Answer, flags: Answer
-) -> Answer:
+def reader_answer(snapshot: Snapshot, signs: SeriesSigns, flags: Answer) -> Answer:
     """Patch 3: is there code that reads vm_map_ram() memory for /proc/kcore?"""
-    if signs.ram_reader:
-        found = [f"mm/vmalloc.c has {signs.ram_reader}(), which reads vm_map_ram areas"]
-        if not flags.is_yes:
-            found.append("but it looks for marks that no area has (patch 2)")
-        return _yes(Strength.CERTAIN, *found)
-    if snapshot.kernel.symbols != "btf":
-        return _no(
-            Strength.CERTAIN,
-            "mm/vmalloc.c has neither vmap_ram_vread_iter() nor vmap_ram_vread(), "
-            "inlined or not: nothing reads areas without a vm",
-        )
-    unseen = (
-        "neither vmap_ram_vread_iter() nor vmap_ram_vread() is seen, but BTF does not "
-        "name functions that were inlined"
+    by_name = snapshot.kernel.symbols != "btf"
+    strength = Strength.CERTAIN if by_name else Strength.STRONG
+    how = (
+        []
+        if by_name
+        else [
+            "BTF does not name functions that were inlined: told by a symbol, or by calls or "
+            "types that only this function needs"
+        ]
     )
-    if used_map.is_yes and flags.is_yes:
-        came = "what it needs, of patches 1 and 2, came in one series with it"
-        return _yes(Strength.STRONG, unseen, came)
-    return _no(Strength.STRONG, unseen, "what it needs, of patches 1 and 2, is missing")
+    if not signs.ram_reader:
+        return _no(
+            strength,
+            "mm/vmalloc.c has neither vmap_ram_vread_iter() nor vmap_ram_vread(): nothing "
+            "reads areas without a vm",
+            *how,
+        )
+    found = [
+        f"mm/vmalloc.c has {signs.ram_reader}(), which reads vm_map_ram areas",
+        *how,
+    ]
+    if not flags.is_yes:
+        found.append("but it looks for marks that no area has (patch 2)")
+    return _yes(strength, *found)
 
 
 def listing_answer(snapshot: Snapshot, flags: Answer) -> Answer:

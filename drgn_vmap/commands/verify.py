@@ -24,12 +24,15 @@ Exit status: 0 if it is fixed and nothing else was found, 1 if not, or 2 if it c
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, List, Optional, Sequence, Union
 
+from ..analyses.check import Scope
 from ..analyses.saved_text import areas_from_text
 from ..analyses.verify import verify, verify_text
 from ..analyses.verify_ram import unmarked_rows
-from ..model import Blocks, SeriesVerdict, Snapshot, Verification
+from ..analyses.verify_read import FINDING
+from ..errors import VmapError
+from ..model import Blocks, CheckedArea, SeriesVerdict, Snapshot, Verification
 from ..render.records import document
 from ..render.verify import verification_json, verification_lines
 from . import EXIT_FOUND
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ("add_arguments", "run", "verify_kernel")
 
 _LIVE_REREADS = 3
+_PAGES_READ = 4096
+"""Of vm_map_ram areas, and of blocks, on a running kernel."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +85,26 @@ def verify_kernel(
     """Judge a kernel by what was read of it."""
     from ..kernel.series import series_signs
 
-    return verify(snapshot, blocks, series_signs(prog))
+    return verify(snapshot, blocks, series_signs(prog), _read(prog, snapshot))
+
+
+def _read(prog: "Program", snapshot: Snapshot) -> Union[Sequence[CheckedArea], str]:
+    """Read some of what vm_map_ram() mapped through /proc/kcore, if there is one."""
+    from .measure import measure
+
+    if not snapshot.kernel.live:
+        return (
+            "a vmcore does not show what /proc/kcore returned, nor whether that was the "
+            f"right page of a block (finding {FINDING})"
+        )
+    areas: List[CheckedArea] = []
+    try:
+        for kind in ("vm_map_ram", "vmap_block"):
+            scope = Scope([kind], limit_pages=_PAGES_READ)
+            areas += measure(prog, scope, lambda done, total: None).areas
+    except VmapError as e:
+        return str(e)
+    return areas
 
 
 def _settled_snapshot(prog: "Program") -> Snapshot:

@@ -22,8 +22,12 @@ from drgn_vmap.commands import run
 from drgn_vmap.model import (
     VM_FLAGS,
     VMAP_RAM,
+    CheckedArea,
+    PageClass,
+    PageFinding,
     Patch,
     PatchVerdict,
+    Problem,
     SeriesSigns,
     SeriesVerdict,
     State,
@@ -33,7 +37,7 @@ from drgn_vmap.model import (
 from drgn_vmap.render.verify import verification_json, verification_lines
 from tests.fakes.blocks import FakeBlock, blocks_of
 from tests.fakes.series import Series, SeriesKernel
-from tests.unit.snapshots import area, snapshot_of
+from tests.unit.snapshots import BASE, PAGE, area, snapshot_of
 from tests.unit.sources import ROOT
 
 ALLOC, IOREMAP = VM_FLAGS["VM_ALLOC"], VM_FLAGS["VM_IOREMAP"]
@@ -41,6 +45,7 @@ ALL = SeriesSigns(True, True, "vmap_ram_vread_iter", "X86_64")
 NONE = SeriesSigns(False, False, None, "X86_64")
 RAM_AREA = area(0, 5, va_flags=VMAP_RAM, address=1)
 USER = [RAM_AREA, area(10, 4, flags=ALLOC)]
+UNREAD = "there is no /proc/kcore"
 BLOCKS = blocks_of([FakeBlock(free=100, used="##..#")])
 
 
@@ -147,7 +152,7 @@ def test_unknown_block_type(capsys: pytest.CaptureFixture[str]) -> None:
 def test_in_the_making(live: bool) -> None:
     """An area that is neither marked nor a block does not outweigh one that is."""
     rows = [*USER, area(20, 3, address=2)]
-    found = verify(snapshot_of(rows, live=live), BLOCKS, ALL)
+    found = verify(snapshot_of(rows, live=live), BLOCKS, ALL, UNREAD)
     assert found.patches[1].verdict == PatchVerdict.YES
     assert "in the making" in found.patches[1].evidence[-1]
 
@@ -158,7 +163,7 @@ def test_in_the_making(live: bool) -> None:
 def test_only_unmarked(live: bool, sure: Strength) -> None:
     """With nothing else to go by, one that stays is taken for what it looks like."""
     snapshot = snapshot_of([area(20, 3, address=2)], live=live)
-    patch = verify(snapshot, BLOCKS, ALL).patches[1]
+    patch = verify(snapshot, BLOCKS, ALL, UNREAD).patches[1]
     assert (patch.verdict, patch.strength) == (PatchVerdict.NO, sure)
 
 
@@ -170,38 +175,174 @@ def test_one_block_is_not_marked() -> None:
         *USER,
         {**area(0, 1, address=int(table.area[0])), "start": start, "end": end},
     ]
-    patch = verify(snapshot_of(rows), BLOCKS, ALL).patches[1]
+    patch = verify(snapshot_of(rows), BLOCKS, ALL, UNREAD).patches[1]
     assert (patch.verdict, patch.strength) == (PatchVerdict.NO, Strength.STRONG)
     assert hex(start) in patch.evidence[-1]
 
 
 def test_live() -> None:
     """Patches 4 and 5 follow from those that they came with, weakly."""
-    new = verify(snapshot_of(USER, live=True), BLOCKS, ALL)
+    new = verify(snapshot_of(USER, live=True), BLOCKS, ALL, UNREAD)
     assert verdicts(new)[3:5] == ["yes", "yes"]
     assert [patch.strength.value for patch in new.patches[3:5]] == ["weak", "weak"]
     old = verify(
         snapshot_of([area(0, 5)], live=True, has_va_flags=False),
         replace(BLOCKS, has_used_map=False),
         NONE,
+        UNREAD,
     )
     assert verdicts(old)[:5] == ["no"] * 5
     assert old.verdict == SeriesVerdict.NOT_FIXED
-    unmarked = verify(snapshot_of([area(0, 5)], live=True), BLOCKS, ALL)
+    unmarked = verify(snapshot_of([area(0, 5)], live=True), BLOCKS, ALL, UNREAD)
     assert verdicts(unmarked)[3] == "unknown"
 
 
 def test_btf() -> None:
-    """A function that was inlined is not missed if its companions are there."""
-    signs = replace(ALL, ram_reader=None, va_flags_parameter=False)
-    found = verify(snapshot_of(USER, symbols="btf"), BLOCKS, signs)
-    assert verdicts(found)[:3] == ["yes"] * 3
-    assert found.patches[2].strength == Strength.STRONG
-    assert "BTF" in found.patches[2].evidence[0]
-    signs = replace(signs, used_map=False)
-    found = verify(snapshot_of(USER, symbols="btf"), BLOCKS, signs)
-    assert verdicts(found)[:3] == ["no", "yes", "no"]
-    assert verdicts(verify(snapshot_of(USER), BLOCKS, signs))[2] == "no"
+    """What BTF cannot name is told by other signs, which prove less."""
+    for signs, expected in (
+        (ALL, ["yes", "yes", "yes"]),
+        (replace(ALL, ram_reader=None), ["yes", "yes", "no"]),
+    ):
+        found = verify(snapshot_of(USER, symbols="btf"), BLOCKS, signs, UNREAD)
+        assert verdicts(found)[:3] == expected
+        assert found.patches[2].strength == Strength.STRONG
+        assert "BTF" in found.patches[2].evidence[1]
+    found = verify(snapshot_of([], symbols="btf"), BLOCKS, ALL, UNREAD)
+    assert found.patches[1].strength == Strength.STRONG
+
+
+def test_torn() -> None:
+    """Areas that changed while a live kernel was read prove nothing."""
+    snapshot = snapshot_of([area(20, 3, address=2)], live=True)
+    snapshot = replace(snapshot, problems=(Problem("racing", "x", "y"),))
+    patch = verify(snapshot, BLOCKS, ALL, UNREAD).patches[1]
+    assert patch.verdict == PatchVerdict.YES
+
+
+# Reading
+
+
+def checked(kind: str, counts: Mapping[PageClass, int], **more: Any) -> CheckedArea:
+    """Return an area at BASE of which so many pages of each class were read."""
+    nothing = counts.get(PageClass.ZERO, 0) + counts.get(PageClass.STALE, 0)
+    parts: Dict[str, Any] = {
+        "start": BASE,
+        "end": BASE + 256 * PAGE,
+        "kinds": (kind,),
+        "pages": counts,
+        "blank": 0,
+        "lost": nothing,
+        "findings": (),
+        "findings_left_out": 0,
+    }
+    return CheckedArea(**{**parts, **more})
+
+
+EQUAL_OWN = checked("vm_map_ram", {PageClass.EQUAL: 65})
+ZERO_OWN = checked("vm_map_ram", {PageClass.ZERO: 65, PageClass.STALE: 2})
+WRONG_BLOCK = checked(
+    "vmap_block",
+    {PageClass.EQUAL: 1, PageClass.WRONG: 2, PageClass.UNMAPPED_WRONG: 3},
+    findings=(
+        PageFinding(4, PageClass.UNMAPPED_WRONG, 3),
+        PageFinding(6, PageClass.WRONG, 3),
+        PageFinding(7, PageClass.WRONG, 3),
+    ),
+)
+
+
+def read(
+    *areas: CheckedArea, signs: SeriesSigns = ALL, rows: Any = USER
+) -> Verification:
+    """Return what is said of a live kernel of which areas were read."""
+    return verify(snapshot_of(rows, live=True), BLOCKS, signs, areas)
+
+
+def test_block_reader() -> None:
+    """The proof names the page, the block, and whose bytes came."""
+    found = read(EQUAL_OWN, WRONG_BLOCK)
+    assert found.verdict == SeriesVerdict.FIXED
+    [finding] = found.findings
+    assert finding.id == "vmap-block-reader"
+    for words in (
+        "2 pages came back as other bytes",
+        "3 without memory",
+        f"page 6 of the block at {BASE:#x}, {BASE + 6 * PAGE:#x}, holds other bytes",
+        f"the bytes of page 3, {BASE + 3 * PAGE:#x}.",
+    ):
+        assert words in finding.text
+    assert "65 pages as memory holds them" in " ".join(found.patches[2].evidence)
+
+
+def test_block_reader_by_a_page_without_memory() -> None:
+    """A block with one used page is enough."""
+    counts = {PageClass.EQUAL: 1, PageClass.UNMAPPED_WRONG: 1}
+    only = (PageFinding(4, PageClass.UNMAPPED_WRONG, 3),)
+    [finding] = read(checked("vmap_block", counts, findings=only)).findings
+    assert "has no memory, and came back as the bytes of page 3" in finding.text
+
+
+def test_block_reader_of_unknown_source() -> None:
+    """Other bytes are wrong, wherever they are from."""
+    only = (PageFinding(4, PageClass.WRONG),)
+    [finding] = read(
+        checked("vmap_block", {PageClass.WRONG: 1}, findings=only)
+    ).findings
+    assert "bytes that no page of the block holds" in finding.text
+
+
+@pytest.mark.parametrize(
+    "areas, words",
+    [
+        ((), "there is no vmap_block"),
+        ((EQUAL_OWN,), "there is no vmap_block"),
+        ((checked("vmap_block", {PageClass.EQUAL: 1}),), "not known: no block has two"),
+        (
+            (checked("vmap_block", {PageClass.EQUAL: 9}, blank=8),),
+            "not known: no block has two",
+        ),
+        (
+            (checked("vmap_block", {PageClass.EQUAL: 9}),),
+            "no page of 1 blocks came back as another one",
+        ),
+    ],
+)
+def test_no_finding(areas: Sequence[CheckedArea], words: str) -> None:
+    """That nothing was found is told from that nothing could be."""
+    found = read(*areas)
+    assert (found.verdict, found.findings) == (SeriesVerdict.FIXED, ())
+    assert words in found.patches[2].evidence[-1]
+
+
+def test_reading_has_the_last_word() -> None:
+    """Names are one thing, what /proc/kcore returns is another."""
+    nameless = replace(ALL, ram_reader=None)
+    found = read(EQUAL_OWN, WRONG_BLOCK, signs=nameless)
+    assert found.patches[2].verdict == PatchVerdict.YES
+    assert found.patches[2].strength == Strength.STRONG and len(found.findings) == 1
+    found = read(ZERO_OWN, signs=nameless)
+    assert verdicts(found)[2:5] == ["no", "yes", "no"]
+    found = read(ZERO_OWN)
+    assert (found.patches[2].verdict, found.findings) == (PatchVerdict.NO, ())
+    assert "67 pages not at all" in " ".join(found.patches[2].evidence)
+    # With areas that are not marked, the reader is there and cannot know.
+    found = read(ZERO_OWN, rows=[area(0, 5, address=1)])
+    assert verdicts(found)[1:3] == ["no", "yes"]
+    assert found.verdict == SeriesVerdict.PARTIAL
+
+
+def test_blank_pages_prove_nothing() -> None:
+    """Zeros where memory holds zeros are no sign of a reader."""
+    blank = checked("vm_map_ram", {PageClass.EQUAL: 5}, blank=5)
+    found = read(blank, signs=replace(ALL, ram_reader=None))
+    assert found.patches[2].verdict == PatchVerdict.NO
+    assert read(blank).patches[2].verdict == PatchVerdict.YES
+
+
+def test_not_read() -> None:
+    """Why it was not tried is among the evidence."""
+    found = verify(snapshot_of(USER), BLOCKS, ALL, UNREAD)
+    assert UNREAD in found.patches[2].evidence[-1]
 
 
 # powerpc and sh
@@ -212,7 +353,7 @@ def patch_of(
 ) -> Patch:
     """Return what is said of a patch on an architecture."""
     signs = replace(ALL, architecture=architecture)
-    return verify(snapshot_of(rows, callers), BLOCKS, signs).patches[number - 1]
+    return verify(snapshot_of(rows, callers), BLOCKS, signs, UNREAD).patches[number - 1]
 
 
 @pytest.mark.parametrize("flags, verdict", [(IOREMAP, "yes"), (0, "no"), (ALLOC, "no")])
@@ -350,7 +491,7 @@ def test_hostile_names_are_escaped() -> None:
     rows = [area(9, 2, State.BUSY, flags=0, caller=1)]
     callers = {1: "ioremap_phb+0x1/0x2 [\x1b[2J\n\x00]"}
     signs = replace(ALL, architecture="PPC64")
-    found = verify(snapshot_of(rows, callers), BLOCKS, signs)
+    found = verify(snapshot_of(rows, callers), BLOCKS, signs, UNREAD)
     [line] = verification_json(found)["patches"][5]["evidence"]
     for text in (line, verification_lines(found).replace("\n", "")):
         assert text.isprintable() and "\\x1b[2J\\n\\x00" in text
