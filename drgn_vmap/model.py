@@ -697,6 +697,8 @@ class SeriesSigns:
     """The function that reads vm_map_ram() memory for /proc/kcore (patch 3)."""
     architecture: str
     """drgn's name for it, such as ``X86_64``; empty if nothing tells."""
+    inlined_known: bool = True
+    """Whether the reader would have been seen if it was inlined."""
 
 
 class PatchVerdict(enum.Enum):

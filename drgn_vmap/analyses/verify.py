@@ -76,7 +76,7 @@ def verify(
     """
     used_map = used_map_answer(signs, blocks)
     flags = flags_answer(snapshot, blocks, signs)
-    reader = reader_answer(snapshot, signs, flags)
+    reader = reader_answer(signs, flags)
     finding = None
     if isinstance(reading, str):
         reader = reader.with_evidence(f"not tried by reading: {reading}")

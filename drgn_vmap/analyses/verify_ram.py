@@ -106,12 +106,10 @@ def flags_answer(
             f"says what it is ({len(without_vm)} such areas)",
         )
     found = ["struct vmap_area has the member flags"]
-    # Without debug info the parameter is concluded from the member.
-    has_parameter = signs.va_flags_parameter and snapshot.kernel.symbols != "btf"
-    if has_parameter:
+    if signs.va_flags_parameter:
         found.append("alloc_vmap_area() has the parameter va_flags")
     if not len(without_vm):
-        strength = Strength.CERTAIN if has_parameter else Strength.STRONG
+        strength = Strength.CERTAIN if signs.va_flags_parameter else Strength.STRONG
         found.append("there is no area without a vm, so no mark to look at")
         return _yes(strength, *found)
     unmarked = unmarked_rows(snapshot)
@@ -163,17 +161,13 @@ def _marks(snapshot: Snapshot, rows: Array) -> List[str]:
     return lines
 
 
-def reader_answer(snapshot: Snapshot, signs: SeriesSigns, flags: Answer) -> Answer:
+def reader_answer(signs: SeriesSigns, flags: Answer) -> Answer:
     """Patch 3: is there code that reads vm_map_ram() memory for /proc/kcore?"""
-    by_name = snapshot.kernel.symbols != "btf"
-    strength = Strength.CERTAIN if by_name else Strength.STRONG
+    strength = Strength.CERTAIN if signs.inlined_known else Strength.STRONG
     how = (
         []
-        if by_name
-        else [
-            "BTF does not name functions that were inlined: told by a symbol, or by calls or "
-            "types that only this function needs"
-        ]
+        if signs.inlined_known
+        else ["BTF does not name functions that were inlined: told by a symbol alone"]
     )
     if not signs.ram_reader:
         return _no(

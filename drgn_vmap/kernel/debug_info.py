@@ -15,19 +15,17 @@ from typing import Optional
 from drgn import (
     FaultError,
     FindObjectFlags,
-    MissingDebugInfoError,
     ModuleFileStatus,
     Object,
     Program,
     ProgramFlags,
-    SymbolIndex,
     SymbolKind,
 )
-from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
 from ..errors import SymbolsError, TargetError
 from .btf import BtfTypes
 from .btf_data import BtfData
+from .kallsyms import Kallsyms, kernel_kallsyms
 from .variables import variable_type
 
 __all__ = ("ensure_types",)
@@ -69,8 +67,17 @@ def _has_debug_info(prog: Program) -> bool:
 
 
 def _register(prog: Program) -> None:
-    symbols = _load_symbols(prog)
-    prog.register_symbol_finder(_NAME, symbols)
+    try:
+        _register_btf(prog)
+    except FaultError as e:
+        raise SymbolsError(
+            f"the kernel's BTF or symbol table cannot be read ({e}): {_INSTALL}"
+        ) from e
+
+
+def _register_btf(prog: Program) -> None:
+    symbols = kernel_kallsyms(prog)
+    prog.register_symbol_finder(_NAME, symbols.find)
     types = BtfTypes(prog, BtfData(_read_btf(prog, symbols)))
     prog.register_type_finder(_NAME, types.find)
     prog.register_object_finder(_NAME, _Objects(types).find)
@@ -136,24 +143,18 @@ class _Objects:
         return Object(prog, type_, address=symbols[0].address)
 
 
-def _load_symbols(prog: Program) -> SymbolIndex:
-    try:
-        return load_vmlinux_kallsyms(prog)
-    except (MissingDebugInfoError, LookupError, FaultError, OSError, ValueError) as e:
-        raise SymbolsError(
-            f"the kernel has no debug info, and its symbol table cannot be read ({e}): {_INSTALL}"
-        ) from e
-
-
-def _read_btf(prog: Program, symbols: SymbolIndex) -> bytes:
+def _read_btf(prog: Program, symbols: Kallsyms) -> bytes:
     if _is_local(prog) and _SYSFS.exists():
         return _SYSFS.read_bytes()
-    ends = [symbols(prog, f"__{end}_BTF", None, True) for end in ("start", "stop")]
+    ends = [symbols.find(prog, f"__{end}_BTF", None, True) for end in ("start", "stop")]
     if not all(ends):
-        raise SymbolsError(f"the kernel has neither debug info nor BTF: {_INSTALL}")
+        raise SymbolsError(
+            "there is no debug info, and this kernel was built without BTF "
+            f"(CONFIG_DEBUG_INFO_BTF): {_INSTALL}"
+        )
     start, stop = (end[0].address for end in ends)
     if not 0 < stop - start < _MAX_BYTES:
-        raise SymbolsError(f"damaged: {_INSTALL}")
+        raise SymbolsError(f"__start_BTF and __stop_BTF make no sense: {_INSTALL}")
     return prog.read(start, stop - start)
 
 

@@ -17,7 +17,7 @@ from drgn import Architecture, FaultError, Object, Program, container_of
 
 from .debug_info import ensure_types
 
-__all__ = ("has_function", "has_parameter")
+__all__ = ("has_function", "has_parameter", "knows_inlined_calls")
 
 _VMALLOC_C = "mm/vmalloc.c"
 _MAX_CODE = 1 << 16
@@ -48,6 +48,15 @@ def has_parameter(prog: Program, function: str, parameter: str) -> bool:
     return sign is not None and sign(prog)
 
 
+def knows_inlined_calls(prog: Program) -> bool:
+    """Return whether what was inlined would have been seen."""
+    return ensure_types(prog) == "dwarf" or _is_x86_64(prog)
+
+
+def _is_x86_64(prog: Program) -> bool:
+    return prog.platform is not None and prog.platform.arch == Architecture.X86_64
+
+
 def _find_function(prog: Program, name: str) -> Optional[Object]:
     """Return a function of mm/vmalloc.c, also if it was inlined, or None."""
     try:
@@ -59,33 +68,27 @@ def _find_function(prog: Program, name: str) -> Optional[Object]:
 def _reads_blocks(reader: str) -> Callable[[Program], bool]:
     """Return what tells whether a reader has that of vm_map_ram() memory in it."""
 
+    # That one finds the block of an address in an xarray; nothing else there does.
     def reads_blocks(prog: Program) -> bool:
         try:
-            called = _called_by(prog, reader)
-        except LookupError:
+            return prog.symbol("xa_load").address in _called_by(prog, reader)
+        except (FaultError, LookupError):
             return False
-        if called is None:
-            # A member that came in the same series, for this reader alone.
-            return prog.type("struct vmap_block").has_member("used_map")
-        # It finds the block of an address in an xarray; nothing else there does.
-        return prog.symbol("xa_load").address in called
 
     return reads_blocks
 
 
-def _called_by(prog: Program, function: str) -> Optional[Set[int]]:
+def _called_by(prog: Program, function: str) -> Set[int]:
     """
-    Return where the calls in a function's code may lead, None if that is not known.
+    Return where the calls in a function's code may lead, on x86-64 alone.
 
     :raises LookupError: if there is no such function.
+    :raises FaultError: if its code cannot be read.
     """
     symbol = prog.symbol(function)
-    if prog.platform is None or prog.platform.arch != Architecture.X86_64:
-        return None
-    try:
-        code = prog.read(symbol.address, min(symbol.size, _MAX_CODE))
-    except FaultError:
-        return None
+    if not _is_x86_64(prog):
+        return set()
+    code = prog.read(symbol.address, min(symbol.size, _MAX_CODE))
     # Bytes that only look like a call lead anywhere, but hardly to a given function.
     ends = (found.end() for found in re.finditer(rb"\xe8(?=.{4})", code, re.S))
     return {
@@ -144,10 +147,6 @@ _FUNCTION_SIGNS: Dict[str, Callable[[Program], bool]] = {
     "vmap_ram_vread_iter": _reads_blocks("vread_iter"),
 }
 _PARAMETER_SIGNS: Dict[Tuple[str, str], Callable[[Program], bool]] = {
-    # The member that the parameter is for.
-    ("alloc_vmap_area", "va_flags"): lambda prog: _has_member(
-        prog, "struct vmap_area", "flags"
-    ),
     # A member that came in the same version (v6.10).
     ("alloc_vmap_area", "vm"): lambda prog: _has_member(
         prog, "struct vmap_block", "cpu"

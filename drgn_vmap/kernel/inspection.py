@@ -19,6 +19,7 @@ from .._numpy import Array, U64Array, np
 from ..model import AreaTable, AreaTree, Inspection, Kernel, State, VmPages, vm_flag
 from .blocks import take_blocks
 from .counters import vmalloc_pages
+from .debug_info import ensure_types
 from .functions import has_function, has_parameter
 from .layout import Layout, probe_layout
 from .lazy import lazy_pages
@@ -183,7 +184,12 @@ def _zone_size(prog: Program) -> Optional[int]:
 
 def _activity(prog: Program) -> Iterator[str]:
     """Yield what in a vmcore may have been stopped amidst a change."""
-    for cpu in for_each_online_cpu(prog):
+    cpus = list(for_each_online_cpu(prog))
+    # Without DWARF, callers cannot be followed, and files have no names.
+    if ensure_types(prog) == "btf":
+        yield "what CPUs did is not known without debug info"
+        cpus = []
+    for cpu in cpus:
         try:
             function = _vmalloc_frame(prog, cpu)
         except (FaultError, LookupError, ValueError) as e:

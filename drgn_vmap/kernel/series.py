@@ -14,7 +14,7 @@ from drgn import FaultError, Program
 
 from ..model import Blocks, Problem, SeriesSigns
 from .blocks import take_blocks
-from .functions import has_function, has_parameter
+from .functions import has_function, has_parameter, knows_inlined_calls
 
 __all__ = ("series_signs", "take_blocks_if_any")
 
@@ -32,6 +32,7 @@ def series_signs(prog: Program) -> SeriesSigns:
         # vm_map_ram area") (in v6.3).
         va_flags_parameter=has_parameter(prog, "alloc_vmap_area", "va_flags"),
         ram_reader=_ram_reader(prog),
+        inlined_known=knows_inlined_calls(prog),
         architecture=prog.platform.arch.name if prog.platform else "",
     )
 

@@ -17,29 +17,15 @@ from typing import Dict, Iterable, List, Optional, Tuple
 from drgn import FaultError, Object, Program, TypeKind, offsetof
 
 from .._numpy import Array, U64Array, np
-from ..errors import SymbolsError
 from ..model import Problem
+from .kallsyms import kernel_kallsyms
 from .lists import walk_list
 from .memory import Memory
 from .structs import record_dtype
 
 __all__ = ("SymbolNames",)
 
-_TABLES = (
-    "kallsyms_names",
-    "kallsyms_token_table",
-    "kallsyms_token_index",
-    "kallsyms_num_syms",
-    "kallsyms_offsets",
-    "_stext",
-)
-_OPTIONAL_TABLES = ("kallsyms_relative_base", "kallsyms_markers")
-_CACHE_KEY = "drgn_vmap.kernel_symbols"
-_MARKED = 256
-"""Each so many symbols, kallsyms_markers says where the next name is."""
 _MAX_SYMBOLS = 4_000_000
-_TOKENS = 256
-_CHUNK = 1 << 12
 _LONGEST_NAME = 512
 """KSYM_NAME_LEN."""
 
@@ -52,10 +38,8 @@ class SymbolNames:
     """
 
     def __init__(self, prog: Program, memory: Memory) -> None:
-        # The kernel image's symbols do not change as long as it runs.
-        if _CACHE_KEY not in prog.cache:
-            prog.cache[_CACHE_KEY] = _KernelSymbols(prog)
-        self._kernel: _KernelSymbols = prog.cache[_CACHE_KEY]
+        self._kernel = kernel_kallsyms(prog)
+        self._stext = _stext(prog)
         self._modules = _Modules(prog, memory)
         self.problems: List[Problem] = self._modules.problems
 
@@ -68,130 +52,28 @@ class SymbolNames:
             symbol, such as the freed init code of a module, is hexadecimal.
         """
         wanted = sorted(addresses)
-        texts = self._kernel.texts(wanted)
+        texts = self._kernel_texts(wanted)
         for address in wanted:
             if address not in texts:
                 texts[address] = self._modules.text(address) or f"{address:#x}"
         return texts
 
-
-class _KernelSymbols:
-    """The kernel image's part of kallsyms."""
-
-    def __init__(self, prog: Program) -> None:
-        self._prog = prog
-        self._table = _find_tables(prog)
-        order = "<" if _is_little(prog) else ">"
-        count = prog.read_u32(self._table["kallsyms_num_syms"])
-        if not 0 < count < _MAX_SYMBOLS:
-            raise SymbolsError(
-                f"the kernel's symbol table is damaged ({count} symbols): "
-                "symbol names cannot be had from this target"
-            )
-        raw = prog.read(self._table["kallsyms_offsets"], 4 * count)
-        self._starts = self._addresses(np.frombuffer(raw, f"{order}i4"))
-        self._known: Dict[int, str] = {}
-        self._markers = [0]
-        if "kallsyms_markers" in self._table:
-            size = 4 * (-(-count // _MARKED))
-            raw = prog.read(self._table["kallsyms_markers"], size)
-            self._markers = np.frombuffer(raw, f"{order}u4").tolist()
-
-    def _addresses(self, offsets: Array) -> U64Array:
-        """Return the address of each symbol, ascending."""
-        distance = offsets.astype(np.int64).astype(np.uint64)
-        try:
-            where = self._table["kallsyms_relative_base"]
-        except KeyError:
-            # Since 7.2 or so, each is the distance from the place it is kept at.
-            place = np.arange(len(offsets), dtype=np.uint64) * np.uint64(4)
-            return np.uint64(self._table["kallsyms_offsets"]) + place + distance
-        base = np.uint64(self._prog.read_word(where))
-        # Until Linux kernel commit 01157ddc58dc ("kallsyms: Remove
-        # KALLSYMS_ABSOLUTE_PERCPU") (in v6.15), SMP x86-64 kept per-CPU symbols as
-        # positive numbers, and others as negative distances from base - 1. No
-        # image is so large that a plain distance would look negative.
-        if (offsets < 0).any():
-            return np.where(offsets >= 0, distance, base - np.uint64(1) - distance)
-        return base + distance
-
-    def texts(self, addresses: List[int]) -> Dict[int, str]:
+    def _kernel_texts(self, addresses: List[int]) -> Dict[int, str]:
         """Return the text of each address that lies in the kernel image."""
-        starts = self._starts
-        inside = [a for a in addresses if self._table["_stext"] <= a < int(starts[-1])]
+        starts = self._kernel.starts
+        inside = [a for a in addresses if self._stext <= a < int(starts[-1])]
         at = np.array(inside, np.uint64)
         last = np.searchsorted(starts, at, side="right") - 1
         # Of symbols with the same address the first one names it.
         first = np.searchsorted(starts, starts[last], side="left")
         ends = starts[np.searchsorted(starts, starts[last], side="right")]
-        self._decode([i for i in set(first.tolist()) if i not in self._known])
-        names = self._known
+        name = self._kernel.name
         return {
-            address: f"{names[index]}+{address - start:#x}/{end - start:#x}"
+            address: f"{name(index)}+{address - start:#x}/{end - start:#x}"
             for address, index, start, end in zip(
                 inside, first.tolist(), starts[last].tolist(), ends.tolist()
             )
         }
-
-    def _decode(self, indices: List[int]) -> None:
-        """Make the names of these symbols known."""
-        if not indices:
-            return
-        tokens = self._tokens()
-        stream = _Stream(self._prog, self._table["kallsyms_names"])
-        mark, symbol, at = -1, 0, 0
-        for index in sorted(indices):
-            # From the nearest marker on, names are followed one by one.
-            if min(index // _MARKED, len(self._markers) - 1) != mark:
-                mark = min(index // _MARKED, len(self._markers) - 1)
-                symbol, at = mark * _MARKED, self._markers[mark]
-            length, data = stream.entry(at)
-            while symbol < index:
-                at = data + length
-                length, data = stream.entry(at)
-                symbol += 1
-            raw = b"".join(tokens[c] for c in stream.bytes(data, length))
-            # The first letter is the symbol's type.
-            self._known[index] = raw[1:].decode("utf-8", "backslashreplace")
-
-    def _tokens(self) -> List[bytes]:
-        """Return the text that each byte of a compressed name stands for."""
-        order = "<" if _is_little(self._prog) else ">"
-        raw = self._prog.read(self._table["kallsyms_token_index"], 2 * _TOKENS)
-        starts = np.frombuffer(raw, f"{order}u2").tolist()
-        table = self._prog.read(
-            self._table["kallsyms_token_table"], starts[-1] + _LONGEST_NAME
-        )
-        return [table[start : table.index(b"\0", start)] for start in starts]
-
-
-class _Stream:
-    """kallsyms_names, read piece by piece where it is wanted."""
-
-    def __init__(self, prog: Program, address: int) -> None:
-        self._prog = prog
-        self._address = address
-        self._first = 0
-        self._data = b""
-
-    def bytes(self, at: int, length: int) -> bytes:
-        if not self._first <= at <= at + length <= self._first + len(self._data):
-            self._first = at
-            where = self._address + at
-            # To the end of a page, as behind it nothing might be.
-            size = max(length, _CHUNK)
-            self._data = self._prog.read(where, size + -(where + size) % _CHUNK)
-        start = at - self._first
-        return self._data[start : start + length]
-
-    def entry(self, at: int) -> Tuple[int, int]:
-        """Return the length of the name that begins here, and where its bytes do."""
-        first, second = self.bytes(at, 2)
-        # Since Linux kernel commit 73bbb94466fd ("kallsyms: support "big" kernel
-        # symbols") (in v6.1), the high bit says that a second byte follows.
-        if first & 0x80:
-            return first & 0x7F | second << 7, at + 2
-        return first, at + 1
 
 
 @dataclass(frozen=True)
@@ -332,26 +214,8 @@ def _range(part: Object, size: str) -> Tuple[int, int]:
     return start, start + part.member_(size).value_()
 
 
-def _find_tables(prog: Program) -> Dict[str, int]:
-    """Return the address of each of the kernel's symbol tables."""
-    # Since Linux kernel commit f09bddbd8661 ("vmcoreinfo: add kallsyms_num_syms
-    # symbol") (in v6.0), VMCOREINFO has them all; before, only vmlinux has.
+def _stext(prog: Program) -> int:
+    """Return where the kernel image begins: each VMCOREINFO says so."""
     text = prog["VMCOREINFO"].string_().decode("ascii", "replace")
-    pairs = re.findall(r"^SYMBOL\((\w+)\)=([0-9a-f]+)$", text, re.M)
-    found = {name: int(value, 16) for name, value in pairs}
-    if all(name in found for name in _TABLES):
-        return found
-    for name in (*_TABLES, *_OPTIONAL_TABLES):
-        try:
-            found[name] = prog.symbol(name).address
-        except LookupError:
-            if name in _TABLES:
-                raise SymbolsError(
-                    f"the kernel's symbol table {name} is not known: install the "
-                    "kernel's debug info, or name its vmlinux with drgn -s"
-                ) from None
-    return found
-
-
-def _is_little(prog: Program) -> bool:
-    return prog.type("unsigned int").byteorder == "little"
+    found = re.search(r"^SYMBOL\(_stext\)=([0-9a-f]+)$", text, re.M)
+    return int(found[1], 16) if found else 0

@@ -11,7 +11,7 @@ vread_iter(), of mm/vmalloc.c.
 from drgn import Program
 
 from ..model import KcoreRules
-from .functions import has_function
+from .functions import has_function, knows_inlined_calls
 
 __all__ = ("kcore_rules",)
 
@@ -24,4 +24,8 @@ def kcore_rules(prog: Program) -> KcoreRules:
     # Since Linux kernel commit 06c8994626d1 ("mm/vmalloc.c: allow vread() to read out
     # vm_map_ram areas") (in v6.3), there is a reader of what has no vm_struct.
     reader = "vmap_ram_vread_iter" if iterates else "vmap_ram_vread"
-    return KcoreRules(reads_ram=has_function(prog, reader), zeroes_holes=iterates)
+    reads_ram = has_function(prog, reader)
+    if not reads_ram and not knows_inlined_calls(prog):
+        # A member that came in the same series, for this reader alone.
+        reads_ram = prog.type("struct vmap_block").has_member("used_map")
+    return KcoreRules(reads_ram=reads_ram, zeroes_holes=iterates)

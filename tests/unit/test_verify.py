@@ -203,11 +203,13 @@ def test_btf() -> None:
         (ALL, ["yes", "yes", "yes"]),
         (replace(ALL, ram_reader=None), ["yes", "yes", "no"]),
     ):
-        found = verify(snapshot_of(USER, symbols="btf"), BLOCKS, signs, UNREAD)
+        signs = replace(signs, inlined_known=False)
+        found = verify(snapshot_of(USER), BLOCKS, signs, UNREAD)
         assert verdicts(found)[:3] == expected
         assert found.patches[2].strength == Strength.STRONG
         assert "BTF" in found.patches[2].evidence[1]
-    found = verify(snapshot_of([], symbols="btf"), BLOCKS, ALL, UNREAD)
+    signs = replace(ALL, va_flags_parameter=False)
+    found = verify(snapshot_of([]), BLOCKS, signs, UNREAD)
     assert found.patches[1].strength == Strength.STRONG
 
 
