@@ -12,8 +12,18 @@ into output, one line on standard error and an exit status.
 import argparse
 import os
 import sys
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Callable, Mapping, NoReturn, Optional, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Iterator,
+    Mapping,
+    NoReturn,
+    Optional,
+    Sequence,
+)
 
 from ..errors import UsageError, VmapError
 
@@ -35,6 +45,8 @@ __all__ = (
 EXIT_OK = 0
 EXIT_FOUND = 1
 EXIT_CANNOT = 2
+_EXIT_INTERRUPTED = 130
+"""What a shell says of a command that Ctrl-C ended."""
 
 VERBS: Mapping[str, str] = {
     "ls": "list vmalloc areas, as /proc/vmallocinfo does or with all there is to know",
@@ -70,7 +82,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(verb: str, prog: Optional["Program"]) -> NoReturn:
     """Run a verb as a script, with the arguments of this process, and exit."""
-    status = run(verb, prog, sys.argv[1:])
+    try:
+        status = run(verb, prog, sys.argv[1:])
+    except KeyboardInterrupt:
+        status = _EXIT_INTERRUPTED
     sys.exit(status)
 
 
@@ -91,24 +106,57 @@ def show_help() -> None:
 
 def overview(prog: "Program") -> int:
     """Show on one screen what there is; returns an exit status as of a verb."""
+    from ..kernel.faults import faults_named
+
     module: Any = import_module(".overview", __name__)
-    return _guarded("vmap", lambda: module.run(prog))
+    return _guarded("vmap", faults_named()(lambda: module.run(prog)))
 
 
 def _guarded(name: str, call: Callable[[], int]) -> int:
     """Turn what is raised into a line and an exit status."""
     try:
-        status = call()
-        sys.stdout.flush()
+        with _any_output():
+            status = call()
+            sys.stdout.flush()
         return status
     except VmapError as e:
         print(f"{name}: {e}", file=sys.stderr)
         return EXIT_CANNOT
     except BrokenPipeError:
-        # The reader has seen enough. Python would complain when it flushes
-        # standard output at exit, so what is left goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough.
+        _write_nowhere()
         return EXIT_OK
+    except OSError as e:
+        _write_nowhere()
+        advice = "check the target, and where the output goes"
+        print(f"{name}: input or output failed ({e}): {advice}", file=sys.stderr)
+        return EXIT_CANNOT
+
+
+@contextmanager
+def _any_output() -> Iterator[None]:
+    """Make do with any standard output: of an old encoding, or closed."""
+    output = sys.stdout
+    if output is None:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            yield
+        return
+    # Of an interactive session it is to be as it was afterwards.
+    errors = getattr(output, "errors", None)
+    if hasattr(output, "reconfigure"):
+        output.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        if hasattr(output, "reconfigure") and not output.closed:
+            output.reconfigure(errors=errors)
+
+
+def _write_nowhere() -> None:
+    """Drop what is left to be written: Python would complain of it at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _module(verb: str) -> Any:
@@ -146,8 +194,14 @@ def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
     if prog is None and verb not in _WITHOUT_TARGET and not getattr(args, "saved", ""):
         other = ", or give --from FILE" if hasattr(args, "saved") else ""
         raise UsageError(f"there is no kernel to look at: start it with drgn -c{other}")
-    if prog is not None:
-        ensure: Any = import_module("..kernel.debug_info", __name__)
-        ensure.ensure_types(prog)
-    status: int = module.run(prog, args)
+    if prog is None:
+        status: int = module.run(prog, args)
+        return status
+    # Not at the top of the file: without a kernel drgn is not needed.
+    from ..kernel.debug_info import ensure_types
+    from ..kernel.faults import faults_named
+
+    with faults_named():
+        ensure_types(prog)
+        status = module.run(prog, args)
     return status

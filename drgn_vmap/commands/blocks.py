@@ -29,7 +29,14 @@ from ..analyses.blocks import (
 from ..kernel.blocks import take_blocks
 from ..render.blocks import block_map, block_table, blocks_json, summary_text
 from ..render.records import document
-from .common import add_json, number, problem_status, warn_of_problems, write_table
+from .common import (
+    add_json,
+    address,
+    count,
+    problem_status,
+    warn_of_problems,
+    write_table,
+)
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -43,13 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address",
         metavar="ADDR",
-        type=number,
-        help="only the block that this address lies in",
+        type=address,
+        help="only the block that this address lies in, in hexadecimal",
     )
     parser.add_argument(
         "--cpu",
         metavar="N",
-        type=number,
+        type=count,
         help="only blocks with free pages that this CPU takes pages from",
     )
     parser.add_argument(

@@ -40,7 +40,7 @@ from . import EXIT_FOUND, EXIT_OK
 from .common import (
     add_json,
     address_range,
-    number,
+    count,
     one_of_each,
     warn_of_problems,
 )
@@ -97,7 +97,7 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
 
 
 def _limit(text: str) -> int:
-    limit = number(text)
+    limit = count(text)
     if limit < 1:
         raise argparse.ArgumentTypeError(f"{text!r} pages are none: give at least 1")
     return limit

@@ -18,8 +18,9 @@ from . import EXIT_FOUND, EXIT_OK
 __all__ = (
     "add_from",
     "add_json",
+    "address",
     "address_range",
-    "number",
+    "count",
     "one_of_each",
     "problem_status",
     "read_file",
@@ -67,12 +68,28 @@ def read_file(name: str) -> str:
         raise UsageError(f"{name} cannot be read ({e}): give a readable file") from e
 
 
-def number(text: str) -> int:
-    """Parse a number, decimal or with 0x."""
+def count(text: str) -> int:
+    """Parse how many there are: a decimal number, or one with 0x."""
     try:
-        return int(text, 0)
+        found = int(text, 0)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        found = -1
+    if not 0 <= found < 1 << 63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: give 0 or more")
+    return found
+
+
+def address(text: str) -> int:
+    """Parse a hexadecimal address with or without 0x."""
+    try:
+        found = int(text, 16)
+    except ValueError:
+        found = -1
+    if not 0 <= found < 1 << 64:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address: give one in hexadecimal"
+        )
+    return found
 
 
 def size(text: str) -> int:

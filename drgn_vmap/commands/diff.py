@@ -30,7 +30,7 @@ from ..analyses.saved_text import areas_from_text, describe_saved
 from ..model import SavedAreas
 from ..render.diff import diff_json, diff_text
 from . import EXIT_FOUND, EXIT_OK
-from .common import add_json, number, read_file, warn_of_problems, write_table
+from .common import add_json, count, read_file, warn_of_problems, write_table
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n",
         metavar="N",
-        type=number,
+        type=count,
         dest="rows",
         default=_ROWS_FOR_PEOPLE,
         help="print at most N callers and N areas of each list, 0 for all "

@@ -35,10 +35,10 @@ from ..render.records import area_csv, area_json, area_table, document
 from .common import (
     add_from,
     address_range,
-    number,
     one_of_each,
     problem_status,
     read_file,
+    size,
     warn_of_problems,
     write_table,
 )
@@ -101,9 +101,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--min-size",
         metavar="BYTES",
-        type=number,
+        type=size,
         default=0,
-        help="only areas of at least this size",
+        help="only areas of at least this size; in bytes, or with K, M, G or T",
     )
     which.add_argument(
         "--range",

@@ -33,7 +33,7 @@ from ..render.top import top_json, top_table, verdict_text
 from .common import (
     add_from,
     add_json,
-    number,
+    count,
     problem_status,
     read_file,
     warn_of_problems,
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n",
         metavar="N",
-        type=number,
+        type=count,
         dest="rows",
         help="print the N largest, 0 for all (default: "
         f"{_ROWS_FOR_PEOPLE}, for programs all)",

@@ -16,7 +16,7 @@ from typing import Callable, Dict, List, Tuple
 from drgn import FaultError, Program
 
 from .._numpy import Array, U64Array, np
-from ..errors import SymbolsError, TargetError
+from ..errors import SymbolsError
 from ..model import (
     VMAP_BLOCK,
     VMAP_RAM,
@@ -28,6 +28,7 @@ from ..model import (
 )
 from .areas import AreaReader, AreaRecords
 from .blocks import block_areas
+from .faults import faults_named
 from .layout import Layout, probe_layout
 from .memory import Memory
 from .numa import NodeFinder
@@ -51,7 +52,7 @@ def take_snapshot(
     :raises VmapError: if the target is none that can be read.
     """
     states = _ALL_STATES if all_states else _LISTED_STATES
-    return _without_faults(prog, lambda reader: [read(reader) for read in states], once)
+    return _take_snapshot(prog, lambda reader: [read(reader) for read in states], once)
 
 
 def take_areas_around(prog: Program, addresses: U64Array) -> Snapshot:
@@ -70,7 +71,7 @@ def take_areas_around(prog: Program, addresses: U64Array) -> Snapshot:
             reader.free_around(addresses),
         ]
 
-    return _without_faults(prog, read)
+    return _take_snapshot(prog, read)
 
 
 _ReadAreas = Callable[[AreaReader], List[AreaRecords]]
@@ -85,17 +86,8 @@ _ALL_STATES = (
 )
 
 
-def _without_faults(prog: Program, read: _ReadAreas, once: bool = False) -> Snapshot:
-    try:
-        return _take_snapshot(prog, read, once)
-    except FaultError as e:
-        raise TargetError(
-            f"the variables that everything hangs on cannot be read ({e}): "
-            "take a vmcore that is neither damaged nor cut short"
-        ) from e
-
-
-def _take_snapshot(prog: Program, read: _ReadAreas, once: bool) -> Snapshot:
+@faults_named()
+def _take_snapshot(prog: Program, read: _ReadAreas, once: bool = False) -> Snapshot:
     layout = probe_layout(prog)
     memory = Memory(prog, layout.kernel.page_size)
     for _ in range(1 if once else tries(layout.kernel)):

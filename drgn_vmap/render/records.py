@@ -67,7 +67,11 @@ def json_document(
     problems: Sequence[Problem],
     **body: Any,
 ) -> str:
-    """Return a JSON document whose kernel is already in the form that JSON has."""
+    """
+    Return a JSON document whose kernel is already in the form that JSON has.
+
+    It is all ASCII: no name can control a terminal, and no terminal spoils a name.
+    """
     whole = {
         "schema": _SCHEMA,
         "command": command,
@@ -77,7 +81,7 @@ def json_document(
             {"what": p.what, "where": p.where, "detail": p.detail} for p in problems
         ],
     }
-    return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+    return json.dumps(whole, indent=1) + "\n"
 
 
 def area_json(area: Area) -> Dict[str, Any]:

@@ -1,0 +1,136 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Output and arguments
+--------------------
+
+Whatever standard output is, and however odd an argument: no traceback.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Sequence
+
+import pytest
+
+from drgn_vmap.commands import run
+from tests.fakes.kernel import FakeKernel
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = str(ROOT / "docs/samples/after")
+
+
+def shell(
+    command: str, verb: str = "top", **env: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a verb on a saved file; its command line stands for %."""
+    program = f"{sys.executable} {ROOT}/scripts/vmap_{verb}.py --from {SAMPLE}"
+    return subprocess.run(
+        ["bash", "-c", command.replace("%", program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **env},
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_old_encodings(encoding: str) -> None:
+    """What the encoding cannot say is escaped; JSON is the same in each."""
+    done = shell("% -n 2", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u2026 and" in done.stdout
+    done = shell("% --json", PYTHONIOENCODING=encoding)
+    assert json.loads(done.stdout) == json.loads(shell("% --json").stdout)
+
+
+@pytest.mark.parametrize("verb", ["ls", "top"])
+def test_full_disk(verb: str) -> None:
+    """One line, also when Python ends and would write what is left."""
+    done = shell("% > /dev/full", verb)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"vmap {verb}: ") and "No space left" in line
+
+
+def test_closed_output() -> None:
+    """Who closes standard output wants the exit status alone."""
+    done = shell("% >&-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_closed_pipe() -> None:
+    """A reader that has seen enough is no failure."""
+    done = shell("set -o pipefail; % --json | head -c 1", "ls")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{", "")
+
+
+def test_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C ends a script, as it does other programs."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    script = str(ROOT / "scripts/vmap_ls.py")
+    process = subprocess.Popen(
+        [sys.executable, script, "--from", str(pipe)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    # Once the pipe is open, the script waits for what is written to it.
+    with pipe.open("w"):
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, b"", b"")
+
+
+@pytest.mark.parametrize(
+    "verb, args",
+    [
+        ("top", ["-n", "-1"]),
+        ("top", ["-n", "9" * 30]),
+        ("diff", ["a", "b", "-n", "-2"]),
+        ("ls", ["--min-size", "-1"]),
+        ("ls", ["--min-size", "0x1ffffffffffffffff"]),
+        ("blocks", ["--cpu", "-1"]),
+        ("blocks", ["--address", "-1"]),
+        ("blocks", ["--address", "0x1ffffffffffffffff"]),
+        ("blocks", ["--address", "here"]),
+        ("addr", ["0x1ffffffffffffffff"]),
+        ("addr", ["virt:1"]),
+        ("gaps", ["--fit", "-1"]),
+    ],
+)
+def test_no_such_number(
+    capsys: pytest.CaptureFixture[str], verb: str, args: Sequence[str]
+) -> None:
+    """Numbers that make no sense are refused, and named."""
+    assert run(verb, FakeKernel([]).program(), args) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    [line] = err.splitlines()
+    assert line.startswith(f"vmap {verb}: ") and args[-1] in line
+
+
+def test_sizes_as_people_write_them() -> None:
+    """--min-size takes a unit: four areas have 2 MiB and a guard page, or more."""
+    done = shell("% --min-size 2M", "ls")
+    sizes = [int(line.split()[1]) for line in done.stdout.splitlines()]
+    every = [int(line.split()[1]) for line in Path(SAMPLE).read_text().splitlines()]
+    assert sorted(sizes) == sorted(size for size in every if size >= 2 << 20)
+
+
+def test_unreadable_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the variables themselves are lost, each verb says so in a line."""
+    kernel = FakeKernel([])
+    kernel.variables = {
+        name: (type_, 0) for name, (type_, _) in kernel.variables.items()
+    }
+    for verb in ("ls", "top"):
+        assert run(verb, kernel.program(), []) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and "cannot be read" in err and len(err.splitlines()) == 1
