@@ -14,6 +14,7 @@ from drgn import Object, Program, sizeof
 from drgn.helpers.linux.mm import page_to_phys
 
 from .._numpy import Array, U64Array, np
+from ..errors import UsageError
 from ..model import Problem, Snapshot, State
 from .pagetable import PageTable
 
@@ -23,9 +24,18 @@ _PAGES_AT_ONCE = 1 << 20
 
 
 def struct_page_phys(prog: Program, page: int) -> int:
-    """Return the physical address of the page whose struct page holds an address."""
+    """
+    Return the physical address of the page whose struct page holds an address.
+
+    :raises UsageError: if there is no struct page.
+    """
     size = sizeof(prog.type("struct page"))
     first = int(prog["vmemmap"].value_())
+    end = first + int(prog["max_pfn"].value_()) * size
+    if not first <= page < end:
+        raise UsageError(
+            f"page:{page:#x} is no struct page: they lie at {first:#x}-{end:#x}"
+        )
     whole = page - (page - first) % size
     return int(page_to_phys(Object(prog, "struct page *", whole)).value_())
 
