@@ -27,6 +27,7 @@ __all__ = (
     "BlockTable",
     "BlockTotals",
     "Blocks",
+    "CELLS_A_ROW",
     "CallerChange",
     "Check",
     "CheckedArea",
@@ -772,6 +773,10 @@ class Overview:
     blocks: BlockTotals
 
 
+CELLS_A_ROW = 128
+"""Cells that are drawn side by side; each row may have a part of its own."""
+
+
 @dataclass(frozen=True)
 class Stretch:
     """Areas with no large gap between them, cut into cells of equal size."""
@@ -786,6 +791,8 @@ class Stretch:
     """What holds most of each cell: a kind, a state, or nothing if all is free."""
     full: Tuple[bool, ...]
     """Whether more than half of each cell is held."""
+    parts: Tuple["Stretch", ...] = ()
+    """Its rows with smaller cells; none if a cell is a page."""
 
 
 @dataclass(frozen=True)

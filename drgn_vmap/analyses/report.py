@@ -7,10 +7,11 @@ Report
 Cuts down what there is to what fits on a page, however many areas there are.
 """
 
+from dataclasses import replace
 from typing import Dict, List, Tuple
 
 from .._numpy import Array, U64Array, np
-from ..model import BlockMaps, Blocks, PageState, Snapshot, State, Stretch
+from ..model import CELLS_A_ROW, BlockMaps, Blocks, PageState, Snapshot, State, Stretch
 from .blocks import block_totals, describe_blocks, page_states
 from .kinds import kind_masks
 
@@ -19,6 +20,8 @@ __all__ = ("CELL_KINDS", "largest_rows", "map_blocks", "stretches")
 _STRETCHES = 16
 _CELLS = 1024
 """Cells of a stretch, at most."""
+_ENLARGED = 4
+"""Stretches that have parts, those with most areas, which bounds the size."""
 _BLOCKS = 40
 _SMALL_GAP = 1 << 20
 """A gap of less bytes is drawn, not cut out."""
@@ -70,7 +73,12 @@ def stretches(snapshot: Snapshot) -> Tuple[Stretch, ...]:
     widest = np.argsort(-gaps.astype(np.float64), kind="stable")[: _STRETCHES - 1]
     cuts = np.sort(widest[gaps[widest] >= _SMALL_GAP]) + 1
     masks = _class_masks(snapshot)
-    return tuple(_stretch(snapshot, part, masks) for part in np.split(rows, cuts))
+    pieces = np.split(rows, cuts)
+    found = [_stretch(snapshot, piece, masks) for piece in pieces]
+    fullest = sorted(range(len(found)), key=lambda at: -found[at].areas)
+    for at in fullest[:_ENLARGED]:
+        found[at] = _enlarged(snapshot, pieces[at], masks, found[at])
+    return tuple(found)
 
 
 def _class_masks(snapshot: Snapshot) -> List[Array]:
@@ -94,6 +102,13 @@ def _class_masks(snapshot: Snapshot) -> List[Array]:
 def _stretch(snapshot: Snapshot, rows: Array, masks: List[Array]) -> Stretch:
     areas = snapshot.areas
     start, end = int(areas.start[rows[0]]), int(areas.end[rows].max())
+    return _cells(snapshot, rows, masks, start, end)
+
+
+def _cells(
+    snapshot: Snapshot, rows: Array, masks: List[Array], start: int, end: int
+) -> Stretch:
+    """Cut from start to end into cells; the areas may reach beyond."""
     cell = snapshot.kernel.page_size
     while (end - start) > _CELLS * cell:
         cell *= 2
@@ -108,7 +123,7 @@ def _stretch(snapshot: Snapshot, rows: Array, masks: List[Array]) -> Stretch:
         start=start,
         end=end,
         areas=len(rows),
-        bytes=int((areas.end[rows] - areas.start[rows]).sum()),
+        bytes=int(total.sum()),
         cell_bytes=cell,
         cells=tuple(
             CELL_KINDS[kind] if sum_ else ""
@@ -116,6 +131,23 @@ def _stretch(snapshot: Snapshot, rows: Array, masks: List[Array]) -> Stretch:
         ),
         full=tuple((total * 2 > edges[1:] - edges[:-1]).tolist()),
     )
+
+
+def _enlarged(
+    snapshot: Snapshot, rows: Array, masks: List[Array], stretch: Stretch
+) -> Stretch:
+    """Return a stretch with a part for each row that holds something."""
+    if stretch.cell_bytes == snapshot.kernel.page_size:
+        return stretch
+    areas, step = snapshot.areas, CELLS_A_ROW * stretch.cell_bytes
+    parts = []
+    for start in range(stretch.start, stretch.end, step):
+        end = min(start + step, stretch.end)
+        inside = areas.end[rows] > np.uint64(start)
+        inside &= areas.start[rows] < np.uint64(end)
+        if inside.any():
+            parts.append(_cells(snapshot, rows[inside], masks, start, end))
+    return replace(stretch, parts=tuple(parts))
 
 
 def _held(snapshot: Snapshot, rows: Array, edges: U64Array) -> U64Array:

@@ -11,13 +11,12 @@ path, so a drawing is small however much it shows.
 from itertools import groupby
 from typing import Dict, List, Sequence, Tuple
 
-from ..model import PageState, Stretch
+from ..model import CELLS_A_ROW, PageState, Stretch
 from .html import Html, element
 from .sizes import size_text
 
-__all__ = ("block_drawing", "legend", "stretch_drawing")
+__all__ = ("block_drawing", "legend", "part_id", "stretch_drawing")
 
-_COLUMNS = 128
 _CELL = 6
 _ROW = 16
 _LABEL = 160
@@ -37,9 +36,9 @@ def stretch_drawing(stretch: Stretch) -> Html:
         f"{kind}{'' if full else ' part'}" if kind else ""
         for kind, full in zip(stretch.cells, stretch.full)
     ]
-    rows = [looks[at : at + _COLUMNS] for at in range(0, len(looks), _COLUMNS)]
+    rows = [looks[at : at + CELLS_A_ROW] for at in range(0, len(looks), CELLS_A_ROW)]
     drawn = [_row(stretch, at, row) for at, row in enumerate(rows)]
-    width = _LABEL + _COLUMNS * _CELL
+    width = _LABEL + CELLS_A_ROW * _CELL
     return element(
         "svg",
         *drawn,
@@ -77,10 +76,18 @@ def legend(classes: Sequence[Tuple[str, str]]) -> Html:
     )
 
 
+def part_id(part: Stretch) -> str:
+    """Return what a link to a part of a stretch names."""
+    return f"p-{part.start:x}"
+
+
 def _row(stretch: Stretch, at: int, looks: Sequence[str]) -> Html:
-    start = stretch.start + at * _COLUMNS * stretch.cell_bytes
+    start = stretch.start + at * CELLS_A_ROW * stretch.cell_bytes
     size = size_text(len(looks) * stretch.cell_bytes)
     label = element("text", f"{start:#x}", x=0, y=at * _ROW + _ROW - 4)
+    for part in stretch.parts:
+        if part.start == start:
+            label = element("a", label, href=f"#{part_id(part)}")
     title = element("title", f"{size} from {start:#x} on: {_summary(looks)}")
     return element(
         "g", title, label, *_paths(looks, _CELL, _LABEL, at * _ROW, _ROW - 1)

@@ -23,7 +23,7 @@ from ..model import (
     Verdict,
     Verification,
 )
-from .drawing import block_drawing, legend, stretch_drawing
+from .drawing import block_drawing, legend, part_id, stretch_drawing
 from .html import Content, Html, element, table
 from .sizes import size_text
 from .top import verdict_text as counter_text
@@ -51,6 +51,8 @@ _COLOURS: Dict[str, str] = {
     "mapped": "#c9b400",
 }
 
+_LOOKS = {Verdict.OK: "good", Verdict.FAILED: "bad"}
+
 _STYLE = """
 :root { color-scheme: light dark; --text: #1b1f24; --back: #ffffff; --line: #d5d9de;
   --soft: #f2f4f6; --faint: #5b636d; --bad: #b3261e; --good: #1a7f37; --link: #0b57d0; }
@@ -58,12 +60,12 @@ _STYLE = """
   --line: #3a4048; --soft: #20252b; --faint: #a2abb5; --bad: #ff8a80; --good: #6fd08c;
   --link: #8ab4f8; } }
 body { font: 15px/1.45 system-ui, sans-serif; color: var(--text); background: var(--back);
-  max-width: 1100px; margin: 0 auto; padding: 1em; }
+  max-width: 1100px; margin: 0 auto; padding: 1em; overflow-wrap: anywhere; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em;
   border-bottom: 1px solid var(--line); } h3 { font-size: 1em; }
 a { color: var(--link); } nav a { margin-right: 1em; }
 table { border-collapse: collapse; margin: .6em 0; }
-th, td { padding: .15em .7em; text-align: left; overflow-wrap: anywhere; vertical-align: top; }
+th, td { padding: .15em .7em; text-align: left; vertical-align: top; }
 th { background: var(--soft); font-weight: 600; } td { border-top: 1px solid var(--line); }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td a, td code, code { font-family: ui-monospace, monospace; font-size: .92em; }
@@ -74,8 +76,11 @@ svg { max-width: 100%; height: auto; background: var(--soft); display: block; }
 svg.bar { border: 1px solid var(--line); }
 svg text { font: 12px ui-monospace, monospace; fill: var(--text); }
 .part { opacity: .5; } .legend i { display: inline-block; width: .9em; height: .9em;
-  vertical-align: -.1em; } .legend span { margin-right: 1em; white-space: nowrap; }
-details { margin: .4em 0; } summary { cursor: pointer; }
+  vertical-align: -.1em; } .legend span { margin-right: 1em; display: inline-block; }
+details { margin: .4em 0; overflow-x: auto; } summary { cursor: pointer; }
+.enlarged { margin-left: 1.5em; font-size: .92em; }
+#summary td:first-child { white-space: nowrap; } svg a text { fill: var(--link); }
+@media (max-width: 800px) { details svg { max-width: none; } }
 """
 
 
@@ -198,7 +203,8 @@ def _map(stretches: Sequence[Stretch]) -> List[Html]:
         element(
             "p",
             "Each stretch is cut into cells that show what holds most of them; pale: "
-            "less than half is held. Wide gaps are left out.",
+            "less than half is held. Wide gaps are left out. Addresses of rows lead to "
+            "the row enlarged.",
         ),
         legend(kinds),
     ]
@@ -220,9 +226,20 @@ def _stretch(stretch: Stretch) -> Html:
         f"{stretch.start:#x}-{stretch.end:#x}: {stretch.areas} areas, "
         f"a cell is {size_text(stretch.cell_bytes)}"
     )
-    summary = element("summary", said)
-    id_ = f"s-{stretch.start:x}"
-    return element("details", summary, stretch_drawing(stretch), open="", id=id_)
+    parts = [_part(part) for part in stretch.parts]
+    whole = element("div", stretch_drawing(stretch), *parts, id=f"s-{stretch.start:x}")
+    return element("details", element("summary", said), whole, open="")
+
+
+def _part(part: Stretch) -> Html:
+    """Return a row of a drawing enlarged, closed until somebody wants to see it."""
+    said = (
+        f"{part.start:#x}-{part.end:#x} enlarged: {part.areas} areas, "
+        f"{size_text(part.bytes)} held, a cell is {size_text(part.cell_bytes)}"
+    )
+    # A link to what is in a closed element opens it.
+    drawn = element("div", stretch_drawing(part), id=part_id(part))
+    return element("details", element("summary", said), drawn, _class="enlarged")
 
 
 def _top(top: Top) -> Html:
@@ -292,10 +309,8 @@ def _blocks(maps: BlockMaps) -> List[Html]:
 def _checks(report: Report) -> List[Html]:
     rows: List[Sequence[Content]] = []
     for check in report.checks or ():
-        failed = check.verdict == Verdict.FAILED
-        verdict = element(
-            "span", check.verdict.value, _class="bad" if failed else "good"
-        )
+        look = _LOOKS.get(check.verdict, "faint")
+        verdict = element("span", check.verdict.value, _class=look)
         found = [
             element("li", element("code", f"{failure.address:#x}"), f" {failure.text}")
             for failure in check.failures[:_FAILURES]

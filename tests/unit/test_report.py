@@ -189,6 +189,22 @@ def test_cells_of_many_pages() -> None:
     assert (stretch.cells[-1], stretch.full[-1]) == ("vmap", True)
 
 
+def test_enlarged() -> None:
+    """A row of 4 page cells has a part of 1 page cells; what is between them shows."""
+    rows = [area(at, 1, flags=VM_ALLOC) for at in range(0, 4096, 2)]
+    rows += [area(1, 1, flags=VM_MAP)]
+    [stretch] = stretches(snapshot_of(rows))
+    assert (stretch.cell_bytes, len(stretch.parts)) == (4 * PAGE, 8)
+    first = stretch.parts[0]
+    assert (first.start, first.cell_bytes) == (BASE, PAGE)
+    assert first.cells[:4] == ("vmalloc", "vmap", "vmalloc", "")
+    assert [part.areas for part in stretch.parts] == [257] + [256] * 7
+    assert sum(part.bytes for part in stretch.parts) == stretch.bytes == 2049 * PAGE
+    html = report_html(report_of(snapshot_of(rows)))
+    assert all(f'href="#p-{part.start:x}"' in html for part in stretch.parts)
+    Page(html)
+
+
 def test_two_hundred_thousand_areas() -> None:
     """They are summed up, not dumped: the file stays far below 3 MB."""
     count = 200_000
