@@ -10,9 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from typing import Any
+from typing import Any, Callable
 
+import pytest
+
+from .conftest import Vmcore
 from .guest import Guest
+from .test_addr import on_vmcore
 
 PAGE = 4096
 LEAKED = 30
@@ -68,3 +72,63 @@ def test_by_caller(module_guest: Guest) -> None:
     assert {caller: found.get(caller) for caller in stable} == stable
     leak = [sums for caller, sums in found.items() if "vmap_lab_leak" in caller]
     assert leak == [(LEAKED, LEAKED * 2 * PAGE, LEAKED)]
+
+
+def module_of(line: str) -> str:
+    """Return what a line is summed up under by module."""
+    named = re.search(r"\+0x\S+ \[(\w+)\]", line)
+    known = re.search(r"\+0x", line)
+    bare = re.search(r" (0x[0-9a-f]{16}) ", line)
+    other = bare[1] if bare else "vm_map_ram"
+    return named[1] if named else "(kernel)" if known else other
+
+
+def kind_of(line: str) -> str:
+    """Return the labels of a line, in the order that the kernel prints them in."""
+    labels = "ioremap|sparse|vmalloc|vmap|user|dma-coherent|vm_map_ram"
+    return " ".join(re.findall(rf"(?<= )({labels})(?= |$)", line))
+
+
+@pytest.mark.parametrize("by, key_of", [("module", module_of), ("kind", kind_of)])
+def test_by_other_keys(
+    vmcores: dict[str, Vmcore], by: str, key_of: Callable[[str], str]
+) -> None:
+    """Areas, bytes and pages by module and kind, from the file of that moment."""
+    vmcore = vmcores["elf"]
+    wanted: dict[str, list[int]] = {}
+    for line in vmcore.vmallocinfo.decode().splitlines():
+        if not line.endswith("unpurged vm_area"):
+            pages = re.search(r" pages=(\d+)", line)
+            one = (1, int(line.split()[1]), int(pages[1]) if pages else 0)
+            sums = wanted.setdefault(key_of(line), [0, 0, 0])
+            wanted[key_of(line)] = [a + b for a, b in zip(sums, one)]
+    found = sums_of_top(on_vmcore(vmcore, "top", "--by", by))
+    named = {(key or "(none)"): tuple(sums) for key, sums in wanted.items()}
+    assert len(named) >= 4
+    assert {key: found.get(key) for key in named} == named
+    assert len(found) == len(named)
+
+
+def test_by_node(vmcores: dict[str, Vmcore]) -> None:
+    """Pages by NUMA node are the N counts of the file, and bytes go with them."""
+    vmcore = vmcores["elf"]
+    wanted = Counter[str]()
+    for node, pages in re.findall(r" N(\d+)=(\d+)", vmcore.vmallocinfo.decode()):
+        wanted[node] += int(pages)
+    rows = on_vmcore(vmcore, "top", "--by", "node")["rows"]
+    found = {row["key"]: row["pages"] for row in rows if row["pages"]}
+    assert found == dict(wanted) and len(wanted) == 2
+    for row in rows:
+        assert row["bytes"] == row["pages"] * PAGE or not row["pages"]
+
+
+def test_the_kernels_counter(vmcores: dict[str, Vmcore]) -> None:
+    """What is reconciled is what the kernel says, and 6.12 and 7.3 agree with it."""
+    vmcore = vmcores["elf"]
+    found = on_vmcore(vmcore, "top")["reconciliation"]
+    if vmcore.kernel.name in ("6.12", "7.3"):
+        assert found["verdict"] == "equal" and found["difference_pages"] == 0
+    text = vmcore.vmallocinfo.decode()
+    lines = [line for line in text.splitlines() if " vmalloc" in line]
+    counted = sum(int(n) for line in lines for n in re.findall(r" pages=(\d+)", line))
+    assert found["summed_pages"] == counted

@@ -9,6 +9,7 @@ Whatever standard output is, and however odd an argument: no traceback.
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Sequence
 
 import pytest
+from drgn.commands import run_command
 
+import drgn_vmap.plugin  # noqa: F401
 from drgn_vmap.commands import run
-from tests.fakes.kernel import FakeKernel
+from tests.fakes.kernel import PAGE, VMALLOC_START, FakeArea, FakeKernel
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = str(ROOT / "docs/samples/after")
@@ -134,3 +137,52 @@ def test_unreadable_variables(capsys: pytest.CaptureFixture[str]) -> None:
         assert run(verb, kernel.program(), []) == 2
         out, err = capsys.readouterr()
         assert out == "" and "cannot be read" in err and len(err.splitlines()) == 1
+
+
+def test_in_a_session(tmp_path: Path) -> None:
+    """Pipes and redirections of drgn's prompt: each command leaves a usable output."""
+    kernel = FakeKernel([FakeArea(VMALLOC_START + at * PAGE, 1, 2) for at in range(9)])
+    prog, file = kernel.program(), tmp_path / "file"
+    before = sys.stdout
+    for command in (
+        f"vmap ls --json | head -c 1 > {file}",
+        f"vmap ls > {file}",
+        f"vmap ls --no-such-option 2> {file}",
+        f"vmap ls | wc -l >> {file}",
+    ):
+        run_command(prog, command)
+        assert sys.stdout is before
+    assert (
+        file.read_text()
+        == "vmap ls: unrecognized arguments: --no-such-option: see vmap ls --help\n9\n"
+    )
+    with pytest.raises(FileNotFoundError):
+        run_command(prog, "vmap ls > /nowhere/file")
+    assert sys.stdout is before
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_tables_fit_the_terminal(columns: int) -> None:
+    """No line is longer than the terminal is wide, and none has an escape sequence."""
+    for verb, options in (("ls", ["--format", "table"]), ("top", [])):
+        ours, theirs = pty.openpty()
+        command = [sys.executable, f"{ROOT}/scripts/vmap_{verb}.py", *options]
+        env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm-256color"}
+        with subprocess.Popen(
+            [*command, "--from", SAMPLE], stdout=theirs, env=env
+        ) as process:
+            os.close(theirs)
+            text = _all_of(ours)
+        assert process.returncode == 0 and "\x1b" not in text
+        assert max(map(len, text.splitlines())) <= columns
+
+
+def _all_of(terminal: int) -> str:
+    parts = []
+    try:
+        while part := os.read(terminal, 1 << 16):
+            parts.append(part)
+    except OSError:
+        pass  # The other side was closed.
+    os.close(terminal)
+    return b"".join(parts).decode()
