@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from drgn import Program
+from drgn.helpers.linux.mm import pfn_to_page
+
 from .conftest import Vmcore
 from .guest import Guest
 from .test_ls import KINDS
@@ -125,3 +128,30 @@ def test_neighbours(vmcores: dict[str, Vmcore]) -> None:
     places = on_vmcore(vmcore, "addr", *asked)["addresses"]
     for place, below, above in zip(places, [None, *areas], [*areas[1:], None]):
         assert (place.get("below"), place.get("above")) == (below, above)
+
+
+def test_struct_pages(vmcores: dict[str, Vmcore]) -> None:
+    """A struct page, or a word in it, leads to where the module mapped its page."""
+    vmcore = vmcores["elf"]
+    prog = Program()
+    prog.set_core_dump(vmcore.path)
+    prog.load_debug_info([vmcore.kernel.vmlinux])
+    truth = Truth.parse(vmcore.truth.decode())
+    live = [one for one in truth.mappings if one.live and one.fill]
+    pages = [f"page:{pfn_to_page(prog, one.pfns[-1]).value_() + 8:x}" for one in live]
+    found = on_vmcore(vmcore, "addr", *pages)["addresses"]
+    where = {(place["asked"], place["address"]) for place in found}
+    assert len(live) > 20
+    for mapping, page in zip(live, pages):
+        last = mapping.address + (mapping.pages - 1) * PAGE
+        assert (page, hex(last)) in where
+
+
+def test_no_struct_page(vmcores: dict[str, Vmcore]) -> None:
+    """What is no struct page has no physical address, and one line says so."""
+    vmcore = vmcores["elf"]
+    command = [sys.executable, "-m", "drgn", "-q", "-c", str(vmcore.path)]
+    command += ["-s", str(vmcore.kernel.vmlinux), f"{ROOT}/scripts/vmap_addr.py"]
+    done = subprocess.run([*command, "page:1000"], capture_output=True, timeout=300)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"vmap addr: page:0x1000 is no struct page")
