@@ -26,6 +26,7 @@ from typing import (
 )
 
 from ..errors import UsageError, VmapError
+from ..render.escape import printable
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -120,7 +121,7 @@ def _guarded(name: str, call: Callable[[], int]) -> int:
             sys.stdout.flush()
         return status
     except VmapError as e:
-        print(f"{name}: {e}", file=sys.stderr)
+        print(f"{name}: {printable(str(e))}", file=sys.stderr)
         return EXIT_CANNOT
     except BrokenPipeError:
         # The reader has seen enough.

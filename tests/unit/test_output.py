@@ -127,6 +127,14 @@ def test_sizes_as_people_write_them() -> None:
     assert sorted(sizes) == sorted(size for size in every if size >= 2 << 20)
 
 
+def test_errors_are_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever an error quotes, it neither breaks the line nor moves the cursor."""
+    assert run("diff", None, ["/nowhere/\x1b[2J\n\x9b", "b"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.rstrip("\n").isprintable() and "\\x1b[2J\\n" in err
+
+
 def test_unreadable_variables(capsys: pytest.CaptureFixture[str]) -> None:
     """Where the variables themselves are lost, each verb says so in a line."""
     kernel = FakeKernel([])
