@@ -266,10 +266,13 @@ class AreaTable:
 
     @staticmethod
     def concatenate(tables: Sequence["AreaTable"]) -> "AreaTable":
-        """Return the rows of all tables, in order."""
+        """Return the rows of all tables, in order; there is at least one table."""
+        filled = [table for table in tables if len(table)] or tables[:1]
+        if len(filled) == 1:
+            return filled[0]
         return AreaTable(
             *(
-                np.concatenate([getattr(table, f.name) for table in tables])
+                np.concatenate([getattr(table, f.name) for table in filled])
                 for f in fields(AreaTable)
             )
         )

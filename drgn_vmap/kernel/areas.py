@@ -21,7 +21,7 @@ from .lists import walk_list, walk_llist
 from .memory import Memory
 from .nodes import VmapNodes, read_nodes
 from .structs import record_dtype
-from .trees import TreeNodes, search_rb_trees, walk_rb_trees
+from .trees import TreeNodes, join_nodes, search_rb_trees, walk_rb_trees
 
 __all__ = ("NO_NODE", "AreaRecords", "AreaReader")
 
@@ -212,34 +212,24 @@ class AreaReader:
         if tree.problems:
             self.problems += tree.problems
             tree = self._add_from_lists(tree, heads)
-        order = np.lexsort((tree.records["va_start"], tree.root))
-        tree_node = tree.root[order]
         if self._nodes and node is None:
-            tree_node = self._nodes.index[tree_node]
+            nodes = self._nodes.index[tree.root]
         else:
-            tree_node = np.full(len(order), NO_NODE)
-        return self._sane(
-            AreaRecords(state, tree.address[order], tree.records[order], tree_node)
-        )
+            nodes = np.full(len(tree.root), NO_NODE)
+        return self._sane(AreaRecords(state, tree.address, tree.records, nodes))
 
     def _add_from_lists(self, tree: TreeNodes, heads: Iterable[int]) -> TreeNodes:
         """Add areas that a damaged tree lost and its list still has."""
-        address, records, root = [tree.address], [tree.records], [tree.root]
+        parts = [(tree.address, tree.records, tree.root)]
         for index, head in enumerate(heads):
             found = np.array(self._list(head), np.uint64)
             if self._layout.kernel.live:
                 found = self._ascending(found)
             lost = np.unique(found[~np.isin(found, tree.address)])
-            lost_records, ok = self._memory.records(lost, self._layout.vmap_area)
-            address.append(lost[ok])
-            records.append(lost_records[ok])
-            root.append(np.full(int(ok.sum()), index))
-        return TreeNodes(
-            np.concatenate(address),
-            np.concatenate(records),
-            np.concatenate(root),
-            tree.problems,
-        )
+            records, ok = self._memory.records(lost, self._layout.vmap_area)
+            root = np.full(int(ok.sum()), index)
+            parts.append((lost[ok], records[ok], root))
+        return join_nodes(parts, self._layout.vmap_area, tree.problems)
 
     def _ascending(self, addresses: U64Array) -> U64Array:
         """

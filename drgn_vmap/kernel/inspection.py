@@ -119,8 +119,7 @@ def _trees(
 def _tree(layout: Layout, found: TreeNodes, index: int, area: Type) -> AreaTree:
     """Return the areas of one of the trees that were walked."""
     rows = np.flatnonzero(found.root == index)
-    rows = rows[np.argsort(found.records["va_start"][rows], kind="stable")]
-    records, address = found.records[rows], found.address[rows]
+    records, address = found.records.take(rows), found.address[rows]
     return AreaTree(
         name="",
         head=0,

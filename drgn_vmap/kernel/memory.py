@@ -12,7 +12,7 @@ Pages are read singly or in short runs of wanted pages only: slab pages lie
 between pages of data, so larger reads would pull in most of RAM.
 """
 
-from typing import Tuple
+from typing import List, Tuple
 
 from drgn import FaultError, Program
 
@@ -21,7 +21,9 @@ from .._numpy import Array, Record, U64Array, np
 __all__ = ("Memory",)
 
 _RUN_PAGES = 64
-_NO_SLOT = -1
+_ROWS_AT_ONCE = 1 << 15
+_UNREADABLE = 0
+"""Slot of a page of zeros that stands for all pages that cannot be read."""
 
 
 class Memory:
@@ -43,47 +45,26 @@ class Memory:
         """Drop all pages, so that what is read next is read anew."""
         self._pages: U64Array = np.empty(0, np.uint64)
         self._slots = np.empty(0, np.int64)
-        self._data = np.empty((0, self.page_size), np.uint8)
-        self._used = 0
-
-    def gather(self, addresses: U64Array, size: int) -> Tuple[Array, Array]:
-        """
-        Read ``size`` bytes at each address.
-
-        :param size: Bytes, one page at most.
-        :return: Array of one row of bytes an address, and which rows could be
-            read; the others are zero.
-        """
-        first, offset = np.divmod(addresses, np.uint64(self.page_size))
-        last = (addresses + np.uint64(size - 1)) // np.uint64(self.page_size)
-        pages, inverse = np.unique(np.concatenate((first, last)), return_inverse=True)
-        slots = self._load(pages)[inverse]
-        first_slot, last_slot = slots[: len(first)], slots[len(first) :]
-        # An address so high that its end wraps around is no address.
-        ok = (first_slot != _NO_SLOT) & (last_slot != _NO_SLOT) & (last >= first)
-
-        rows = np.zeros((len(addresses), size), np.uint8)
-        whole = ok & (first == last)
-        if whole.any():
-            windows = np.lib.stride_tricks.sliding_window_view(
-                self._data.reshape(-1), size
-            )
-            at = first_slot[whole] * self.page_size + offset[whole].astype(np.int64)
-            rows[whole] = windows[at]
-        for row in np.flatnonzero(ok & (first != last)):
-            split = self.page_size - int(offset[row])
-            rows[row, :split] = self._data[first_slot[row], int(offset[row]) :]
-            rows[row, split:] = self._data[last_slot[row], : size - split]
-        return rows, ok
+        self._data = np.zeros((1, self.page_size), np.uint8)
+        self._used = 1
 
     def records(self, addresses: U64Array, dtype: Record) -> Tuple[Array, Array]:
         """
-        Read a record of the given dtype at each address.
+        Read a record at each address; ascending addresses are the quickest.
 
-        :return: Array of records, and which of them could be read.
+        :param dtype: Of one page at most.
+        :return: Array of records, and which of them could be read; the others are
+            zero.
         """
-        rows, ok = self.gather(addresses, dtype.itemsize)
-        return rows.view(dtype).reshape(-1), ok
+        size = dtype.itemsize
+        self._load(self._pages_of(addresses, size))
+        # As plain bytes: numpy copies structs field by field.
+        rows = np.empty(len(addresses), f"V{size}")
+        ok = np.empty(len(addresses), bool)
+        for at in range(0, len(addresses), _ROWS_AT_ONCE):
+            part = slice(at, at + _ROWS_AT_ONCE)
+            rows[part], ok[part] = self._gather(addresses[part], size)
+        return rows.view(dtype), ok
 
     def array(self, address: int, count: int, dtype: Record) -> Array:
         """
@@ -94,53 +75,92 @@ class Memory:
         data = self.prog.read(address, count * dtype.itemsize, self.physical)
         return np.frombuffer(data, dtype)
 
-    def _load(self, pages: U64Array) -> Array:
-        """Return the slot of each of these sorted pages, reading what is new."""
+    def _pages_of(self, addresses: U64Array, size: int) -> U64Array:
+        """Return the pages on which these bytes lie, in ascending order."""
+        page_size = np.uint64(self.page_size)
+        first = addresses // page_size
+        last = (addresses + np.uint64(size - 1)) // page_size
+        pages = np.concatenate((first, last[last != first]))
+        # Quicker than np.unique(), above all if they ascend already.
+        pages.sort()
+        return pages[np.append(pages[:-1] != pages[1:], True)[: len(pages)]]
+
+    def _gather(self, addresses: U64Array, size: int) -> Tuple[Array, Array]:
+        """Copy rows of bytes from loaded pages, and say which are there."""
+        page, offset = np.divmod(addresses, np.uint64(self.page_size))
+        slot = self._slots_of(page)
+        begin = slot * self.page_size + offset.astype(np.int64)
+        across = np.flatnonzero(offset + np.uint64(size) > np.uint64(self.page_size))
+        begin[across] = 0
+        count = self._used * self.page_size - size + 1
+        windows: Array = np.ndarray(count, f"V{size}", self._data, strides=(1,))
+        rows, ok = windows[begin], slot != _UNREADABLE
+        if len(across):
+            rows[across], ok[across] = self._gather_bytes(addresses[across], size)
+        return rows, ok
+
+    def _gather_bytes(self, addresses: U64Array, size: int) -> Tuple[Array, Array]:
+        """Do the same byte by byte, for rows that lie across pages."""
+        address = addresses[:, np.newaxis] + np.arange(size, dtype=np.uint64)
+        page, offset = np.divmod(address, np.uint64(self.page_size))
+        slot = self._slots_of(page)
+        # An address so high that its end wraps around is no address.
+        ok = (slot != _UNREADABLE).all(axis=1) & (address[:, -1] > addresses)
+        slot[~ok] = _UNREADABLE
+        rows = self._data[slot, offset]
+        return rows.view(f"V{size}").reshape(-1), ok
+
+    def _slots_of(self, pages: U64Array) -> Array:
+        slots: Array = self._slots[np.searchsorted(self._pages, pages)]
+        return slots
+
+    def _load(self, pages: U64Array) -> None:
+        """Read those of these sorted pages that are new."""
         new = pages[~np.isin(pages, self._pages, assume_unique=True)]
         if len(new):
-            slots = self._read_new(new)
+            slots = self._read(new)
             self._pages = np.concatenate((self._pages, new))
             self._slots = np.concatenate((self._slots, slots))
             order = np.argsort(self._pages, kind="stable")
             self._pages, self._slots = self._pages[order], self._slots[order]
-        found: Array = self._slots[np.searchsorted(self._pages, pages)]
-        return found
 
-    def _read_new(self, pages: U64Array) -> Array:
+    def _read(self, pages: U64Array) -> Array:
         """Read pages into new slots and return these."""
         self._reserve(len(pages))
-        slots = np.full(len(pages), _NO_SLOT, np.int64)
+        slots = self._used + np.arange(len(pages))
+        buffer = self._data[self._used :].reshape(-1).data
         ends = np.append(np.flatnonzero(np.diff(pages) != 1) + 1, len(pages))
+        addresses = (pages * np.uint64(self.page_size)).tolist()
         begin = 0
         for end in ends.tolist():
             for at in range(begin, end, _RUN_PAGES):
-                self._read_run(pages, slots, at, min(at + _RUN_PAGES, end))
+                run = addresses[at : min(at + _RUN_PAGES, end)]
+                for lost in self._read_run(run, buffer[at * self.page_size :]):
+                    slots[at + lost] = _UNREADABLE
             begin = end
+        self._used += len(pages)
         return slots
 
-    def _read_run(self, pages: U64Array, slots: Array, begin: int, end: int) -> None:
-        """Read adjacent pages; where that faults, each by itself."""
-        size = (end - begin) * self.page_size
+    def _read_run(self, run: List[int], buffer: memoryview) -> List[int]:
+        """Read adjacent pages, and return the index of each that faults."""
+        size = len(run) * self.page_size
         try:
-            address = int(pages[begin]) * self.page_size
-            data = self.prog.read(address, size, self.physical)
+            buffer[:size] = self.prog.read(run[0], size, self.physical)
         except (FaultError, ValueError, OverflowError):
-            if end - begin > 1:
-                for at in range(begin, end):
-                    self._read_run(pages, slots, at, at + 1)
-            return
-        used = self._used
-        self._data[used : used + end - begin] = np.frombuffer(data, np.uint8).reshape(
-            -1, self.page_size
-        )
-        slots[begin:end] = np.arange(used, used + end - begin)
-        self._used += end - begin
+            if len(run) == 1:
+                return [0]
+            return [
+                index
+                for index, address in enumerate(run)
+                if self._read_run([address], buffer[index * self.page_size :])
+            ]
+        return []
 
     def _reserve(self, count: int) -> None:
         """Make room for ``count`` more pages."""
         if self._used + count > len(self._data):
-            data = np.empty(
-                (max(self._used + count, 2 * len(self._data)), self.page_size), np.uint8
-            )
+            # Room that is not used costs no memory, moving to another place does.
+            room = max(self._used + count, 4 * len(self._data))
+            data = np.empty((room, self.page_size), np.uint8)
             data[: self._used] = self._data[: self._used]
             self._data = data

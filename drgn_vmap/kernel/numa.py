@@ -19,7 +19,7 @@ from .structs import record_dtype, word_dtype
 __all__ = ("NodeFinder", "numa_nodes")
 
 _NOWHERE = -1
-_LOOKS = 1 << 20
+_LOOKS = 1 << 16
 """Pages looked at in one go, which bounds the memory it takes."""
 
 

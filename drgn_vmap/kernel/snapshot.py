@@ -21,9 +21,9 @@ from ..model import (
     VMAP_BLOCK,
     VMAP_RAM,
     AreaTable,
-    Kernel,
     Problem,
     Snapshot,
+    State,
     vm_flag,
 )
 from .areas import AreaReader, AreaRecords
@@ -128,60 +128,48 @@ class _Reader:
 
     def areas(self, read: _ReadAreas) -> AreaTable:
         reader = AreaReader(self._prog, self._memory, self._layout)
-        found = read(reader)
+        busy, *others = [self._plain_table(areas) for areas in read(reader)]
         self.problems += reader.problems
-        divided = self._divided_areas(found[0])
+        busy = replace(busy, is_block=self._divided_areas(busy))
         self._memory.forget()
-        busy = self._busy_table(found[0], divided)
-        self._check_order(found[0])
-        others = [self._plain_table(areas) for areas in found[1:]]
+        busy = self._without_foreign(self._with_vm_structs(busy))
+        busy = replace(busy, numa_pages=self._numa_pages(busy))
+        self._check_order(busy)
         return AreaTable.concatenate([busy, *others])
 
-    def _divided_areas(self, busy: AreaRecords) -> Array:
+    def _divided_areas(self, busy: AreaTable) -> Array:
         if self._layout.kernel.has_va_flags:
             marks = np.uint64(VMAP_RAM | VMAP_BLOCK)
-            divided: Array = busy.records["flags"] & marks == marks
+            divided: Array = busy.va_flags & marks == marks
             return divided
         try:
             areas, problems = block_areas(self._prog, self._memory)
         except LookupError as e:
             detail = f"which areas are divided is not known: {e}"
             self.problems.append(Problem("unreadable", "vmap_blocks", detail))
-            return np.zeros(len(busy.address), bool)
+            return np.zeros(len(busy), bool)
         self.problems += problems
         return np.isin(busy.address, areas)
 
-    def _check_order(self, busy: AreaRecords) -> None:
+    def _check_order(self, busy: AreaTable) -> None:
         """Areas of a node are sorted by address, so neighbours must not overlap."""
-        order = np.argsort(busy.records["va_start"], kind="stable")
-        start = busy.records["va_start"][order]
-        end = busy.records["va_end"][order]
-        for at in np.flatnonzero(end[:-1] > start[1:]).tolist():
+        order = np.argsort(busy.start, kind="stable")
+        for at in np.flatnonzero(busy.end[order[:-1]] > busy.start[order[1:]]).tolist():
             where = f"vmap_area {busy.address[order[at]]:#x}"
             other = f"vmap_area {busy.address[order[at + 1]]:#x}"
             self.problems.append(Problem("corrupt", where, f"overlaps {other}"))
 
-    def _busy_table(self, busy: AreaRecords, divided: Array) -> AreaTable:
-        kernel = self._layout.kernel
-        vm = _column(busy.records, "vm")
-        has_vm = np.flatnonzero(vm)
-        records, ok = self._memory.records(vm[has_vm], self._layout.vm_struct)
+    def _with_vm_structs(self, busy: AreaTable) -> AreaTable:
+        has_vm = np.flatnonzero(busy.vm)
+        records, ok = self._memory.records(busy.vm[has_vm], self._layout.vm_struct)
         self._memory.forget()
-        columns = {name: np.zeros(len(vm), np.uint64) for name in _VM_COLUMNS}
+        vm_ok = np.zeros(len(busy), bool)
+        vm_ok[has_vm] = ok
+        columns = {name: np.zeros(len(busy), np.uint64) for name in _VM_COLUMNS}
         for name, column in columns.items():
-            column[has_vm[ok]] = _column(records, name)[ok]
-        vm_ok = np.zeros(len(vm), bool)
-        vm_ok[has_vm[ok]] = True
-        table = replace(
-            self._plain_table(busy),
-            is_block=divided,
-            vm=vm,
-            vm_ok=vm_ok,
-            vpages=_inside(columns["pages"], busy.records),
-            **columns,
-        )
-        table = self._without_foreign(table)
-        return replace(table, numa_pages=self._numa_pages(table, kernel))
+            column[has_vm] = _column(records, name)
+        vpages = _inside(columns["pages"], busy)
+        return replace(busy, vm_ok=vm_ok, vpages=vpages, **columns)
 
     def _without_foreign(self, table: AreaTable) -> AreaTable:
         """
@@ -211,7 +199,8 @@ class _Reader:
             **{name: column.astype(np.uint64) for name, column in own.items()},
         )
 
-    def _numa_pages(self, table: AreaTable, kernel: Kernel) -> Array:
+    def _numa_pages(self, table: AreaTable) -> Array:
+        kernel = self._layout.kernel
         counts = np.zeros((len(table), len(kernel.numa_nodes)), np.uint64)
         uninitialized = table.flags & vm_flag("VM_UNINITIALIZED") != 0
         wanted = table.vm_ok & (table.nr_pages != 0) & ~uninitialized
@@ -237,7 +226,7 @@ class _Reader:
         return counts
 
     def _plain_table(self, areas: AreaRecords) -> AreaTable:
-        """Make a table without anything that only busy areas have."""
+        """Make a table that knows of no struct but vmap_area."""
         count = len(areas.address)
         none = np.zeros(count, np.uint64)
         false = np.zeros(count, bool)
@@ -250,7 +239,8 @@ class _Reader:
             node=areas.node.astype(np.int16),
             va_flags=_column(areas.records, "flags"),
             is_block=false,
-            vm=none,
+            # In other states, what stands there is no pointer to a vm_struct.
+            vm=_column(areas.records, "vm") if areas.state == State.BUSY else none,
             vm_ok=false,
             vpages=false,
             numa_pages=np.zeros((count, nodes), np.uint64),
@@ -278,11 +268,11 @@ def _column(records: Array, name: str) -> U64Array:
     return records[name].astype(np.uint64)
 
 
-def _inside(addresses: U64Array, busy: Array) -> Array:
+def _inside(addresses: U64Array, busy: AreaTable) -> Array:
     """Whether each address lies in a busy area, as is_vmalloc_addr() would say."""
-    order = np.argsort(busy["va_start"], kind="stable")
-    at = np.searchsorted(busy["va_start"][order], addresses, side="right") - 1
-    if not len(order):
+    if not len(busy):
         return np.zeros(len(addresses), bool)
-    inside: Array = (at >= 0) & (addresses < busy["va_end"][order][at])
+    order = np.argsort(busy.start, kind="stable")
+    at = np.searchsorted(busy.start[order], addresses, side="right") - 1
+    inside: Array = (at >= 0) & (addresses < busy.end[order][at])
     return inside

@@ -8,13 +8,13 @@ A C struct as a numpy dtype, so that many of them can be read in one go. Offsets
 and sizes come from the program's own type source, whichever that is.
 """
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from drgn import Program, Type, TypeKind, offsetof
 
-from .._numpy import Record, np
+from .._numpy import Array, Record, np
 
-__all__ = ("record_dtype", "word_dtype")
+__all__ = ("join_records", "record_dtype", "word_dtype")
 
 
 def record_dtype(prog: Program, name: str, members: Mapping[str, str]) -> Record:
@@ -48,6 +48,14 @@ def record_dtype(prog: Program, name: str, members: Mapping[str, str]) -> Record
 def word_dtype(prog: Program) -> Record:
     """Return the dtype of an ``unsigned long``."""
     return np.dtype(_number_format(_resolved(prog.type("unsigned long"))))
+
+
+def join_records(parts: Sequence[Array]) -> Array:
+    """Concatenate records of the same dtype; there is at least one part."""
+    # As plain bytes: numpy copies structs field by field.
+    dtype = parts[0].dtype
+    joined: Array = np.concatenate([part.view(f"V{dtype.itemsize}") for part in parts])
+    return joined.view(dtype)
 
 
 def _member_type(struct: Type, designator: str) -> Type:

@@ -11,15 +11,17 @@ taken once, and the depth of a healthy tree of the largest size is the limit.
 """
 
 from dataclasses import dataclass
-from typing import List, Tuple
+from typing import List, Sequence, Tuple
 
 from .._numpy import Array, Record, U64Array, np
 from ..model import Problem
 from .memory import Memory
+from .structs import join_records
 
 __all__ = (
     "RB_MEMBERS",
     "TreeNodes",
+    "join_nodes",
     "search_rb_trees",
     "walk_rb_trees",
     "walk_xarrays",
@@ -47,9 +49,16 @@ _XA_INTERNAL = np.uint64(2)
 _XA_FIRST_NODE = np.uint64(4096)
 
 
+_Nodes = Tuple[U64Array, Array, Array]
+"""Addresses of nodes, their records, and the index of the tree of each."""
+
+
 @dataclass(frozen=True)
 class TreeNodes:
-    """The structs that hold the nodes of some trees, in no order."""
+    """
+    The structs that hold the nodes of some trees, tree by tree, each by ascending
+    ``va_start``.
+    """
 
     address: U64Array
     records: Array
@@ -62,18 +71,18 @@ def walk_rb_trees(
     memory: Memory, roots: U64Array, dtype: Record, link_offset: int
 ) -> TreeNodes:
     """
-    Read all nodes of some red-black trees of the same type.
+    Read all nodes of some red-black trees of ``struct vmap_area``.
 
     :param roots: The ``rb_root.rb_node`` of each tree.
-    :param dtype: Of the structs, with the fields of :data:`RB_MEMBERS`.
+    :param dtype: Of the structs, with ``va_start`` and the fields of
+        :data:`RB_MEMBERS`.
     :param link_offset: Offset of the ``struct rb_node`` in the struct.
     """
     problems: List[Problem] = []
     tree = np.flatnonzero(roots != 0)
     links = roots[tree]
     parents = np.zeros(len(links), np.uint64)
-    seen: List[U64Array] = [np.empty(0, np.uint64)]
-    levels: List[Tuple[U64Array, Array, Array]] = []
+    levels: List[_Nodes] = []
     tangled = False
     for _ in range(_MAX_DEPTH):
         if not len(links):
@@ -86,12 +95,12 @@ def walk_rb_trees(
         again = np.zeros(len(links), bool)
         tangled |= bool(misplaced.any())
         if tangled:
-            again = np.isin(links, np.concatenate(seen))
+            seen = [level for level, _, _ in levels]
+            again = np.isin(address, np.concatenate([address[:0], *seen]))
         problems += _link_problems(links, parents, ok, misplaced, again)
         keep = np.flatnonzero(ok & ~again)
-        links, tree, records = links[keep], tree[keep], records[keep]
+        links, tree, records = links[keep], tree[keep], records.take(keep)
         address = address[keep]
-        seen.append(links)
         levels.append((address, records, tree))
         parents = np.concatenate((links, links))
         tree = np.concatenate((tree, tree))
@@ -109,7 +118,7 @@ def walk_rb_trees(
         problems.append(
             Problem("corrupt", "red-black tree", f"deeper than {_MAX_DEPTH} levels")
         )
-    return _join(levels, dtype, problems)
+    return join_nodes(levels, dtype, problems)
 
 
 def _link_problems(
@@ -134,19 +143,27 @@ def _link_problems(
     return problems
 
 
-def _join(
-    levels: List[Tuple[U64Array, Array, Array]],
-    dtype: Record,
-    problems: List[Problem],
+def join_nodes(
+    parts: List[_Nodes], dtype: Record, problems: Sequence[Problem]
 ) -> TreeNodes:
-    if not levels:
-        empty = np.empty(0, np.uint64)
-        return TreeNodes(empty, np.empty(0, dtype), np.empty(0, np.intp), ())
-    address, records, tree = (np.concatenate(column) for column in zip(*levels))
+    """
+    Put the nodes of all parts in order.
+
+    :param parts: Emptied, as their memory is needed.
+    :param problems: If there are any, nodes are looked through for those seen twice.
+    """
+    none = np.empty(0, np.uint64)
+    address = np.concatenate([none, *(nodes for nodes, _, _ in parts)])
+    tree = np.concatenate([none.astype(np.intp), *(trees for _, _, trees in parts)])
+    records = join_records([np.empty(0, dtype), *(found for _, found, _ in parts)])
+    parts.clear()
+    order = np.lexsort((records["va_start"], tree))
     if problems:
-        address, first = np.unique(address, return_index=True)
-        records, tree = records[first], tree[first]
-    return TreeNodes(address, records, tree, tuple(problems))
+        once = np.zeros(len(address), bool)
+        once[np.unique(address, return_index=True)[1]] = True
+        order = order[once[order]]
+    records = records.take(order)
+    return TreeNodes(address[order], records, tree[order], tuple(problems))
 
 
 def search_rb_trees(
