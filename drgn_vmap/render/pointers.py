@@ -50,7 +50,8 @@ def _mode_of(policy: PointerPolicy) -> str:
 
 
 def _raw(addresses: U64Array, width: int) -> List[str]:
-    return [f"{address:0{width}x}" for address in addresses.tolist()]
+    size = width // 2
+    return addresses.astype(f">u{size}").tobytes().hex(" ", size).split()
 
 
 def _zero(addresses: U64Array, width: int) -> List[str]:

@@ -7,16 +7,16 @@ proc
 Areas as lines of /proc/vmallocinfo, byte for byte (mm/vmalloc.c).
 """
 
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List
 
 from .._numpy import Array, U64Array, np
-from ..model import VM_FLAGS, AreaTable, Snapshot, State
+from ..model import VM_FLAGS, AreaTable, Kernel, Snapshot, State
 from .escape import printable
 from .pointers import PointerFormat
 
 __all__ = ("proc_lines",)
 
-_LINES_AT_ONCE = 20_000
+_LINES_AT_ONCE = 4_000
 
 # Flags that have a label, in the order of the labels.
 _LABELS = (
@@ -62,68 +62,75 @@ def _lines(
     callers: Dict[int, str],
     pointers: PointerFormat,
 ) -> str:
-    kernel = snapshot.kernel
     start = np.where(areas.vm_ok, areas.addr, areas.start)
     size = np.where(areas.vm_ok, areas.size, areas.end - areas.start)
-    heads = map(_head, pointers(start), pointers(start + size), size.tolist())
-    tails = map(
-        _tail,
-        [callers[caller] for caller in areas.caller.tolist()],
-        areas.nr_pages.tolist(),
-        _phys_texts(areas.phys_addr, kernel.rules.phys_digits),
-        _label_texts(areas, kernel.rules.sparse_label),
-        _numa_texts(areas.numa_pages, kernel.numa_nodes),
+    ends = _line_ends(snapshot.kernel, areas, size, callers)
+    lines = zip(pointers(start), pointers(start + size), ends)
+    return "".join([f"0x{start}-0x{stop}{end}" for start, stop, end in lines])
+
+
+def _line_ends(
+    kernel: Kernel, areas: AreaTable, size: U64Array, callers: Dict[int, str]
+) -> List[str]:
+    """Return what follows the addresses; few texts differ, so each is made once."""
+    columns = (
+        size,
+        areas.caller,
+        areas.nr_pages,
+        areas.phys_addr,
+        areas.flags,
+        areas.vm != 0,
+        areas.vm_ok,
+        areas.vpages,
+        areas.state,
+        *areas.numa_pages.T,
     )
-    return "".join(f"{head}{tail}\n" for head, tail in zip(heads, tails))
+    values = np.stack([column.astype(np.uint64) for column in columns], axis=1)
+    # Bytes of a row are hashed quicker than a tuple of its numbers.
+    keys = values.view(f"V{values.itemsize * values.shape[1]}").reshape(-1).tolist()
+    rows = {key: row for row, key in enumerate(keys)}
+    made = {
+        key: _line_end(kernel, callers[caller], size, *rest)
+        for key, (size, caller, *rest) in zip(
+            rows, values[list(rows.values())].tolist()
+        )
+    }
+    return [made[key] for key in keys]
 
 
-def _head(start: str, end: str, size: int) -> str:
-    return f"0x{start}-0x{end} {size:7d}"
-
-
-def _tail(caller: str, nr_pages: int, phys: str, labels: str, numa: str) -> str:
+def _line_end(
+    kernel: Kernel,
+    caller: str,
+    size: int,
+    nr_pages: int,
+    phys: int,
+    flags: int,
+    has_vm: int,
+    vm_ok: int,
+    vpages: int,
+    state: int,
+    *numa_pages: int,
+) -> str:
     pages = f" pages={nr_pages}" if nr_pages else ""
-    return f"{caller}{pages}{phys}{labels}{numa}"
+    at = f" phys=0x{phys:0{kernel.rules.phys_digits}x}" if phys else ""
+    if vm_ok:
+        labels = _flag_labels(flags, kernel.rules.sparse_label)
+        labels += " vpages" if vpages else ""
+    elif has_vm:
+        labels = " vm_struct unreadable"
+    else:
+        labels = f" {_PLAIN_LABELS[State(state)]}"
+    numa = "".join(
+        f" N{node}={count}"
+        for node, count in zip(kernel.numa_nodes, numa_pages)
+        if count
+    )
+    return f" {size:7d}{caller}{pages}{at}{labels}{numa}\n"
 
 
-def _phys_texts(phys_addr: U64Array, digits: int) -> List[str]:
-    return [f" phys=0x{phys:0{digits}x}" if phys else "" for phys in phys_addr.tolist()]
-
-
-def _label_texts(areas: AreaTable, sparse_label: bool) -> List[str]:
-    """Return the labels of each area; few combinations exist, so each is made once."""
-    labels = [
-        (VM_FLAGS[name], label)
+def _flag_labels(flags: int, sparse_label: bool) -> str:
+    return "".join(
+        label
         for name, label in _LABELS
-        if sparse_label or name != "VM_SPARSE"
-    ]
-    made: Dict[Tuple[bool, bool, int, bool, int], str] = {}
-    texts = []
-    for key in zip(
-        (areas.vm != 0).tolist(),
-        areas.vm_ok.tolist(),
-        areas.flags.tolist(),
-        areas.vpages.tolist(),
-        areas.state.tolist(),
-    ):
-        if key not in made:
-            has_vm, vm_ok, flags, vpages, state = key
-            if vm_ok:
-                text = "".join(label for flag, label in labels if flags & flag)
-                made[key] = text + (" vpages" if vpages else "")
-            elif has_vm:
-                made[key] = " vm_struct unreadable"
-            else:
-                made[key] = f" {_PLAIN_LABELS[State(state)]}"
-        texts.append(made[key])
-    return texts
-
-
-def _numa_texts(numa_pages: Array, nodes: Tuple[int, ...]) -> List[str]:
-    texts = [""] * len(numa_pages)
-    for node, counts in zip(nodes, numa_pages.T):
-        texts = [
-            f"{text} N{node}={count}" if count else text
-            for text, count in zip(texts, counts.tolist())
-        ]
-    return texts
+        if flags & VM_FLAGS[name] and (sparse_label or name != "VM_SPARSE")
+    )
