@@ -107,10 +107,15 @@ def show_help() -> None:
 
 def overview(prog: "Program") -> int:
     """Show on one screen what there is; returns an exit status as of a verb."""
-    from ..kernel.faults import faults_named
 
-    module: Any = import_module(".overview", __name__)
-    return _guarded("vmap", faults_named()(lambda: module.run(prog)))
+    def call() -> int:
+        from ..kernel.faults import faults_named
+
+        with faults_named():
+            status: int = _module("overview").run(prog)
+        return status
+
+    return _guarded("vmap", call)
 
 
 def _guarded(name: str, call: Callable[[], int]) -> int:
@@ -122,6 +127,13 @@ def _guarded(name: str, call: Callable[[], int]) -> int:
         return status
     except VmapError as e:
         print(f"{name}: {printable(str(e))}", file=sys.stderr)
+        return EXIT_CANNOT
+    except ModuleNotFoundError as e:
+        package = e.name or ""
+        if package.startswith(__name__.partition(".")[0]):
+            raise
+        what = f"the Python package {package} is not installed"
+        print(f"{name}: {what}: try pip install {package}", file=sys.stderr)
         return EXIT_CANNOT
     except BrokenPipeError:
         # The reader has seen enough.
@@ -160,20 +172,9 @@ def _write_nowhere() -> None:
     os.close(nowhere)
 
 
-def _module(verb: str) -> Any:
-    """
-    Import the module of a verb.
-
-    :raises UsageError: if what it needs is not installed.
-    """
-    try:
-        return import_module(f".{verb}", __name__)
-    except ModuleNotFoundError as e:
-        if (e.name or "").startswith(__name__.partition(".")[0]):
-            raise
-        raise UsageError(
-            f"the Python package {e.name} is not installed: try pip install {e.name}"
-        ) from e
+def _module(name: str) -> Any:
+    """Import a module of this package when it is first used."""
+    return import_module(f".{name}", __name__)
 
 
 def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:

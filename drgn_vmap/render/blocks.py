@@ -9,11 +9,10 @@ What is inside the blocks, as a table and a map for people, and as JSON.
 
 from typing import Any, Dict, Iterable, List, Optional, Sequence
 
-from tabulate import tabulate
-
 from .._numpy import Array
 from ..model import Block, Blocks, BlockTotals, CpuBlocks, PageRange, PageState
 from .sizes import size_text
+from .tables import plain_table
 
 __all__ = ("block_json", "block_map", "block_table", "blocks_json", "summary_text")
 
@@ -171,4 +170,4 @@ def _mapped_pages(block: Block) -> str:
 def _table(rows: List[List[str]], headers: Sequence[str], left: int) -> str:
     """Return a table whose first columns are aligned left, the others right."""
     align = ["left" if at < left else "right" for at in range(len(headers))]
-    return tabulate(rows, headers, "plain", disable_numparse=True, colalign=align)
+    return plain_table(rows, headers, align)

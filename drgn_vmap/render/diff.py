@@ -9,12 +9,11 @@ What changed between two moments, for people and as JSON.
 
 from typing import Any, Dict, List, Sequence
 
-from tabulate import tabulate
-
 from ..model import Area, Difference, SavedAreas
 from .escape import printable
 from .records import area_json, json_document
 from .sizes import size_text
+from .tables import plain_table
 
 __all__ = ("diff_json", "diff_text")
 
@@ -79,7 +78,7 @@ def _caller_table(found: Difference, limit: int) -> str:
         return "every caller holds as much as before"
     headers = ("AREAS", "BYTES", "PAGES", "CALLER")
     align = ["right"] * 3 + ["left"]
-    table = tabulate(rows, headers, "plain", disable_numparse=True, colalign=align)
+    table = plain_table(rows, headers, align)
     return "\n".join([table, *_rest(len(found.by_caller) - len(rows))])
 
 

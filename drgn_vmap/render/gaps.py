@@ -7,14 +7,13 @@ Gaps
 What is left of vmalloc space, for people and as JSON.
 """
 
-from typing import Any, Dict, List, Optional
-
-from tabulate import tabulate
+from typing import Any, Dict, Optional
 
 from ..model import Area, Fit, Gap, Gaps, InTheWay, State
 from .escape import printable
 from .records import area_json
 from .sizes import size_text
+from .tables import plain_table
 
 __all__ = ("fit_text", "gaps_json", "gaps_text")
 
@@ -98,7 +97,7 @@ def _state_table(gaps: Gaps) -> str:
         share = f"{rest / gaps.total:.2%}"
         rows.append(["in transit", "-", str(rest), size_text(rest), share])
     headers = ("STATE", "RANGES", "BYTES", "SIZE", "SHARE")
-    table = _table(rows, headers, ["left"] + ["right"] * 4)
+    table = plain_table(rows, headers, ["left"] + ["right"] * 4)
     if gaps.outside_bytes:
         outside = size_text(gaps.outside_bytes)
         table += f"\nbusy outside of it, such as modules: {outside}"
@@ -112,11 +111,7 @@ def _histogram_table(gaps: Gaps) -> str:
     ]
     if not rows:
         return ""
-    return _table(rows, ("GAPS FROM", "COUNT", "TOGETHER"), ["right"] * 3)
-
-
-def _table(rows: List[List[str]], headers: Any, align: List[str]) -> str:
-    return tabulate(rows, headers, "plain", disable_numparse=True, colalign=align)
+    return plain_table(rows, ("GAPS FROM", "COUNT", "TOGETHER"), ["right"] * 3)
 
 
 def _gap_text(gap: Optional[Gap]) -> str:

@@ -12,10 +12,9 @@ import io
 import json
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
-from tabulate import tabulate
-
 from ..model import Area, Kernel, Problem
 from .escape import printable
+from .tables import plain_table
 
 __all__ = ("area_csv", "area_json", "area_table", "document", "json_document")
 
@@ -154,11 +153,7 @@ def area_table(areas: Iterable[Area]) -> str:
         "CALLER",
     )
     align = ["right" if h in ("SIZE", "NODE", "PAGES") else "left" for h in headers]
-    return (
-        tabulate(rows, headers, "plain", disable_numparse=True, colalign=align)
-        if rows
-        else "no area matches"
-    ) + "\n"
+    return (plain_table(rows, headers, align) if rows else "no area matches") + "\n"
 
 
 def _hex(value: "int | None") -> "str | None":

@@ -9,11 +9,10 @@ Sums of areas as a table for people, and as JSON.
 
 from typing import Any, Dict, Optional
 
-from tabulate import tabulate
-
 from ..model import Reconciliation, Sum, Top
 from .escape import printable
 from .sizes import size_text
+from .tables import plain_table
 
 __all__ = ("top_json", "top_table", "verdict_text")
 
@@ -33,7 +32,7 @@ def top_table(top: Top, limit: Optional[int]) -> str:
     ]
     headers = ("AREAS", "BYTES", "PAGES", "SHARE", top.by.upper())
     align = ["right"] * 4 + ["left"]
-    table = tabulate(rows, headers, "plain", disable_numparse=True, colalign=align)
+    table = plain_table(rows, headers, align)
     lines = [table if rows else "no busy area"]
     hidden = len(top.rows) - len(shown)
     if hidden:
