@@ -9,9 +9,8 @@ What ``check`` found, for people and as JSON.
 
 from typing import Any, Dict, Iterator, List, Mapping, Sequence
 
-from tabulate import tabulate
-
 from ..model import CheckedArea, KcoreCheck, PageClass, PageFinding
+from .tables import plain_table
 
 __all__ = ("check_json", "check_text")
 
@@ -87,7 +86,7 @@ def _table(found: KcoreCheck) -> str:
     ]
     headers = ["KIND", "PAGES", *(c.label.upper() for c in classes)]
     align = ["left", *["right"] * (len(headers) - 1)]
-    text = tabulate(rows, headers, "plain", disable_numparse=True, colalign=align)
+    text = plain_table(rows, headers, align)
     return f"{text}\n"
 
 
