@@ -774,6 +774,7 @@ class Overview:
     """By caller."""
     pages: Reconciliation
     blocks: BlockTotals
+    series: SeriesVerdict
 
 
 CELLS_A_ROW = 128

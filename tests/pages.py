@@ -10,12 +10,18 @@ from dataclasses import dataclass
 
 from tests.unit.sources import ROOT
 
-__all__ = ("ELIDED", "Shown", "shown_commands")
+__all__ = ("DEFAULT_KERNEL", "ELIDED", "Shown", "shown_commands")
 
 ELIDED = "…"
 """Stands on a line of its own for any number of lines."""
 
-_BLOCK = re.compile(r"^```console\n\$ ([^\n]*)\n(.*?)^```$", re.M | re.S)
+DEFAULT_KERNEL = "6.12"
+"""Of the lab, whose output is shown unless a block names another: ```console 6.1."""
+
+_BLOCK = re.compile(
+    r"^```console *(?P<kernel>\S*)\n\$ (?P<words>[^\n]*)\n(?P<lines>.*?)^```$",
+    re.M | re.S,
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,12 @@ class Shown:
     page: str
     words: list[str]
     lines: list[str]
+    kernel: str
+
+    @property
+    def live(self) -> bool:
+        """Whether it is of the running kernel: ``drgn -k``."""
+        return self.words[1] == "-k"
 
     def __str__(self) -> str:
         return f"{self.page}: {' '.join(self.words)}"
@@ -33,8 +45,13 @@ class Shown:
 def shown_commands(program: str) -> list[Shown]:
     """Return the commands that start with a word, in the order of the pages."""
     return [
-        Shown(path.name, words, found[2].splitlines())
+        Shown(
+            path.name,
+            words,
+            found["lines"].splitlines(),
+            found["kernel"] or DEFAULT_KERNEL,
+        )
         for path in sorted((ROOT / "docs").glob("*.md"))
         for found in _BLOCK.finditer(path.read_text(encoding="utf-8"))
-        if (words := shlex.split(found[1]))[0] == program
+        if (words := shlex.split(found["words"]))[0] == program
     ]

@@ -9,7 +9,7 @@ What a person who opens a kernel is told first, and what should alarm them.
 
 from typing import Iterator
 
-from ..model import Overview, State
+from ..model import Overview, SeriesVerdict, State
 
 __all__ = ("warnings",)
 
@@ -21,13 +21,13 @@ _STRANDED = 0.5
 
 def warnings(found: Overview) -> Iterator[str]:
     """Yield what is odd, each with the verb that tells more."""
-    gaps, blocks = found.gaps, found.blocks
+    gaps, blocks, kernel = found.gaps, found.blocks, found.snapshot.kernel
     problems = [p for p in found.snapshot.problems if p.what != "racing"]
     if len(problems) < len(found.snapshot.problems):
         yield "areas changed while they were read, so some may be missing: ls"
     if problems:
         yield f"{len(problems)} problems while reading, so areas may be missing: ls"
-    if found.pages.difference_pages and not found.snapshot.kernel.live:
+    if found.pages.difference_pages and not kernel.live:
         lost = abs(found.pages.difference_pages)
         yield f"areas and the kernel's counter differ by {lost} pages: top"
     free = gaps.bytes[State.FREE] + gaps.bytes[State.POOL]
@@ -39,3 +39,10 @@ def warnings(found: Overview) -> Iterator[str]:
         yield f"{gaps.lazy_pages} freed pages wait to be purged: gaps"
     if blocks.stranded_pages > _STRANDED * blocks.pages:
         yield f"{blocks.stranded_pages} of {blocks.pages} pages in blocks are stranded: blocks"
+    if kernel.live and found.series != SeriesVerdict.FIXED and _uses_ram(found):
+        yield "/proc/kcore does not return what vm_map_ram() mapped: verify"
+
+
+def _uses_ram(found: Overview) -> bool:
+    areas = found.snapshot.areas
+    return bool(((areas.state == State.BUSY) & (areas.vm == 0)).any())

@@ -78,9 +78,9 @@ def judge_blocks(
             return None, f"{line} (finding {FINDING})"
         return None, _not_known("no block has two pages to tell one by the other")
     text = (
-        f"/proc/kcore returns the wrong page of vmap_blocks: {found.foreign} pages came "
-        f"back as other bytes, {found.right} as memory holds them, and {found.unmapped} "
-        f"without memory came back as bytes. {_proof_text(*proof, page_size)}"
+        f"of vmap_blocks, /proc/kcore returned {found.foreign} pages as other bytes, "
+        f"{found.right} as memory holds them, and bytes for {found.unmapped} pages that "
+        f"have no memory. {_proof_text(*proof, page_size)}"
     )
     line = f"but it returns the wrong page of blocks (finding {FINDING})"
     return Finding(FINDING, text), line
@@ -107,7 +107,7 @@ def _said(found: _Sum, what: str) -> Iterator[str]:
         for pages, how in (
             (found.right, "as memory holds them"),
             (found.foreign, "as other bytes"),
-            (found.none, "not at all: zeros, or what it had read before"),
+            (found.none, "as zeros or as what it had read before"),
         )
         if pages
     ]
@@ -138,7 +138,7 @@ def _proof_text(area: CheckedArea, found: PageFinding, page_size: int) -> str:
         first = area.start + found.same_as_page * page_size
         source = f"the bytes of page {found.same_as_page}, {first:#x}"
     return (
-        f"Proof: page {found.page} of the block at {area.start:#x}, "
+        f"proof: page {found.page} of the block at {area.start:#x}, "
         f"{area.start + found.page * page_size:#x}, "
         f"{'holds other bytes' if there else 'has no memory'}, and came back as {source}."
     )

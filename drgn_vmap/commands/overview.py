@@ -11,10 +11,12 @@ from ..analyses.blocks import block_totals
 from ..analyses.gaps import find_gaps
 from ..analyses.overview import warnings
 from ..analyses.top import reconcile, sum_areas
+from ..analyses.verify import verify
 from ..kernel.blocks import take_blocks
 from ..kernel.counters import vmalloc_pages
 from ..kernel.lazy import lazy_pages
 from ..kernel.ranges import vmalloc_range
+from ..kernel.series import series_signs
 from ..kernel.snapshot import take_snapshot
 from ..model import Blocks, Overview
 from ..render.overview import overview_text
@@ -43,4 +45,5 @@ def look_over(prog: "Program", blocks: Blocks) -> Overview:
         top=sum_areas(snapshot, "caller"),
         pages=reconcile(snapshot, vmalloc_pages(prog)),
         blocks=block_totals(blocks),
+        series=verify(snapshot, blocks, series_signs(prog), "it takes a while").verdict,
     )

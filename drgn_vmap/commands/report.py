@@ -80,12 +80,14 @@ def _of_target(prog: "Program") -> Report:
     found, checks = inspect_and_check(prog)
     snapshot = found.snapshot
     tops = _tops(snapshot)
+    series = verify_kernel(prog, snapshot, found.blocks)
     summary = Overview(
         snapshot=snapshot,
         gaps=find_gaps(snapshot, vmalloc_range(prog), found.lazy),
         top=tops[0],
         pages=reconcile(snapshot, found.counter),
         blocks=block_totals(found.blocks),
+        series=series.verdict,
     )
     return Report(
         source="live kernel" if snapshot.kernel.live else "vmcore",
@@ -98,7 +100,7 @@ def _of_target(prog: "Program") -> Report:
         largest=tuple(describe(snapshot, largest_rows(snapshot, _AREAS))),
         blocks=map_blocks(found.blocks),
         checks=checks,
-        series=verify_kernel(prog, snapshot, found.blocks),
+        series=series,
         problems=tuple(dict.fromkeys((*snapshot.problems, *found.blocks.problems))),
     )
 

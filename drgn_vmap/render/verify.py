@@ -32,7 +32,8 @@ def verification_lines(found: Verification) -> str:
         lines.append(f"{patch.number}  {patch.verdict.value:16}{patch.title}")
         lines += [f"{'':19}{text}" for text in _evidence(patch)]
     for finding in found.findings:
-        lines.append(f"\nfinding {finding.id}: {printable(finding.text)}")
+        lines.append(f"\nfinding {finding.id}")
+        lines += [f"{'':19}{one}." for one in _sentences(printable(finding.text))]
     lines.append(f"\nverdict {verdict_text(found)}")
     return "".join(f"{line}\n" for line in lines)
 
@@ -68,3 +69,7 @@ def verification_json(found: Verification) -> Dict[str, Any]:
 def _evidence(patch: Patch) -> List[str]:
     first, *rest = map(printable, patch.evidence)
     return [f"{patch.strength.value}: {first}", *rest]
+
+
+def _sentences(text: str) -> List[str]:
+    return text.rstrip(".").split(". ")

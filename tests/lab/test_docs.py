@@ -1,7 +1,7 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-The output on the pages of docs/ that comes from a vmcore: another boot has other
+The output on the pages of docs/ that comes from a kernel: another boot has other
 numbers, callers and kinds, but each line is one that the command prints.
 """
 
@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.pages import ELIDED, shown_commands
+from tests.pages import DEFAULT_KERNEL, ELIDED, Shown, shown_commands
 
 from .conftest import Vmcore
+from .guest import Guest
+from .kernels import KERNELS
 
 ROOT = Path(__file__).parents[2]
 PAGE = 4096
-KERNEL = "6.12"
 
 #: What is another on each boot, and the letter that stands for it.
 VARIABLE = (
@@ -62,15 +64,38 @@ def in_a_block(vmcore: Vmcore) -> str:
 def test_output(vmcores: dict[str, Vmcore]) -> None:
     """Each shown line has the shape of a line that is printed."""
     vmcore = vmcores["elf"]
-    if vmcore.kernel.name != KERNEL:
+    if vmcore.kernel.name != DEFAULT_KERNEL:
         return
     address = in_a_block(vmcore)
     for shown in shown_commands("drgn"):
+        if shown.live:
+            continue
         words = [address if w.startswith("0xffff") else w for w in shown.words[3:]]
         if "-n" in words:
             # The largest ones may be others.
             words[words.index("-n") + 1] = "0"
-        printed = {shape(line) for line in run_on(vmcore, words).splitlines()}
-        for line in shown.lines:
-            elided = line.startswith(ELIDED)
-            assert elided or shape(line) in printed, (words, line, printed)
+        expect_lines(shown, run_on(vmcore, words))
+
+
+def test_live_output(module_guest: Guest) -> None:
+    """The same of what is shown of a running kernel."""
+    for shown in shown_commands("drgn"):
+        if shown.live and shown.kernel == module_guest.kernel.name:
+            command = ["drgn", "-q", "-c", "/proc/kcore", *shown.words[2:]]
+            done = module_guest.run(shlex.join(command), timeout=300)
+            assert done.status in (0, 1), done.stderr
+            expect_lines(shown, done.stdout.decode())
+
+
+def test_kernels_are_there() -> None:
+    """Each live command is of a kernel that the lab has."""
+    live = {shown.kernel for shown in shown_commands("drgn") if shown.live}
+    assert live and live <= set(KERNELS)
+
+
+def expect_lines(shown: Shown, text: str) -> None:
+    """Expect each shown line to have the shape of a line that was printed."""
+    printed = {shape(line) for line in text.splitlines()}
+    for line in shown.lines:
+        elided = line.startswith(ELIDED)
+        assert elided or shape(line) in printed, (shown, line, printed)

@@ -7,6 +7,7 @@ Overview
 Its screen and its warnings, of a kernel made by hand; and %vmap as drgn runs it.
 """
 
+from dataclasses import replace
 from typing import Any, Dict
 
 import pytest
@@ -23,6 +24,7 @@ from drgn_vmap.model import (
     Overview,
     PageCounter,
     Problem,
+    SeriesVerdict,
     Snapshot,
     State,
     VmallocRange,
@@ -46,7 +48,8 @@ def overview(**changes: Any) -> Overview:
     callers = {at + 1: f"caller_{at}+0x1/0x2" for at in range(7)}
     snapshot = snapshot_of(changes.get("rows", rows), callers)
     problems = changes.get("problems", ())
-    snapshot = Snapshot(snapshot.kernel, snapshot.areas, callers, problems)
+    kernel = replace(snapshot.kernel, live=changes.get("live", False))
+    snapshot = Snapshot(kernel, snapshot.areas, callers, problems)
     counter = PageCounter("NR_VMALLOC", changes.get("counted", 14), 0)
     lazy = LazyPages(0, changes.get("lazy_maximum", 100))
     return Overview(
@@ -55,15 +58,19 @@ def overview(**changes: Any) -> Overview:
         sum_areas(snapshot, "caller"),
         reconcile(snapshot, counter),
         changes.get("blocks", BLOCKS),
+        changes.get("series", SeriesVerdict.FIXED),
     )
 
 
 def test_nothing_to_warn_of() -> None:
     """A healthy kernel gives no warning."""
     assert list(warnings(overview())) == []
+    unused: Dict[str, Any] = {"live": True, "series": SeriesVerdict.NOT_FIXED}
+    assert list(warnings(overview(**unused))) == []
 
 
 FULL: Dict[str, Any] = {"rows": [area(0, 950, flags=0), area(950, 50, State.FREE)]}
+RAM: Dict[str, Any] = {"rows": [area(0, 9), area(9, 991, State.FREE)], "counted": 0}
 PIECES: Dict[str, Any] = {
     "rows": [area(at, 1, State.FREE if at % 2 else State.BUSY) for at in range(1000)]
 }
@@ -86,6 +93,10 @@ PIECES: Dict[str, Any] = {
             "9 freed pages wait",
         ),
         ({"blocks": BlockTotals(2, 512, 0, 0, 200, 312, 0)}, "312 of 512 pages"),
+        (
+            {**RAM, "live": True, "series": SeriesVerdict.NOT_FIXED},
+            "does not return what vm_map_ram() mapped",
+        ),
     ],
 )
 def test_warnings(changes: Dict[str, Any], words: str) -> None:

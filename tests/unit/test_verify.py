@@ -267,8 +267,8 @@ def test_block_reader() -> None:
     [finding] = found.findings
     assert finding.id == "vmap-block-reader"
     for words in (
-        "2 pages came back as other bytes",
-        "3 without memory",
+        "2 pages as other bytes, 1 as memory holds them",
+        "3 pages that have no memory",
         f"page 6 of the block at {BASE:#x}, {BASE + 6 * PAGE:#x}, holds other bytes",
         f"the bytes of page 3, {BASE + 3 * PAGE:#x}.",
     ):
@@ -326,7 +326,7 @@ def test_reading_has_the_last_word() -> None:
     assert verdicts(found)[2:5] == ["no", "yes", "no"]
     found = read(ZERO_OWN)
     assert (found.patches[2].verdict, found.findings) == (PatchVerdict.NO, ())
-    assert "67 pages not at all" in " ".join(found.patches[2].evidence)
+    assert "67 pages as zeros or" in " ".join(found.patches[2].evidence)
     # With areas that are not marked, the reader is there and cannot know.
     found = read(ZERO_OWN, rows=[area(0, 5, address=1)])
     assert verdicts(found)[1:3] == ["no", "yes"]
