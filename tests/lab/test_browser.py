@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 from drgn_vmap.render.report import report_html
+from tests.pages import DEFAULT_KERNEL
 from tests.unit.test_report import HOSTILE, hostile_report
 
 from .conftest import Vmcore
-from .test_docs import KERNEL, run_on
+from .test_docs import run_on
 
 BROWSER = "chromium"
 DESK, PHONE = 1280, 500  # Chromium makes no narrower window.
@@ -86,7 +87,7 @@ def test_report_of_a_vmcore(
 ) -> None:
     """It is drawn, fits, follows light and dark, and enlarges what a link leads to."""
     vmcore = vmcores["elf"]
-    if vmcore.kernel.name != KERNEL:
+    if vmcore.kernel.name != DEFAULT_KERNEL:
         return
     output = tmp_path / "report.html"
     run_on(vmcore, ["scripts/vmap_report.py", "-o", str(output)])
