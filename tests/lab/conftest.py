@@ -4,7 +4,8 @@
 Real kernels as fixtures: one boot of each serves all tests of a session.
 
 Tests that use ``guest``, or what is made of it, run once for each kernel, and pytest
-puts those of one kernel in a row: no more than one shared guest is alive.
+puts those of one kernel in a row: no more than one shared guest is alive. Where two
+processes share the work, one of them runs all that share a guest.
 """
 
 from __future__ import annotations
@@ -42,11 +43,24 @@ class Vmcore:
     """What the fixture module's /proc/vmap_lab held."""
 
 
+# First, for what shares the work out looks at the marks in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is in this directory; the hook sees all that was collected."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.lab)
+            for guest in shared_guests(item):
+                item.add_marker(pytest.mark.xdist_group(guest))
+
+
+def shared_guests(item: pytest.Item) -> Iterator[str]:
+    """Yield what a test shares with others, and is costly to make twice."""
+    fixtures = getattr(item, "fixturenames", ())
+    if "guest" in fixtures:
+        yield f"guest of {item.callspec.params['guest']}"  # type: ignore[attr-defined]
+    if "kdump_vmcore" in fixtures:
+        yield "crashed guest"
 
 
 @pytest.fixture(scope="session", autouse=True)
