@@ -118,7 +118,7 @@ class FakeKernel:
         prog.register_type_finder("fake", find_type, enable_index=0)
         prog.register_object_finder("fake", find_object, enable_index=0)
         prog.set_linux_kernel_custom(VMCOREINFO, is_live=False)
-        prog.add_memory_segment(BASE, 1 << 30, self._read)
+        prog.add_memory_segment(BASE, 1 << 30, self.read)
         assert prog.flags & ProgramFlags.IS_LINUX_KERNEL
         return prog
 
@@ -168,7 +168,8 @@ class FakeKernel:
         self.memory[self.word(area, "rb_right")] = self._tree(areas[middle + 1 :], node)
         return node
 
-    def _read(self, address: int, count: int, offset: int, physical: bool) -> bytes:
+    def read(self, address: int, count: int, offset: int, physical: bool) -> bytes:
+        """Return memory, as drgn asks for it."""
         # Pages that hold anything can be read as a whole, as in a real kernel.
         if not BASE <= address < address + count <= -(-self._next // PAGE) * PAGE:
             raise FaultError("nothing here", address)

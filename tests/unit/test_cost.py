@@ -1,0 +1,153 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+What an area costs, without a clock: reads and bytes from the target, bytecode that the
+interpreter runs, memory held at once.
+
+All are counted for ``ls`` of fake kernels of two sizes. The difference is what more
+areas cost, whatever starting up does. The bounds leave room for other versions of
+Python and numpy, but none for reading an area's fields one by one, nor for looking at
+all areas for each.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tracemalloc
+from contextlib import redirect_stdout
+from dataclasses import dataclass, fields
+from types import FrameType
+from typing import Any, Callable
+
+import pytest
+
+from drgn_vmap.commands import run
+from tests.fakes.kernel import (
+    AREA_SIZE,
+    PAGE,
+    VM_SIZE,
+    VMALLOC_START,
+    FakeArea,
+    FakeKernel,
+)
+
+SIZES = (2_000, 8_000, 14_000)
+"""So far apart that what is done for some thousand areas at a time evens out."""
+VM_ALLOC = 0x2
+
+INSTRUCTIONS = 60
+"""Of bytecode an area; with Python 3.11 it takes 34 to find and join a line's parts."""
+PEAK_BYTES = 600
+"""An area; on a vmcore, where 200,000 of them even it out, it is half of that."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run cost."""
+
+    reads: int
+    bytes: int
+    instructions: int
+    """Of the bytecode of drgn_vmap."""
+    peak: int
+    """Bytes of memory held at once."""
+
+
+class CountingKernel(FakeKernel):
+    """A fake that counts what is read of it."""
+
+    reads = 0
+    bytes_read = 0
+
+    def read(self, address: int, count: int, offset: int, physical: bool) -> bytes:
+        self.reads += 1
+        self.bytes_read += count
+        return super().read(address, count, offset, physical)
+
+
+def instructions_of(call: Callable[[], object]) -> int:
+    """Count the bytecode instructions of drgn_vmap that a call runs."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal count
+        if "/drgn_vmap/" not in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        count += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def peak_of(call: Callable[[], object]) -> int:
+    """Return how many bytes a call holds at once."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def cost_of(areas: int) -> Cost:
+    """Count what it takes to list so many areas."""
+    fake = CountingKernel(
+        [
+            FakeArea(VMALLOC_START + 4 * PAGE * i, 2, vm_flags=VM_ALLOC)
+            for i in range(areas)
+        ]
+    )
+    prog = fake.program()
+
+    def ls() -> None:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            assert run("ls", prog, []) == 0
+
+    ls()
+    reads, bytes_ = fake.reads, fake.bytes_read
+    return Cost(reads, bytes_, instructions_of(ls), peak_of(ls))
+
+
+@pytest.fixture(scope="module")
+def costs() -> list[Cost]:
+    return [cost_of(size) for size in SIZES]
+
+
+def an_area(costs: list[Cost], what: str) -> float:
+    """Return what an area more costs, from the smallest kernel to the largest."""
+    more = getattr(costs[-1], what) - getattr(costs[0], what)
+    return float(more / (SIZES[-1] - SIZES[0]))
+
+
+def test_pages_are_read_and_no_fields(costs: list[Cost]) -> None:
+    """
+    Reads are of whole pages. The fake lays a vm_struct beside its area, and all areas
+    are read before all vm_structs: so each page twice.
+    """
+    structs = AREA_SIZE + VM_SIZE
+    assert an_area(costs, "bytes") < 2.1 * structs
+    assert an_area(costs, "reads") < 2.1 * structs / PAGE
+
+
+def test_few_instructions_an_area(costs: list[Cost]) -> None:
+    """Only joining the parts of a line takes the interpreter's time."""
+    assert an_area(costs, "instructions") < INSTRUCTIONS
+
+
+def test_little_memory_an_area(costs: list[Cost]) -> None:
+    assert an_area(costs, "peak") < PEAK_BYTES
+
+
+@pytest.mark.parametrize("what", [field.name for field in fields(Cost)])
+def test_straight_line(costs: list[Cost], what: str) -> None:
+    """Between the second and the third size an area costs what it did before."""
+    small, medium, large = (getattr(cost, what) for cost in costs)
+    assert large - medium < 1.5 * (medium - small)
