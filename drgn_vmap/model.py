@@ -796,7 +796,7 @@ class Stretch:
     full: Tuple[bool, ...]
     """Whether more than half of each cell is held."""
     parts: Tuple["Stretch", ...] = ()
-    """Its rows with smaller cells; none if a cell is a page."""
+    """Its rows with smaller cells, if there is more to see in them."""
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def _enlarged(
     snapshot: Snapshot, rows: Array, masks: List[Array], stretch: Stretch
 ) -> Stretch:
     """Return a stretch with a part for each row that holds something."""
-    if stretch.cell_bytes == snapshot.kernel.page_size:
+    if len(rows) == 1 or stretch.cell_bytes == snapshot.kernel.page_size:
         return stretch
     areas, step = snapshot.areas, CELLS_A_ROW * stretch.cell_bytes
     parts = []

@@ -223,7 +223,7 @@ def _map(stretches: Sequence[Stretch]) -> List[Html]:
 
 def _stretch(stretch: Stretch) -> Html:
     said = (
-        f"{stretch.start:#x}-{stretch.end:#x}: {stretch.areas} areas, "
+        f"{stretch.start:#x}-{stretch.end:#x}: {_areas_text(stretch)}, "
         f"a cell is {size_text(stretch.cell_bytes)}"
     )
     parts = [_part(part) for part in stretch.parts]
@@ -231,10 +231,14 @@ def _stretch(stretch: Stretch) -> Html:
     return element("details", element("summary", said), whole, open="")
 
 
+def _areas_text(stretch: Stretch) -> str:
+    return "1 area" if stretch.areas == 1 else f"{stretch.areas} areas"
+
+
 def _part(part: Stretch) -> Html:
     """Return a row of a drawing enlarged, closed until somebody wants to see it."""
     said = (
-        f"{part.start:#x}-{part.end:#x} enlarged: {part.areas} areas, "
+        f"{part.start:#x}-{part.end:#x} enlarged: {_areas_text(part)}, "
         f"{size_text(part.bytes)} held, a cell is {size_text(part.cell_bytes)}"
     )
     # A link to what is in a closed element opens it.
