@@ -54,6 +54,9 @@ _MAX_DEPTH = 32
 """More steps than there are from a real type to the last that it is made of."""
 _MAX_FIELDS = 1 << 20
 """More fields than a real struct has, with those of the structs in it."""
+_INT_SIZES = (1, 2, 4, 8, 16)
+_ENUM_SIZES = (1, 2, 4, 8)
+_FLOAT_SIZES = (2, 4, 8, 10, 12, 16)
 # What an enumeration is kept in, by its size and whether it is signed.
 _ENUM_INTS = {
     (1, False): "unsigned char",
@@ -161,6 +164,8 @@ class BtfTypes:
         return make(self, record)
 
     def _make_int(self, record: BtfRecord) -> Type:
+        if record.size_or_type not in _INT_SIZES:
+            raise self._data.damaged(record, f"{record.size_or_type} bytes are no int")
         encoding = record.fixed[0] >> 24
         size, order = record.size_or_type, self._data.byteorder
         if encoding & _INT_BOOL:
@@ -170,6 +175,8 @@ class BtfTypes:
         return self._prog.int_type(record.name, size, signed, order)
 
     def _make_float(self, record: BtfRecord) -> Type:
+        if record.size_or_type not in _FLOAT_SIZES:
+            raise self._data.damaged(record, f"{record.size_or_type} bytes: no float")
         size, order = record.size_or_type, self._data.byteorder
         return self._prog.float_type(record.name, size, order)
 
@@ -206,7 +213,8 @@ class BtfTypes:
         return self._prog.function_type(
             self.type(record.size_or_type),
             [
-                TypeParameter(self._later(type_), self._data.string(name) or None)
+                # At once, as nothing else sees a function that takes itself.
+                TypeParameter(self.type(type_), self._data.string(name) or None)
                 for name, type_ in parameters[: len(parameters) - is_variadic]
             ],
             is_variadic,
@@ -215,6 +223,8 @@ class BtfTypes:
     def _make_enum(self, record: BtfRecord) -> Type:
         if not record.elements:
             return self._prog.enum_type(record.name or None)
+        if record.size_or_type not in _ENUM_SIZES:
+            raise self._data.damaged(record, f"{record.size_or_type} bytes: no enum")
         bits = 32 * (len(record.elements[0]) - 1)
         signed = record.flag or not self._data.has_enum_signs
         top = 1 << bits - 1 if signed else 0
@@ -225,8 +235,7 @@ class BtfTypes:
             enumerators.append(TypeEnumerator(self._data.string(text), value))
         signed = record.flag or any(e.value < 0 for e in enumerators)
         size, order = record.size_or_type, self._data.byteorder
-        name = _ENUM_INTS.get((size, signed), "int")
-        held_in = self._prog.int_type(name, size, signed, order)
+        held_in = self._prog.int_type(_ENUM_INTS[size, signed], size, signed, order)
         return self._prog.enum_type(record.name or None, held_in, enumerators)
 
     def _make_compound(self, record: BtfRecord) -> Type:

@@ -119,7 +119,9 @@ class BtfData:
         self._kinds: Array = ((info >> 24) & 0x7F).astype(np.uint8)
         self._kind_bytes = self._kinds.tobytes()
         enums = self._kinds == BtfKind.ENUM
-        self.has_enum_signs = bool((info[enums] >> 31).any())
+        self.has_enum_signs = bool(
+            (info[enums] >> 31).any() or (self._kinds == BtfKind.ENUM64).any()
+        )
         """Whether kind_flag tells which enumerations are signed (since pahole 1.24)."""
         self.odd_ints = self._find_odd_ints()
         """

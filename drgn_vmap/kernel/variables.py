@@ -14,7 +14,7 @@ from typing import Callable, Dict, Optional
 
 from drgn import Program, Type, filename_matches
 
-__all__ = ("variable_type",)
+__all__ = ("NAMES", "variable_type")
 
 _VMALLOC_C = "mm/vmalloc.c"
 
@@ -118,3 +118,6 @@ _VARIABLES: Dict[str, _Variable] = {
     "init_pid_ns": _Variable("struct pid_namespace"),
     "jiffies_64": _Variable("u64"),
 }
+
+NAMES = tuple(_VARIABLES)
+"""The variables whose types stand here."""

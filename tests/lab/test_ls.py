@@ -51,9 +51,9 @@ def drgn(vmcore: Path, vmlinux: Path, *args: str) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
-def compare_in(guest: Guest) -> None:
+def compare_in(guest: Guest, drgn: str = LIVE) -> None:
     """Let the guest compare, for each value of kptr_restrict, within one process."""
-    result = guest.run(f"{LIVE} tests/lab/inside/compare_ls.py", timeout=600)
+    result = guest.run(f"{drgn} tests/lab/inside/compare_ls.py", timeout=600)
     assert result.status == 0, result.stderr.decode()
     found = json.loads(result.stdout)
     assert found["lines"] > 50

@@ -1,0 +1,194 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Without debug info: what BTF says against what the compiler's DWARF says of the same
+kernel, and each verb against itself with debug info.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from typing import Sequence
+
+import pytest
+from drgn import Architecture, Object, Platform, Program, TypeKind
+from elftools.elf.elffile import ELFFile
+
+from drgn_vmap.commands import run
+from drgn_vmap.kernel import functions, variables
+from drgn_vmap.kernel.btf import BtfTypes
+from drgn_vmap.kernel.btf_data import BtfData, BtfKind
+from drgn_vmap.kernel.debug_info import ensure_types
+from tests.types import contents, outline, resolved
+
+from .conftest import Vmcore
+from .guest import Guest
+from .kernels import KERNELS
+from .test_ls import LIVE, ROOT, compare_in
+
+COMPARED = "6.12"
+SAMPLE = 12
+"""Of so many types one is compared, unless VMAP_BTF=all asks for all of them."""
+KINDS = {
+    "struct": (BtfKind.STRUCT,),
+    "union": (BtfKind.UNION,),
+    "enum": (BtfKind.ENUM, BtfKind.ENUM64),
+}
+VERBS = (
+    ("ls", "--pointers", "auto"),
+    ("ls", "--all", "--json"),
+    ("blocks", "--json"),
+    ("fsck", "--json"),
+    ("top", "--json"),
+    ("gaps", "--fit", "1M", "--json"),
+    ("verify", "--json"),
+)
+FUNCTIONS = (
+    "purge_fragmented_block",
+    "vm_area_free_pages",
+    "vm_area_map_pages",
+    "vmalloc_info_show",
+    "vmap_ram_vread",
+    "vmap_ram_vread_iter",
+    "vread",
+    "vread_iter",
+)
+PARAMETERS = (
+    ("alloc_vmap_area", "va_flags"),
+    ("alloc_vmap_area", "vm"),
+    ("find_vmap_lowest_match", "adjust_search_size"),
+    ("show_numa_info", "counters"),
+)
+
+
+def test_types_of_the_compiler(lab: None) -> None:
+    """
+    Each struct, union and enumeration is in BTF what it is in DWARF.
+
+    Several may have the same name, as files have types of their own; drgn finds one
+    of them by name, and that one has to be among those in BTF. What is defined within
+    a function it does not find.
+    """
+    vmlinux = KERNELS[COMPARED].vmlinux
+    dwarf, bare = (Program(Platform(Architecture.X86_64)) for _ in range(2))
+    dwarf.extra_module(str(vmlinux), create=True).try_file(str(vmlinux))
+    with vmlinux.open("rb") as file:
+        section = ELFFile(file).get_section_by_name(".BTF")
+        assert section is not None
+        data = BtfData(section.data())
+    types = BtfTypes(bare, data)
+    step = 1 if os.environ.get("VMAP_BTF") == "all" else SAMPLE
+    compared, inside_functions, differing = 0, [], []
+    for word, kinds in KINDS.items():
+        for kind in kinds:
+            names = data.names(kind)
+            for name in sorted(names)[::step]:
+                try:
+                    expected = contents(dwarf.type(f"{word} {name}"))
+                except LookupError:
+                    inside_functions.append(name)
+                    continue
+                found = [contents(types.type(id)) for id in names[name]]
+                compared += 1
+                if expected not in found:
+                    differing.append((word, name, found, expected))
+    assert differing == []
+    assert compared > 9_000 / step
+    assert len(inside_functions) < compared / 50
+
+
+def programs(vmcore: Vmcore) -> tuple[Program, Program]:
+    """Open a vmcore with its kernel's debug info, and without."""
+    dwarf, btf = Program(), Program()
+    for prog in (dwarf, btf):
+        prog.set_core_dump(vmcore.path)
+    dwarf.load_debug_info([vmcore.kernel.vmlinux])
+    return dwarf, btf
+
+
+def output(prog: Program, words: Sequence[str]) -> tuple[int, str]:
+    """Return the exit status and the output of a verb, less what names the source."""
+    out = io.StringIO()
+    with redirect_stdout(out):
+        status = run(words[0], prog, words[1:])
+    return status, out.getvalue().replace('"symbols": "btf"', '"symbols": "dwarf"')
+
+
+def test_vmcore(vmcores: dict[str, Vmcore], capsys: pytest.CaptureFixture[str]) -> None:
+    """Each verb prints what it prints with debug info, or says what is missing."""
+    vmcore = vmcores["elf"]
+    dwarf, btf = programs(vmcore)
+    if vmcore.kernel.name == "5.10":
+        assert run("ls", btf, []) == 2
+        captured = capsys.readouterr()
+        assert captured.out == "" and len(captured.err.splitlines()) == 1
+        assert "VMCOREINFO" in captured.err and "drgn -s" in captured.err
+        return
+    assert (ensure_types(dwarf), ensure_types(btf)) == ("dwarf", "btf")
+    for words in VERBS:
+        assert output(btf, words) == output(dwarf, words)
+    assert output(btf, VERBS[0])[1] == vmcore.vmallocinfo.decode()
+    compare_probes(dwarf, btf)
+    compare_variables(dwarf, btf)
+
+
+def compare_probes(dwarf: Program, btf: Program) -> None:
+    """What inlining hides is told by other signs, and they say the same."""
+    for name in FUNCTIONS:
+        found = [functions.has_function(prog, name) for prog in (dwarf, btf)]
+        assert found[0] == found[1], name
+    for function, parameter in PARAMETERS:
+        found = [
+            functions.has_parameter(prog, function, parameter) for prog in (dwarf, btf)
+        ]
+        assert found[0] == found[1], (function, parameter)
+
+
+def compare_variables(dwarf: Program, btf: Program) -> None:
+    """Each variable of the table has the address and type that DWARF says."""
+    compared = 0
+    for name in variables.NAMES:
+        try:
+            expected = dwarf.variable(name)
+        except LookupError:
+            continue
+        found = btf.variable(name)
+        assert found.address_ == expected.address_, name
+        assert variable_outline(found) == variable_outline(expected), name
+        compared += 1
+    assert compared > 25
+
+
+def variable_outline(variable: Object) -> object:
+    """Return a variable's type; pg_data_t is struct pglist_data by another name."""
+    type_, lengths = resolved(variable.type_), []
+    while type_.kind in (TypeKind.ARRAY, TypeKind.POINTER):
+        lengths.append(type_.length if type_.kind == TypeKind.ARRAY else None)
+        type_ = resolved(type_.type)
+    return lengths, outline(type_)
+
+
+def test_as_a_person_starts_it(vmcores: dict[str, Vmcore]) -> None:
+    """Nothing of drgn's warning gets into the data, and the source is named."""
+    vmcore = vmcores["elf"]
+    if vmcore.kernel.name == "5.10":
+        return
+    command = [sys.executable, "-m", "drgn", "-c", str(vmcore.path)]
+    command += ["--no-default-symbols", str(ROOT / "scripts/vmap_ls.py"), "--json"]
+    done = subprocess.run(command, capture_output=True, timeout=300)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["kernel"]["symbols"] == "btf"
+
+
+def test_live(module_guest: Guest) -> None:
+    """Byte for byte what the kernel prints, and each verb as with debug info."""
+    compare_in(module_guest, f"{LIVE} --no-default-symbols")
+    command = f"{LIVE} --main-symbols tests/lab/inside/compare_symbols.py"
+    result = module_guest.run(command, timeout=600)
+    assert result.status == 0, result.stderr.decode()
+    assert json.loads(result.stdout) == {}
