@@ -14,7 +14,7 @@ Only what is asked for is made; members, parameters and what they lead to, once
 somebody looks at them.
 """
 
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from drgn import (
     Object,
@@ -257,24 +257,22 @@ class BtfTypes:
 
     def _later(
         self, id: int, bits: int = 0, may_be_flexible: bool = False
-    ) -> Callable[[], Union[Object, Type]]:
+    ) -> Callable[[], Object]:
         """
-        Return a function that makes the type of a member or parameter.
+        Return a function that makes a member, without a value.
 
         :param bits: Size of a bit field; 0 for what is none.
         """
 
-        def make() -> Union[Object, Type]:
+        def make() -> Object:
             type_ = self.type(id)
-            if bits:
-                try:
-                    return Object(self._prog, type_, bit_field_size=bits)
-                except (TypeError, ValueError) as e:
-                    raise self._data.damaged(self._data.record(id), str(e)) from e
             # BTF writes [] and [0] in the same way.
             if may_be_flexible and type_.kind == TypeKind.ARRAY and not type_.length:
-                return self._prog.array_type(type_.type)
-            return type_
+                type_ = self._prog.array_type(type_.type)
+            try:
+                return Object(self._prog, type_, bit_field_size=bits or None)
+            except (TypeError, ValueError, OverflowError) as e:
+                raise self._data.damaged(self._data.record(id), str(e)) from e
 
         return make
 
