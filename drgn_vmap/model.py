@@ -956,7 +956,10 @@ class KcoreCheck:
     pages: int
     """Pages that were read."""
     all_pages: int
-    """Pages that the areas have."""
+    """Pages that the areas have, guard pages only if they are read too."""
+    sample_pages: Optional[int]
+    """Pages that were read at most of an area that vm_map_ram() did not make; None if
+    all were."""
     problems: Tuple[Problem, ...] = ()
 
     @property

@@ -34,7 +34,6 @@ __all__ = (
     "NO_PAGE",
     "OTHER_KIND",
     "Pages",
-    "SAMPLE_PAGES",
     "Scope",
     "Tally",
     "Targets",
@@ -52,7 +51,7 @@ CHECKED_KINDS = tuple(kind for kind in KINDS if kind != "unpurged")
 OTHER_KIND = "other"
 """Stands in sums for areas of no kind."""
 
-SAMPLE_PAGES = 16
+_SAMPLE_PAGES = 16
 """Of an area that vm_map_ram() did not make, so many pages are read by default."""
 
 NO_PAGE = -1
@@ -120,6 +119,8 @@ class Targets:
     is_ram: Array
     unread: Array
     guarded: Array
+    sample_pages: Optional[int]
+    """How many pages of other areas are read; None if all are."""
 
     @property
     def total(self) -> int:
@@ -172,9 +173,14 @@ def find_targets(snapshot: Snapshot, scope: Scope, rules: KcoreRules) -> Targets
     first = (np.maximum(start, np.uint64(low)) - start) // page_size
     last = (np.minimum(end - np.uint64(1), np.uint64(high - 1)) - start) // page_size
     span = (last - first).astype(np.int64) + 1
+    pages = ((end - start) // page_size).astype(np.int64)
+    guarded = guarded_mask(snapshot)[rows]
     count = span
     if not scope.all_pages:
-        count = np.where(is_ram[rows], span, np.minimum(span, SAMPLE_PAGES))
+        # A sample is of pages that are to hold something.
+        with_guard = guarded & (last.astype(np.int64) == pages - 1) & (span > 1)
+        span = span - with_guard
+        count = np.where(is_ram[rows], span, np.minimum(span, _SAMPLE_PAGES))
     if scope.limit_pages is not None:
         before = np.cumsum(count) - count
         count = np.clip(scope.limit_pages - before, 0, count)
@@ -184,10 +190,11 @@ def find_targets(snapshot: Snapshot, scope: Scope, rules: KcoreRules) -> Targets
         first=first.astype(np.int64),
         span=span,
         count=count,
-        pages=((end - start) // page_size).astype(np.int64),
+        pages=pages,
         is_ram=is_ram[rows],
         unread=unread_mask(snapshot, rules)[rows],
-        guarded=guarded_mask(snapshot)[rows],
+        guarded=guarded,
+        sample_pages=None if scope.all_pages else _SAMPLE_PAGES,
     )
 
 
@@ -339,6 +346,7 @@ def sum_up(
         verdict=_verdicts(areas),
         pages=tally.pages,
         all_pages=int(targets.span.sum()),
+        sample_pages=targets.sample_pages,
         problems=tuple(dict.fromkeys(problems)),
     )
 

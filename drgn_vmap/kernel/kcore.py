@@ -12,6 +12,7 @@ which order.
 
 import os
 import struct
+from typing import Optional
 
 from .._numpy import Array, Record, U64Array, np
 from ..errors import TargetError
@@ -95,6 +96,14 @@ class Kcore:
             self._read_run(offsets, into, ok, int(wanted[begin]), int(wanted[end - 1]))
             begin = end
         return ok
+
+    def read_page(self, offset: int) -> Optional[bytes]:
+        """Return the page at an offset, or None if it cannot be read."""
+        try:
+            page = os.pread(self._fd, self._page_size, offset)
+        except OSError:
+            return None
+        return page if len(page) == self._page_size else None
 
     def _read_run(
         self, offsets: Array, into: Array, ok: Array, at: int, last: int

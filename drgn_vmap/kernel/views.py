@@ -136,11 +136,11 @@ class TwoViews:
         """Return which pages could be read, and which are as the one read before."""
         primer = self._prime(b"")
         read = self._kcore.read(offsets, into)
-        rows = np.flatnonzero(read)
         repeated = np.zeros(len(offsets), bool)
-        if len(rows):
-            repeated[rows[0]] = into[rows[0]].tobytes() == primer
-            repeated[rows[1:]] = _same(into[rows[1:]], into[rows[:-1]])
+        got = into if read.all() else into[read]
+        if len(got):
+            same_as_before = _same(got[1:], got[:-1])
+            repeated[read] = np.append(got[0].tobytes() == primer, same_as_before)
         return read, repeated
 
     def _read_primed(
@@ -148,31 +148,27 @@ class TwoViews:
     ) -> Tuple[Array, Array]:
         read = np.zeros(len(offsets), bool)
         repeated = np.zeros(len(offsets), bool)
-        for row in range(len(offsets)):
+        for row in np.flatnonzero(offsets != NOWHERE).tolist():
             primer = self._prime(unlike[row].tobytes())
-            one = slice(row, row + 1)
-            read[one] = self._kcore.read(offsets[one], into[one])
-            repeated[row] = read[row] and into[row].tobytes() == primer
+            page = self._kcore.read_page(int(offsets[row]))
+            if page is not None:
+                read[row], repeated[row] = True, page == primer
+                into[row] = np.frombuffer(page, np.uint64)
         return read, repeated
 
     def _prime(self, unlike: bytes) -> bytes:
         """Read a primer through kcore, other than ``unlike``, and return its bytes."""
         for _ in range(_TRIES):
             for offset in self._primers:
-                page = self._read_page(offset)
+                page = self._kcore.read_page(offset)
                 # It may have been freed meanwhile.
-                if page != unlike and page.strip(b"\0"):
+                if page and page != unlike and page.strip(b"\0"):
                     return page
             self._primers = list(self._find_primers())
         raise TargetError(
             "no page of vmalloc space can be read to compare others with: "
             "is this /proc/kcore of the running kernel?"
         )
-
-    def _read_page(self, offset: int) -> bytes:
-        page = np.zeros((1, self._words), np.uint64)
-        self._kcore.read(np.array([offset], np.int64), page)
-        return page.tobytes()
 
     def _find_primers(self) -> Iterator[int]:
         """Yield where two pages are in kcore that differ and are not all zeros."""
@@ -182,8 +178,8 @@ class TwoViews:
             rows, ok = self.memory(addresses)
             offsets = self._kcore.virtual_offsets(addresses)
             for row in np.flatnonzero(ok & rows.any(axis=1) & (offsets != NOWHERE)):
-                page = self._read_page(int(offsets[row]))
-                if page == rows[row].tobytes() and page not in found:
+                page = self._kcore.read_page(int(offsets[row]))
+                if page and page == rows[row].tobytes() and page not in found:
                     found.append(page)
                     yield int(offsets[row])
                 if len(found) == 2:

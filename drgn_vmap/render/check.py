@@ -19,8 +19,8 @@ _RUNS_TOLD = 6
 
 _VERDICTS = {
     "equal": "kcore returns what memory holds",
-    "zero": "kcore does not return what memory holds, but zeros",
-    "wrong": "kcore returns bytes that are not there",
+    "zero": "kcore returns zeros or stale bytes where memory holds data",
+    "wrong": "kcore returns other bytes than memory holds",
     "none-found": "there is no such area",
 }
 
@@ -44,6 +44,7 @@ def check_json(found: KcoreCheck) -> Dict[str, Any]:
         "verdict": dict(found.verdict),
         "pages_read": found.pages,
         "pages_in_question": found.all_pages,
+        "sample_pages": found.sample_pages,
     }
 
 
@@ -148,10 +149,12 @@ def _run_text(first: PageFinding, last: PageFinding) -> str:
 
 
 def _coverage(found: KcoreCheck) -> str:
-    text = f"{found.pages} pages read"
-    if found.pages < found.all_pages:
+    if found.pages == found.all_pages:
+        return f"{found.pages} pages read\n"
+    text = f"{found.pages} of {found.all_pages} pages read"
+    if found.sample_pages is not None:
         text += (
-            f" of {found.all_pages}: of what vm_map_ram() mapped all, of other areas "
-            "a sample, up to the limit if there is one; see --all-pages"
+            f": of areas that vm_map_ram() did not make at most {found.sample_pages} "
+            "each; --all-pages reads them all"
         )
-    return text + "\n"
+    return f"{text}\n"

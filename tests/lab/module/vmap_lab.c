@@ -35,6 +35,7 @@
 /* ioremap() of more could pass the physical address space of small machines. */
 #define MAX_RESERVE (512ULL << 30)
 #define MAX_HUGE_BYTES (8UL << 20)
+#define ALIAS_PAGES 4096U
 
 struct mapping;
 
@@ -89,10 +90,11 @@ DEFINE_SET(base, "vmap_lab", "-");
 DEFINE_SET(many, "vmap_lab_many", "vmap_lab_many");
 DEFINE_SET(leak, "vmap_lab_leak", "vmap_lab_leak");
 DEFINE_SET(blocks, "vmap_lab_blocks", "-");
+DEFINE_SET(aliases, "vmap_lab_aliases", "map_vmap");
 DEFINE_SET(reserve, "vmap_lab_reserve", "map_ioremap");
 
 static struct mapping_set *const sets[] = {
-	&base_set, &many_set, &leak_set, &blocks_set, &reserve_set,
+	&base_set, &many_set, &leak_set, &blocks_set, &aliases_set, &reserve_set,
 };
 
 static DEFINE_MUTEX(lab_lock);	/* protects sets and the next three */
@@ -676,6 +678,29 @@ static int command_blocks(const char *arguments)
 	return error;
 }
 
+static int command_aliases(const char *arguments)
+{
+	unsigned long wanted;
+	int error = kstrtoul(arguments, 0, &wanted);
+
+	if (error)
+		return error;
+	shrink(&aliases_set, wanted);
+	while (aliases_set.live < wanted) {
+		struct mapping *first = list_first_entry_or_null(
+			&aliases_set.mappings, struct mapping, list);
+		struct mapping *mapping = add(&aliases_set, (struct mapping){
+			.kind = &kinds[VMAP],
+			.pages = ALIAS_PAGES,
+			.backing = first ? first->backing : NULL,
+			.fill = first ? first->id : 0 });
+
+		if (IS_ERR(mapping))
+			return PTR_ERR(mapping);
+	}
+	return 0;
+}
+
 static int command_lazy(const char *arguments)
 {
 	static const struct {
@@ -974,11 +999,11 @@ static const struct {
 	const char *name;
 	int (*run)(const char *arguments);
 } commands[] = {
-	{ "blocks", command_blocks }, { "lazy", command_lazy },
-	{ "leak", command_leak },     { "many", command_many },
-	{ "purge", command_purge },   { "reserve", command_reserve },
-	{ "reset", command_reset },   { "stress", command_stress },
-	{ "try", command_try },
+	{ "aliases", command_aliases }, { "blocks", command_blocks },
+	{ "lazy", command_lazy },       { "leak", command_leak },
+	{ "many", command_many },       { "purge", command_purge },
+	{ "reserve", command_reserve }, { "reset", command_reset },
+	{ "stress", command_stress },   { "try", command_try },
 };
 
 static int run_command(char *line)
