@@ -129,7 +129,9 @@ class Measurer:
         """Return the pages that are odd, and whose area is no longer there."""
         targets, odd = self._targets, np.isin(classes, _BAD)
         odd |= classes == PageClass.UNMAPPED_ZERO
-        odd &= ~self._explained(pages, classes, source)
+        # What is stale may be so because the area is gone.
+        stale = classes == PageClass.STALE
+        odd &= stale | ~self._explained(pages, classes, source)
         # In blocks pages come and go.
         blocks = targets.snapshot.areas.is_block[targets.rows[pages.row]]
         odd &= ~(blocks & (classes == PageClass.UNMAPPED_ZERO))

@@ -271,6 +271,20 @@ def test_area_that_is_gone() -> None:
     }
 
 
+def test_stale_where_an_area_was() -> None:
+    """What is behind all areas now is stale, but it is no area's page."""
+    areas = KERNEL.areas
+    gone = replace(KERNEL, areas=areas.take(areas.start != at(12)))
+
+    def unmap(views: FakeViews) -> None:
+        views.pages.pop(at(12))
+        views.pages.pop(at(13))
+
+    found = check(until_6_2(12), OLD, change=unmap, now=gone)
+    assert classes(found, 12) == {"raced": 2}
+    assert classes(found, 20) == {"stale": 3}
+
+
 @pytest.mark.parametrize(
     "scope, pages",
     [
