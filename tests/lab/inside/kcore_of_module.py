@@ -38,7 +38,8 @@ prog: Program = globals()["prog"]
 def fill_per_cpu_chunks() -> None:
     """Have so much per-CPU memory allocated that some chunks are full to their end."""
     attr = ctypes.create_string_buffer(128)
-    struct.pack_into("=IIII", attr, 0, BPF_MAP_TYPE_PERCPU_ARRAY, 4, 4 * PAGE, 64)
+    # A chunk has up to 2 MiB for each CPU.
+    struct.pack_into("=IIII", attr, 0, BPF_MAP_TYPE_PERCPU_ARRAY, 4, 4 * PAGE, 400)
     libc = ctypes.CDLL(None, use_errno=True)
     # The map lives as long as this process.
     if libc.syscall(SYS_BPF, BPF_MAP_CREATE, attr, len(attr)) < 0:
