@@ -54,6 +54,9 @@ OTHER_KIND = "other"
 _SAMPLE_PAGES = 16
 """Of an area that vm_map_ram() did not make, so many pages are read by default."""
 
+_MAX_WHOLE_PAGES = 1 << 20
+"""vm_map_ram() never mapped more: it is a record torn by a change of a live kernel."""
+
 NO_PAGE = -1
 """Stands for the page that bytes came from if none is found."""
 
@@ -180,7 +183,8 @@ def find_targets(snapshot: Snapshot, scope: Scope, rules: KcoreRules) -> Targets
         # A sample is of pages that are to hold something.
         with_guard = guarded & (last.astype(np.int64) == pages - 1) & (span > 1)
         span = span - with_guard
-        count = np.where(is_ram[rows], span, np.minimum(span, _SAMPLE_PAGES))
+        whole = is_ram[rows] & (span <= _MAX_WHOLE_PAGES)
+        count = np.where(whole, span, np.minimum(span, _SAMPLE_PAGES))
     if scope.limit_pages is not None:
         before = np.cumsum(count) - count
         count = np.clip(scope.limit_pages - before, 0, count)
