@@ -180,7 +180,8 @@ def test_under_stress(module_guest: Guest) -> None:
             timeout=900,
         )
     finally:
-        module_guest.write("/proc/vmap_lab", b"stress stop")
+        # Else blocks with nothing in them would stay behind.
+        module_guest.write("/proc/vmap_lab", b"reset")
     assert done.status == 0, done.stderr.decode()
     kernel, known = module_guest.kernel.name, 0
     for line in done.stdout.splitlines():
