@@ -15,13 +15,14 @@ READY := .venv/ready
 LAB := $(BIN)/python -m tests.lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit lab shell format clean packages
+.PHONY: help demo test lint unit bench lab shell format clean packages
 
 help:
 	@echo 'make demo                     boot a Debian kernel, list its vmalloc areas'
 	@echo 'make test                     everything: lint, unit tests, tests on real kernels'
 	@echo 'make lint                     formatting, style, types'
 	@echo 'make unit                     the tests that need no kernel'
+	@echo "make bench BENCH='…'      how fast it is beside others; its options in BENCH"
 	@echo "make lab KERNEL=7.3 CMD='…'   run a command in a guest"
 	@echo 'make shell KERNEL=7.3         a shell in a guest'
 	@echo 'make format                   let black and isort format the code'
@@ -44,6 +45,10 @@ lint: $(READY)
 
 unit: $(READY)
 	@$(BIN)/pytest tests/unit
+
+# Everything takes an hour and 8 GiB; BENCH='--areas 200000' is a part of it.
+bench: $(READY) packages
+	@$(BIN)/python -m tests.bench $(BENCH)
 
 lab: $(READY) packages
 	@$(LAB) run --kernel $(KERNEL) -- sh -c "$$CMD"

@@ -1,0 +1,81 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Vmcores of guests in which the fixture module made many areas or blocks."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Iterator
+
+from tests.lab.conftest import load_fixture_module
+from tests.lab.guest import Guest
+
+__all__ = ("Target", "live_seconds", "target")
+
+BASE_MIB = 1024
+BYTES_AN_AREA = 6144
+"""Of guest memory: structs, a page, page tables, and what the module notes down."""
+
+MAKING_SECONDS = 3600.0
+LIVE_SECONDS = 1200.0
+LS = "drgn -q -c /proc/kcore scripts/vmap_ls.py"
+LIVE = {
+    "cat": "cat /proc/vmallocinfo",
+    "ls": LS,
+    "drgn": "drgn -q -c /proc/kcore -e pass",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kernel with so many more areas, or blocks."""
+
+    kernel: str
+    areas: int
+    blocks: int
+    lines: int
+    """Of its /proc/vmallocinfo."""
+
+    vmlinux: Path
+    vmcores: dict[str, Path]
+    """By QEMU's name of the format."""
+
+    live: dict[str, float]
+    """Seconds in the guest itself, where that was asked for."""
+
+
+@contextmanager
+def target(
+    kernel: str, areas: int, blocks: int, formats: tuple[str, ...], live: bool
+) -> Iterator[Target]:
+    """Make a guest and its vmcores; they are gone in the end."""
+    memory_mib = BASE_MIB + areas * BYTES_AN_AREA // (1 << 20)
+    with TemporaryDirectory(dir="/var/tmp") as directory:
+        vmcores = {name: Path(directory) / name for name in formats}
+        with Guest.boot(kernel, memory_mib=memory_mib, debug_info=live) as guest:
+            load_fixture_module(guest)
+            for command in (f"many {areas}", f"blocks {blocks}"):
+                guest.write("/proc/vmap_lab", command.encode(), timeout=MAKING_SECONDS)
+            times = live_seconds(guest) if live else {}
+            for name, path in vmcores.items():
+                guest.dump(path, name)
+            counted = guest.run("wc -l < /proc/vmallocinfo", LIVE_SECONDS)
+        yield Target(
+            kernel, areas, blocks, int(counted.stdout), guest.vmlinux, vmcores, times
+        )
+
+
+def live_seconds(guest: Guest) -> dict[str, float]:
+    """Time the kernel's own file and ``ls`` in the guest, one after the other."""
+    times = {}
+    for name, command in LIVE.items():
+        timed = f"TIMEFORMAT=%R; time {command} > /dev/null"
+        result = guest.run(timed, LIVE_SECONDS)
+        assert result.status == 0, result.stderr
+        (seconds,) = re.findall(rb"^(\d+\.\d+)$", result.stderr, re.M)
+        times[name] = float(seconds)
+    return times
