@@ -23,7 +23,8 @@ help:
 	@echo 'make lint                     formatting, style, types'
 	@echo 'make unit                     the tests that need no kernel'
 	@echo "make bench BENCH='…'      how fast it is beside others; its options in BENCH"
-	@echo "make lab KERNEL=7.3 CMD='…'   run a command in a guest"
+	@echo "make lab KERNEL=7.3 CMD='…'   run a command in a guest; also 5.10, 6.1, 6.12, and"
+	@echo '                              6.1-plain, 6.1-series, 6.1-fixed, built from source'
 	@echo 'make shell KERNEL=7.3         a shell in a guest'
 	@echo 'make format                   let black and isort format the code'
 	@echo 'make clean                    remove .venv and caches in the checkout'

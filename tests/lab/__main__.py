@@ -16,9 +16,10 @@ import shlex
 import sys
 from pathlib import Path
 
+from .chroot import ChrootError
 from .disks import debug_disk, initramfs, modules_disk
 from .guest import CommandTimeout, Guest, GuestError
-from .kernels import KERNELS
+from .kernels import ALL_KERNELS, KERNELS
 from .packages import PackageError
 from .userland import root_disk
 
@@ -30,7 +31,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     try:
         status: int = arguments.function(arguments)
-    except (CommandTimeout, GuestError, PackageError) as error:
+    except (ChrootError, CommandTimeout, GuestError, PackageError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 2
     return status
@@ -62,7 +63,7 @@ def dump(arguments: argparse.Namespace) -> int:
 def fetch(arguments: argparse.Namespace) -> int:
     print(f"root disk: {root_disk()}")
     for name in arguments.kernels or KERNELS:
-        kernel = KERNELS[name]
+        kernel = ALL_KERNELS[name]
         for part in (initramfs, modules_disk, debug_disk):
             part(kernel)
         print(f"{name}: {kernel.release}: {kernel.directory}")
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _guest_options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
-    options.add_argument("--kernel", choices=KERNELS, default="6.12")
+    options.add_argument("--kernel", choices=ALL_KERNELS, default="6.12")
     options.add_argument("--cpus", type=int, default=2)
     options.add_argument("--memory", type=int, default=1024, metavar="MIB")
     options.add_argument("--numa", type=int, default=1, metavar="NODES")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .accelerator import accelerator
 from .disks import debug_disk, initramfs, modules_disk
-from .kernels import Kernel
+from .kernel import Kernel
 from .userland import root_disk
 
 __all__ = ("Hardware", "Sockets", "qemu_command")

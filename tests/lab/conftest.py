@@ -3,9 +3,11 @@
 """
 Real kernels as fixtures: one boot of each serves all tests of a session.
 
-Tests that use ``guest``, or what is made of it, run once for each kernel, and pytest
-puts those of one kernel in a row: no more than one shared guest is alive. Where two
-processes share the work, one of them runs all that share a guest.
+Tests that use ``guest``, or what is made of it, run once for each of Debian's kernels,
+and pytest puts those of one kernel in a row: no more than one shared guest is alive.
+Where two processes share the work, one of them runs all that share a guest.
+``built_guest`` is the same for the kernels built here, and for tests of what they alone
+show.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ import pytest
 
 from . import modules
 from .guest import Guest
-from .kernels import KERNELS, Kernel
+from .kernel import Kernel
+from .kernels import BUILT_KERNELS, KERNELS
 from .machine import why_not
 
 KDUMP_KERNEL = "6.1"
@@ -59,6 +62,9 @@ def shared_guests(item: pytest.Item) -> Iterator[str]:
     fixtures = getattr(item, "fixturenames", ())
     if "guest" in fixtures:
         yield f"guest of {item.callspec.params['guest']}"  # type: ignore[attr-defined]
+    if "built_guest" in fixtures:
+        # All of them: whoever boots the first one builds the others, too.
+        yield "built guests"
     if "kdump_vmcore" in fixtures:
         yield "crashed guest"
 
@@ -87,6 +93,14 @@ def module_guest(guest: Guest) -> Guest:
     """The guest, with the fixture module loaded; a test that changes it resets it."""
     load_fixture_module(guest)
     return guest
+
+
+@pytest.fixture(scope="session", params=BUILT_KERNELS)
+def built_guest(request: pytest.FixtureRequest, lab: None) -> Iterator[Guest]:
+    """A guest of each kernel built here, with the fixture module loaded."""
+    with Guest.boot(request.param, memory_mib=2048, numa_nodes=2) as booted:
+        load_fixture_module(booted)
+        yield booted
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from typing import Iterator
 from . import userland
 from .cache import build_once
 from .ext4 import make_ext4
-from .kernels import Kernel
+from .kernel import Kernel
 
 __all__ = ("debug_disk", "initramfs", "modules_disk")
 

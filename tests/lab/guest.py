@@ -23,7 +23,8 @@ from .channel import Answer, Channel, ChannelError
 from .command_line import Hardware, Sockets, qemu_command
 from .disks import initramfs
 from .ext4 import extract, make_ext4
-from .kernels import KERNELS, Kernel
+from .kernel import Kernel
+from .kernels import ALL_KERNELS
 from .userland import CHECKOUT
 
 __all__ = ("CommandTimeout", "Guest", "GuestError", "Result")
@@ -121,11 +122,11 @@ class Guest:
             cpus, memory_mib, numa_nodes, append, debug_info, crash_kernel
         )
         try:
-            return cls(KERNELS[kernel], hardware, interactive)
+            return cls(ALL_KERNELS[kernel], hardware, interactive)
         except GuestError as error:
             # Under emulation a kernel now and then panics while it boots.
             warnings.warn(f"booting again: {error}", stacklevel=2)
-            return cls(KERNELS[kernel], hardware, interactive)
+            return cls(ALL_KERNELS[kernel], hardware, interactive)
 
     def __enter__(self) -> Guest:
         return self

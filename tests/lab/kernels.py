@@ -1,150 +1,36 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The kernels of the lab: one Debian kernel for each generation of vmalloc state."""
+"""The kernels of the lab, by name."""
 
 from __future__ import annotations
 
-import glob
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Iterator
+from typing import Mapping
 
-from .cache import build_once, cache_dir
-from .packages import Archive, PackageError, unpack
+from .built_kernel import BuiltKernel
+from .debian_kernel import DebianKernel
+from .kernel import Kernel
 
-__all__ = ("KERNELS", "Kernel")
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A kernel that Debian ships, and what the lab has fetched of it."""
-
-    name: str
-    """What the lab calls it, such as ``6.1``."""
-
-    suites: tuple[str, ...]
-    """The suites that hold its packages and a compiler for them."""
-
-    releases: tuple[str, ...]
-    """POSIX patterns of ``uname -r``; a later one serves if no earlier one does."""
-
-    @property
-    def archive(self) -> Archive:
-        """The packages this kernel belongs to."""
-        return Archive(*self.suites)
-
-    @property
-    def directory(self) -> Path:
-        """Where everything made of this kernel is cached."""
-        return cache_dir() / "kernels" / self.name
-
-    @property
-    def files(self) -> Path:
-        """What the packages hold, fetched when first asked for."""
-        return build_once(self.directory / "files", self._fetch)
-
-    @property
-    def release(self) -> str:
-        """``uname -r``: the newest there was when the kernel was fetched."""
-        return (self.files / "release").read_text()
-
-    @property
-    def vmlinuz(self) -> Path:
-        """The kernel image QEMU boots."""
-        return self.files / "vmlinuz"
-
-    @property
-    def vmlinux(self) -> Path:
-        """The kernel with its debug information."""
-        return self.files / "vmlinux"
-
-    @property
-    def modules(self) -> Path:
-        """The directory that becomes ``/lib/modules/$(uname -r)``."""
-        return self.files / "modules"
-
-    def _fetch(self, directory: Path) -> None:
-        """
-        Fetch the newest release that the mirror has in full.
-
-        Indexes list packages that mirrors no longer hold, above all the large
-        ones with debug information: those come first, then an older release.
-        """
-        directory.mkdir()
-        archive = self.archive
-        failures = []
-        for release in self._releases(archive):
-            try:
-                _fetch_vmlinux(archive, release, directory / "vmlinux")
-                _fetch_image(archive, release, directory)
-            except PackageError as error:
-                failures.append(str(error))
-                continue
-            (directory / "release").write_text(release)
-            return
-        reasons = "; ".join(failures) or "no such package"
-        raise PackageError(f"no kernel {self.name} in {self.suites}: {reasons}")
-
-    def _releases(self, archive: Archive) -> Iterator[str]:
-        """Return what packages with debug information there are, newest first."""
-        for pattern in self.releases:
-            for name in reversed(archive.names(f"linux-image-{pattern}-dbg")):
-                yield name[len("linux-image-") : -len("-dbg")]
-
-
-def _fetch_vmlinux(archive: Archive, release: str, vmlinux: Path) -> None:
-    package = f"linux-image-{release}-dbg"
-    with TemporaryDirectory(dir=vmlinux.parent) as unpacked:
-        with archive.downloaded([package]) as [deb]:
-            unpack(deb, Path(unpacked), ["*/vmlinux*"])
-        # The package also has symbolic links of that name.
-        [found] = (
-            path
-            for path in Path(unpacked).rglob("vmlinux*")
-            if path.is_file() and not path.is_symlink()
-        )
-        found.rename(vmlinux)
-
-
-def _fetch_image(archive: Archive, release: str, directory: Path) -> None:
-    image = f"linux-image-{release}"
-    # Debian's 7.x splits it into linux-binary (vmlinuz), linux-modules and
-    # linux-base, which the then empty linux-image depends on.
-    parts = [
-        name
-        for name in archive.direct_dependencies(image)
-        if name.endswith(f"-{release}")
-    ]
-    with TemporaryDirectory(dir=directory) as unpacked:
-        with archive.downloaded([image, *parts]) as debs:
-            for deb in debs:
-                unpack(deb, Path(unpacked))
-        [vmlinuz] = Path(unpacked).rglob("vmlinuz*")
-        vmlinuz.rename(directory / "vmlinuz")
-        [modules] = Path(unpacked).rglob(f"modules/{glob.escape(release)}")
-        modules.rename(directory / "modules")
-
+__all__ = ("ALL_KERNELS", "BUILT_KERNELS", "KERNELS")
 
 KERNELS = {
     kernel.name: kernel
     for kernel in (
-        Kernel(
+        DebianKernel(
             "5.10",
             ("bullseye", "bullseye-security"),
             (r"5\.10\.0-[0-9]+-cloud-amd64",),
         ),
-        Kernel(
+        DebianKernel(
             "6.1",
             ("bookworm", "bookworm-security"),
             (r"6\.1\.0-[0-9]+-cloud-amd64",),
         ),
-        Kernel(
+        DebianKernel(
             "6.12",
             ("bookworm", "bookworm-security"),
             (r"6\.12\.[0-9.]+\+deb12[0-9.]*-cloud-amd64",),
         ),
-        Kernel(
+        DebianKernel(
             "7.3",
             ("trixie", "trixie-security", "trixie-backports"),
             (
@@ -154,4 +40,16 @@ KERNELS = {
         ),
     )
 }
-"""The kernels by name, oldest first."""
+"""Debian's kernels, one for each generation of vmalloc state, oldest first."""
+
+BUILT_KERNELS = {
+    kernel.name: kernel
+    for kernel in (
+        BuiltKernel("6.1-plain"),
+        BuiltKernel("6.1-series"),
+        BuiltKernel("6.1-fixed"),
+    )
+}
+"""Kernels that no distribution here has: with the vm_map_ram series, and before."""
+
+ALL_KERNELS: Mapping[str, Kernel] = {**KERNELS, **BUILT_KERNELS}

@@ -70,6 +70,11 @@ def test_live_with_every_kind_of_area(module_guest: Guest) -> None:
         assert label in text
 
 
+def test_live_on_built_kernels(built_guest: Guest) -> None:
+    """Byte for byte on 6.1 with the vm_map_ram series, too."""
+    compare_in(built_guest)
+
+
 @pytest.mark.parametrize("cpus, numa_nodes", [(1, 1), (4, 2)])
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_live_on_other_machines(kernel: str, cpus: int, numa_nodes: int) -> None:

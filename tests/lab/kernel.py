@@ -1,0 +1,54 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a kernel of the lab is, wherever it comes from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ("Kernel",)
+
+
+@dataclass(frozen=True)
+class Kernel(ABC):
+    """A kernel that guests can boot."""
+
+    name: str
+    """What the lab calls it, such as ``6.1``."""
+
+    @property
+    @abstractmethod
+    def directory(self) -> Path:
+        """Where everything made of this kernel is cached."""
+
+    @property
+    @abstractmethod
+    def files(self) -> Path:
+        """Where ``release``, ``vmlinuz``, ``vmlinux`` and ``modules`` are."""
+
+    @property
+    @abstractmethod
+    def module_tree(self) -> Path:
+        """A tree to chroot into, whose /lib/modules/RELEASE/build builds modules."""
+
+    @property
+    def release(self) -> str:
+        """What ``uname -r`` prints."""
+        return (self.files / "release").read_text()
+
+    @property
+    def vmlinuz(self) -> Path:
+        """The kernel image QEMU boots."""
+        return self.files / "vmlinuz"
+
+    @property
+    def vmlinux(self) -> Path:
+        """The kernel with its debug information."""
+        return self.files / "vmlinux"
+
+    @property
+    def modules(self) -> Path:
+        """The directory that becomes ``/lib/modules/$(uname -r)``."""
+        return self.files / "modules"
