@@ -13,24 +13,30 @@ PACKAGES := tests/lab/debian-packages.txt
 BIN := .venv/bin
 READY := .venv/ready
 LAB := $(BIN)/python -m tests.lab
+SAMPLE := build/linux-$(KERNEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench lab shell format clean packages
+.PHONY: help demo test lint unit bench lab samples shell format clean packages
 
 help:
-	@echo 'make demo                     boot a Debian kernel, list its vmalloc areas'
+	@echo 'make demo                     look at a vmcore: seconds, no root, no guest'
 	@echo 'make test                     everything: lint, unit tests, tests on real kernels'
 	@echo 'make lint                     formatting, style, types'
-	@echo 'make unit                     the tests that need no kernel'
+	@echo 'make unit                     the tests that need no guest: units, and the samples'
 	@echo "make bench BENCH='…'      how fast it is beside others; its options in BENCH"
 	@echo "make lab KERNEL=7.3 CMD='…'   run a command in a guest; also 5.10, 6.1, 6.12, and"
 	@echo '                              6.1-plain, 6.1-series, 6.1-fixed, built from source'
 	@echo 'make shell KERNEL=7.3         a shell in a guest'
+	@echo 'make samples                  make the vmcores in vmcores/ again'
 	@echo 'make format                   let black and isort format the code'
 	@echo 'make clean                    remove .venv and caches in the checkout'
 
-demo: $(READY) packages
-	@$(LAB) run --kernel $(KERNEL) -- drgn -q -c /proc/kcore scripts/vmap_ls.py
+# Each command is shown before it runs, to be typed again.
+demo: $(READY)
+	$(BIN)/python -m tests.samples $(KERNEL) $(SAMPLE)
+	$(BIN)/drgn -q -c $(SAMPLE) scripts/vmap_ls.py | head -n 12
+	$(BIN)/drgn -q -c $(SAMPLE) scripts/vmap_blocks.py --map
+	$(BIN)/drgn -q -c $(SAMPLE) scripts/vmap_verify.py || test $$? -eq 1
 
 # One pytest run over both, so that its last lines sum up everything. In two processes:
 # an emulated kernel keeps hardly more than one processor busy.
@@ -45,7 +51,10 @@ lint: $(READY)
 	@$(BIN)/mypy
 
 unit: $(READY)
-	@$(BIN)/pytest tests/unit
+	@$(BIN)/pytest tests/unit tests/samples
+
+samples: $(READY) packages
+	@$(LAB) samples
 
 # Everything takes an hour and 8 GiB; BENCH='--areas 200000' is a part of it.
 bench: $(READY) packages

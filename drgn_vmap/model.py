@@ -31,6 +31,7 @@ __all__ = (
     "CallerChange",
     "Check",
     "CheckedArea",
+    "CoreHead",
     "CpuBlocks",
     "Difference",
     "Failure",
@@ -1073,3 +1074,17 @@ class Difference:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.grown)
+
+
+@dataclass(frozen=True)
+class CoreHead:
+    """What a vmcore says besides its pages."""
+
+    machine: str
+    """The architecture, by drgn's name."""
+    is_64_bit: bool
+    is_little_endian: bool
+    vmcoreinfo: bytes
+    page_size: int
+    direct_map: int
+    """Where the kernel maps physical address 0, as it does all of memory."""

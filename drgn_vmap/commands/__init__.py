@@ -59,6 +59,7 @@ VERBS: Mapping[str, str] = {
     "gaps": "show what is left: free space by size, and whether SIZE would fit",
     "addr": "show what an address is: area, page, block, caller, neighbours",
     "diff": "show what changed between two files that ls --json printed",
+    "slice": "cut out the vmalloc state as a small vmcore that drgn opens by itself",
     "report": "write one HTML file to look at and to attach to a ticket",
 }
 """What each verb does, in one line."""

@@ -7,6 +7,7 @@ takes longer than a second.
 
 import sys
 import time
+from typing import Optional
 
 __all__ = ("Progress",)
 
@@ -34,12 +35,13 @@ class Progress:
         if self._width:
             self._show("")
 
-    def update(self, done: int, total: int) -> None:
-        """Tell how much is done."""
+    def update(self, done: int, total: Optional[int] = None) -> None:
+        """Tell how much is done, of how much if that is known."""
         now = time.monotonic()
         if now >= self._next and sys.stderr.isatty():
             self._next = now + _SECONDS_BETWEEN
-            self._show(f"vmap {self._verb}: {done:,} of {total:,} {self._unit}")
+            so_far = f"{done:,}" if total is None else f"{done:,} of {total:,}"
+            self._show(f"vmap {self._verb}: {so_far} {self._unit}")
 
     def _show(self, text: str) -> None:
         print(f"\r{text:{self._width}}", end="" if text else "\r", file=sys.stderr)

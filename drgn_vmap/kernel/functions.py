@@ -15,6 +15,7 @@ from typing import Callable, Dict, Optional, Set, Tuple
 
 from drgn import Architecture, FaultError, Object, Program, container_of
 
+from .activity import SLICE_NOTE
 from .debug_info import ensure_types
 
 __all__ = ("has_function", "has_parameter", "knows_inlined_calls")
@@ -139,7 +140,9 @@ def _has_member(prog: Program, struct_name: str, member: str) -> bool:
 def _has_kallsyms_in_vmcoreinfo(prog: Program) -> bool:
     # Linux kernel commit f09bddbd8661 ("vmcoreinfo: add kallsyms_num_syms symbol")
     # has nothing to do with it, but came in the same version (v6.0).
-    return b"SYMBOL(kallsyms_num_syms)" in prog["VMCOREINFO"].string_()
+    # A slice adds what is missing.
+    own = prog["VMCOREINFO"].string_().partition(SLICE_NOTE.encode())[0]
+    return b"SYMBOL(kallsyms_num_syms)" in own
 
 
 _FUNCTION_SIGNS: Dict[str, Callable[[Program], bool]] = {

@@ -11,15 +11,13 @@ lists and trees, page arrays and the page table, counters and what they count.
 from dataclasses import replace
 from typing import Iterator, List, Optional
 
-from drgn import FaultError, ObjectAbsentError, Program, Type, offsetof, sizeof
-from drgn.helpers.linux.cpumask import for_each_online_cpu
-from drgn.helpers.linux.sched import cpu_curr
+from drgn import ObjectAbsentError, Program, Type, offsetof, sizeof
 
 from .._numpy import Array, U64Array, np
 from ..model import AreaTable, AreaTree, Inspection, Kernel, State, VmPages, vm_flag
+from .activity import activity
 from .blocks import take_blocks
 from .counters import vmalloc_pages
-from .debug_info import ensure_types
 from .functions import has_function, has_parameter
 from .layout import Layout, probe_layout
 from .lazy import lazy_pages
@@ -63,7 +61,7 @@ def inspect(prog: Program) -> Inspection:
         # Since v6.5 a flush empties the dirty ranges. That came in one series with
         # purge_fragmented_block() becoming a function of its own.
         dirty_range_reset=has_function(prog, "purge_fragmented_block"),
-        activity=() if kernel.live else tuple(_activity(prog)),
+        activity=activity(prog),
     )
 
 
@@ -179,39 +177,3 @@ def _zone_size(prog: Program) -> Optional[int]:
         return int(prog["vmap_zone_size"].value_())
     except (KeyError, ObjectAbsentError):
         return None
-
-
-def _activity(prog: Program) -> Iterator[str]:
-    """Yield what in a vmcore may have been stopped amidst a change."""
-    cpus = list(for_each_online_cpu(prog))
-    # Without DWARF, callers cannot be followed, and files have no names.
-    if ensure_types(prog) == "btf":
-        yield "what CPUs did is not known without debug info"
-        cpus = []
-    for cpu in cpus:
-        try:
-            function = _vmalloc_frame(prog, cpu)
-        except (FaultError, LookupError, ValueError) as e:
-            yield f"CPU {cpu}'s stack is not known ({e})"
-        else:
-            if function:
-                yield f"CPU {cpu} was in {function}()"
-    # purge_vmap_area_lazy() sleeps while areas are in no list of ours.
-    try:
-        holder = prog["vmap_purge_lock"].owner.counter.value_()
-    except (KeyError, AttributeError, FaultError):
-        return
-    if holder & ~7:
-        yield f"task {holder & ~7:#x} held vmap_purge_lock"
-
-
-def _vmalloc_frame(prog: Program, cpu: int) -> Optional[str]:
-    """Return the function of mm/vmalloc.c that a CPU was in."""
-    for frame in prog.stack_trace(cpu_curr(prog, cpu)):
-        try:
-            source = frame.source()[0]
-        except LookupError:
-            continue
-        if source.endswith("mm/vmalloc.c"):
-            return frame.name
-    return None

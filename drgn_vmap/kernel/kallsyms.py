@@ -24,7 +24,7 @@ from drgn import (
 from .._numpy import Array, U64Array, np
 from ..errors import SymbolsError
 
-__all__ = ("Kallsyms", "kernel_kallsyms")
+__all__ = ("Kallsyms", "kallsyms_tables", "kernel_kallsyms")
 
 _TABLES = (
     "kallsyms_names",
@@ -139,7 +139,7 @@ def kernel_kallsyms(prog: Program) -> Kallsyms:
     """
     # They do not change as long as the kernel runs.
     if _CACHE_KEY not in prog.cache:
-        tables = _find_tables(prog)
+        tables = kallsyms_tables(prog)
         prog.cache[_CACHE_KEY] = (
             _from_tables(prog, tables) if tables else _from_proc(prog)
         )
@@ -147,7 +147,7 @@ def kernel_kallsyms(prog: Program) -> Kallsyms:
     return found
 
 
-def _find_tables(prog: Program) -> Optional[Dict[str, int]]:
+def kallsyms_tables(prog: Program) -> Optional[Dict[str, int]]:
     """Return the address of each of the kernel's tables; None if they are not known."""
     # Since Linux kernel commit f09bddbd8661 ("vmcoreinfo: add kallsyms_num_syms
     # symbol") (in v6.0), VMCOREINFO has them all; before, only vmlinux has.

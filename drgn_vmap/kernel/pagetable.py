@@ -72,6 +72,46 @@ class PageTable:
             np.concatenate([part.known for part in parts]),
         )
 
+    def load(self, starts: U64Array, ends: U64Array, others: int) -> None:
+        """
+        Read all tables, so that any address can be looked up.
+
+        :param starts: Addresses where ranges begin, ascending.
+        :param ends: Where they end; the ranges do not overlap.
+        :param others: Tables of single pages are read where they map part of a
+            range, and no more than so many elsewhere.
+        """
+        if not self._is_x86_64:
+            for start, end in zip(starts.tolist(), ends.tolist()):
+                self._follow(np.arange(start, end, 1 << _PMD_SHIFT, dtype=np.uint64))
+            return
+        tables = np.array([self._root], np.uint64)
+        bases = np.zeros(1, np.uint64)
+        for shift in self._levels:
+            tables, bases = self._below(tables, bases, shift)
+        last = bases + np.uint64((1 << _PMD_SHIFT) - 1)
+        at = np.searchsorted(ends, bases, side="right")
+        wanted = np.append(starts, ~np.uint64(0))[at] <= last
+        rest = np.flatnonzero(~wanted)[others:]
+        self._entries(np.delete(tables, rest), np.delete(bases, rest), _PTE_SHIFT)
+
+    def _below(
+        self, tables: U64Array, bases: U64Array, shift: int
+    ) -> Tuple[U64Array, U64Array]:
+        """Return the tables that these ones point to, and the addresses they begin at."""
+        records, _ = self._memory.records(tables, _TABLE)
+        entries = records["entries"]
+        below = entries & _PRESENT != 0
+        if shift in _LEAF_SHIFTS:
+            below &= entries & _LEAF == 0
+        steps = np.arange(512, dtype=np.uint64) << np.uint64(shift)
+        # What is as high as the upper half of the root's entries is sign-extended.
+        bits = np.uint64(64 - self._levels[0] - 9)
+        address = (bases[:, np.newaxis] + steps) << bits
+        address = (address.view(np.int64) >> np.int64(bits)).view(np.uint64)
+        found, first = np.unique(entries[below] & self._frame, return_index=True)
+        return found, address[below][first]
+
     def _translate(self, addresses: U64Array) -> Translation:
         if not self._is_x86_64:
             return self._follow(addresses)

@@ -7,6 +7,7 @@ run: run a command in a guest; its output and exit status are passed on.
 shell: boot a guest whose console is this terminal; Ctrl-A X ends it.
 dump: save a vmcore of a guest, and beside it what /proc/vmallocinfo held.
 fetch: fetch and build all that guests need.
+samples: make the samples in vmcores/ again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .disks import debug_disk, initramfs, modules_disk
 from .guest import CommandTimeout, Guest, GuestError
 from .kernels import ALL_KERNELS, KERNELS
 from .packages import PackageError
+from .samples import make_samples
 from .userland import root_disk
 
 COMMAND_SECONDS = 3600.0
@@ -70,6 +72,11 @@ def fetch(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def samples(arguments: argparse.Namespace) -> int:
+    make_samples(arguments.kernels or list(KERNELS))
+    return 0
+
+
 def _boot(arguments: argparse.Namespace, interactive: bool = False) -> Guest:
     return Guest.boot(
         arguments.kernel,
@@ -107,6 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     fetch_parser = verbs.add_parser("fetch")
     fetch_parser.add_argument("kernels", nargs="*", metavar="KERNEL")
     fetch_parser.set_defaults(function=fetch)
+
+    samples_parser = verbs.add_parser("samples")
+    samples_parser.add_argument("kernels", nargs="*", metavar="KERNEL")
+    samples_parser.set_defaults(function=samples)
     return parser
 
 

@@ -31,6 +31,7 @@ KDUMP_KERNEL = "6.1"
 VMCORE_FORMATS = ("elf", "kdump-zlib")
 SETTLING_SECONDS = 2
 FIXTURE_MODULE = "/tmp/vmap_lab.ko"
+CANARY = b"canary of a user's process: 6e1f0c4b"
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ def built_guest(request: pytest.FixtureRequest, lab: None) -> Iterator[Guest]:
 def vmcores(module_guest: Guest) -> Iterator[dict[str, Vmcore]]:
     """Vmcores of the guest by QEMU's name of the format, with lazily freed areas."""
     module_guest.write("/proc/vmap_lab", b"lazy 3")
+    # A process's environment is memory of its own.
+    canary = {"CANARY": CANARY.decode()}
+    assert module_guest.run("sleep infinity <&- >&- 2>&- &", env=canary).status == 0
     with TemporaryDirectory(dir="/var/tmp") as directory:
         made = {}
         for format in VMCORE_FORMATS:

@@ -164,10 +164,8 @@ def containing(areas: Iterable[dict[str, object]], address: int) -> dict[str, ob
     return area
 
 
-def test_kinds_against_the_module(vmcore: Vmcore) -> None:
-    """Each live mapping lies in an area of the kind that it was made as."""
-    areas = areas_of(vmcore)
-    truth = Truth.parse(vmcore.truth.decode())
+def compare_kinds(areas: list[dict[str, object]], truth: Truth) -> None:
+    """Hold the areas around all live mappings against what these were made as."""
     live = [mapping for mapping in truth.mappings if mapping.live]
     assert len(live) > 20
     for mapping in live:
@@ -180,6 +178,11 @@ def test_kinds_against_the_module(vmcore: Vmcore) -> None:
         assert isinstance(kinds, list) and kind in kinds, mapping
         if kind != "vmap_block":
             assert int(str(area["start"]), 16) == mapping.address
+
+
+def test_kinds_against_the_module(vmcore: Vmcore) -> None:
+    """Each live mapping lies in an area of the kind that it was made as."""
+    compare_kinds(areas_of(vmcore), Truth.parse(vmcore.truth.decode()))
 
 
 def test_other_states(vmcore: Vmcore) -> None:

@@ -1,0 +1,194 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Slicing
+-------
+
+Finds the pages that show a kernel's vmalloc state, by reading all that any verb
+reads through a :class:`~drgn_vmap.kernel.recording.Recorder`: types and names, the
+areas and blocks in every way they are kept, and the page table. Of what areas map,
+only what is such state itself is read, such as arrays of page pointers.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Callable, Iterator, List, Set, Tuple
+
+from drgn import FaultError, PlatformFlags, Program, ProgramFlags
+
+from .._numpy import np
+from ..errors import SymbolsError, TargetError
+from ..model import AreaTable, CoreHead, Inspection, Kernel, Problem, State, vm_flag
+from .activity import SLICE_NOTE, activity, activity_note
+from .debug_info import ensure_types
+from .inspection import inspect
+from .kallsyms import kallsyms_tables
+from .pagetable import PageTable
+from .pointers import pointer_policy
+from .racing import as_races
+from .ranges import vmalloc_range
+from .recording import Recorder
+from .series import series_signs
+
+__all__ = ("Slice",)
+
+_LIVE_LOOKS = 4
+_OTHER_TABLES = 4096
+"""Last-level page tables of memory that is no area's: 16 MiB on x86_64."""
+_DATA_BYTES = 1 << 32
+_WHILE_RUNNING = ("the kernel was running when the slice was taken",)
+
+
+class Slice:
+    """
+    The pages of a target that show its vmalloc state.
+
+    :param prog: Program of the target.
+    :param with_data: Whether to add the pages that areas in use map.
+    :param on_read: Called with the count of pages whenever there are more.
+    :raises VmapError: if the target is none that can be read, or carries no types
+        or names of its own.
+    """
+
+    def __init__(
+        self, prog: Program, with_data: bool, on_read: Callable[[int], None]
+    ) -> None:
+        page_size = int(prog["PAGE_SIZE"].value_())
+        try:
+            vmcoreinfo = _vmcoreinfo(prog)
+            self._recorder = Recorder(prog, vmcoreinfo, page_size, on_read)
+            found = _look(prog, self._recorder)
+        except FaultError as e:
+            raise TargetError(
+                f"what shows the vmalloc state cannot be read ({e}): "
+                "take a vmcore that is neither damaged nor cut short"
+            ) from e
+        self.problems = found.problems
+        self.head = _head(found, vmcoreinfo, page_size)
+        """What a vmcore says besides its pages."""
+        frames = self._recorder.frames()
+        if with_data:
+            frames |= _data_frames(found.program, found.areas, page_size)
+        self.frames: List[int] = sorted(frames)
+        """Page frames of all pages."""
+
+    def pages(self) -> Iterator[bytes]:
+        """Yield the contents of each of the frames; nothing if it cannot be read."""
+        for frame in self.frames:
+            try:
+                yield self._recorder.page(frame)
+            except (FaultError, OSError):
+                yield b""
+
+
+@dataclass(frozen=True)
+class _Found:
+    program: Program
+    """The one that has read it."""
+    kernel: Kernel
+    areas: AreaTable
+    direct_map: int
+    problems: Tuple[Problem, ...]
+
+
+def _look(prog: Program, recorder: Recorder) -> _Found:
+    """
+    Read all there is. What is read of a live kernel is then fetched again in one go
+    and read from there, until nothing is odd about it.
+    """
+    if not prog.flags & ProgramFlags.IS_LIVE:
+        return _read(recorder.start(), lambda: None)
+    constant: Set[int] = set()
+
+    def names_are_read() -> None:
+        constant.update(recorder.frames())
+
+    for look in range(_LIVE_LOOKS):
+        try:
+            found = _read(recorder.start(), names_are_read)
+        except (FaultError, TargetError):
+            if look == _LIVE_LOOKS - 1:
+                raise
+        else:
+            if look and not found.problems:
+                break
+        if look < _LIVE_LOOKS - 1:
+            recorder.refresh(constant)
+    kernel = replace(found.kernel, live=True)
+    return replace(found, problems=as_races(kernel, found.problems))
+
+
+def _read(program: Program, names_are_read: Callable[[], None]) -> _Found:
+    """Read what any verb reads."""
+    ensure_types(program)
+    names_are_read()
+    found = inspect(program)
+    vmalloc_range(program)
+    pointer_policy(program)
+    series_signs(program)
+    areas = found.snapshot.areas
+    held = np.flatnonzero(areas.state != State.FREE)
+    held = held[np.argsort(areas.start[held], kind="stable")]
+    table = PageTable(program, found.snapshot.kernel.page_size)
+    table.load(areas.start[held], areas.end[held], _OTHER_TABLES)
+    problems = (*found.snapshot.problems, *found.blocks.problems, *table.problems)
+    problems = tuple(dict.fromkeys(problems))
+    kernel = found.snapshot.kernel
+    return _Found(program, kernel, areas, _direct_map(table, found), problems)
+
+
+def _direct_map(table: PageTable, found: Inspection) -> int:
+    """
+    Return where physical address 0 is mapped. All struct vmap_area are slab objects,
+    so each of them tells; 0 if they do not agree, and then drgn has to go through
+    the page table for each address.
+    """
+    addresses = np.concatenate([tree.address for tree in found.trees])
+    at = table.translate(addresses)
+    offsets = np.unique(addresses[at.present] - at.phys[at.present])
+    return int(offsets[0]) if len(offsets) == 1 else 0
+
+
+def _data_frames(program: Program, areas: AreaTable, page_size: int) -> Set[int]:
+    """Return the frames that areas in use map; device memory is none of them."""
+    table = PageTable(program, page_size)
+    devices = (areas.flags & vm_flag("VM_IOREMAP") != 0) | (areas.phys_addr != 0)
+    frames: Set[int] = set()
+    for row in np.flatnonzero((areas.state == State.BUSY) & ~devices).tolist():
+        for start in range(int(areas.start[row]), int(areas.end[row]), _DATA_BYTES):
+            end = min(start + _DATA_BYTES, int(areas.end[row]))
+            found = table.translate(np.arange(start, end, page_size, dtype=np.uint64))
+            frames.update((found.phys[found.present] // np.uint64(page_size)).tolist())
+    return frames
+
+
+def _vmcoreinfo(prog: Program) -> bytes:
+    """Return VMCOREINFO, and behind the note of slices what this kernel's lacks."""
+    raw = bytes(prog["VMCOREINFO"].string_())
+    if SLICE_NOTE.encode() in raw:
+        return raw
+    running = prog.flags & ProgramFlags.IS_LIVE
+    lines = [activity_note(_WHILE_RUNNING if running else activity(prog))]
+    # Before 6.0 it does not say where the symbol tables are.
+    tables = kallsyms_tables(prog)
+    if tables is None:
+        raise SymbolsError(
+            "where this kernel's symbol table is (before Linux 6.0) only its debug info "
+            "tells: install that, or name its vmlinux with drgn -s"
+        )
+    for name, address in tables.items():
+        if f"SYMBOL({name})=".encode() not in raw:
+            lines.append(f"SYMBOL({name})={address:x}\n")
+    return raw.rstrip(b"\n") + b"\n" + "".join(lines).encode()
+
+
+def _head(found: _Found, vmcoreinfo: bytes, page_size: int) -> CoreHead:
+    platform = found.program.platform
+    assert platform is not None
+    return CoreHead(
+        machine=platform.arch.name,
+        is_64_bit=bool(platform.flags & PlatformFlags.IS_64_BIT),
+        is_little_endian=bool(platform.flags & PlatformFlags.IS_LITTLE_ENDIAN),
+        vmcoreinfo=vmcoreinfo,
+        page_size=page_size,
+        direct_map=found.direct_map,
+    )

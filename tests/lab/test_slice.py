@@ -1,0 +1,187 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+`vmap slice`: a slice answers as its vmcore does, by itself, and holds no page that an
+area maps and nothing of any process.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from elftools.elf.elffile import ELFFile
+
+from .conftest import CANARY, Vmcore
+from .guest import Guest
+from .test_ls import VMALLOCINFO
+from .truth import MAGIC, Truth, page_bytes
+
+ROOT = Path(__file__).parents[2]
+PAGE = 4096
+ALONE = ("--no-default-symbols", "-c")
+#: Since commit f09bddbd8661 ("vmcoreinfo: add kallsyms_num_syms symbol") (in v6.0), a
+#: vmcore says where its names are.
+NEEDS_VMLINUX = {"5.10"}
+LARGEST = 32 << 20
+
+
+def drgn(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run drgn as a person would."""
+    command = [sys.executable, "-m", "drgn", "-q", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def slice_of(target: list[object], output: Path, *options: str) -> Path:
+    """Cut a slice and see that nobody complains."""
+    done = drgn(*target, "scripts/vmap_slice.py", "-o", output, *options)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return output
+
+
+def target_of(vmcore: Vmcore) -> list[object]:
+    """Return how to open a vmcore, with types and names from its debug info."""
+    return ["-c", vmcore.path, "-s", vmcore.kernel.vmlinux]
+
+
+def answers(*target: object) -> dict[str, Any]:
+    """Return what every verb says."""
+    done = drgn(*target, "tests/samples/answers.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def compare(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Hold each answer against the one that is expected, to the byte."""
+    assert list(found) == list(expected)
+    for question in expected:
+        assert found[question] == expected[question], question
+
+
+def frames(path: Path) -> set[int]:
+    """Return the page frames that a vmcore has; each byte of them is in the file."""
+    found: set[int] = set()
+    with path.open("rb") as file:
+        for segment in ELFFile(file).iter_segments("PT_LOAD"):
+            assert segment["p_filesz"] == segment["p_memsz"]
+            first = segment["p_paddr"] // PAGE
+            found.update(range(first, first + segment["p_memsz"] // PAGE))
+    return found
+
+
+def fills(data: bytes) -> list[int]:
+    """Return where there are two words in a row that the fixture module writes."""
+    words = np.frombuffer(data, "<u8", len(data) // 8)
+    marked = words[:-1] >> np.uint64(56) == MAGIC
+    return np.flatnonzero(marked & (words[1:] == words[:-1] + np.uint64(1))).tolist()
+
+
+def test_answers_as_its_vmcore(vmcore: Vmcore, tmp_path: Path) -> None:
+    """Every verb says the same of both, to the byte, and the slice needs no help."""
+    sliced = slice_of(target_of(vmcore), tmp_path / "slice")
+    assert sliced.stat().st_size < LARGEST
+    found = answers(*ALONE, sliced)
+    assert found["ls --pointers auto"][1] == vmcore.vmallocinfo.decode()
+    if vmcore.kernel.name in NEEDS_VMLINUX:
+        compare(
+            answers(*ALONE, sliced, "-s", vmcore.kernel.vmlinux),
+            answers(*target_of(vmcore)),
+        )
+    else:
+        compare(found, answers(*ALONE, vmcore.path))
+    # Answers need no more than what is there, and no less.
+    again = slice_of([*ALONE, sliced], tmp_path / "again")
+    assert again.read_bytes() == sliced.read_bytes()
+
+
+def test_no_data(vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
+    """Neither what areas map nor what processes have is in it; with --data the former."""
+    vmcore = vmcores["elf"]
+    with vmcore.path.open("rb") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+            assert whole.find(CANARY) >= 0
+    mappings = [
+        mapping
+        for mapping in Truth.parse(vmcore.truth.decode()).mappings
+        if mapping.live and mapping.fill is not None
+    ]
+    mapped = {frame for mapping in mappings for frame in mapping.pfns}
+    assert len(mapped) > 1000
+    sliced = slice_of(target_of(vmcore), tmp_path / "slice")
+    data = sliced.read_bytes()
+    assert CANARY not in data
+    assert fills(data) == []
+    assert not mapped & frames(sliced)
+
+    sliced = slice_of(target_of(vmcore), tmp_path / "with-data", "--data")
+    data = sliced.read_bytes()
+    assert CANARY not in data
+    assert len(fills(data)) > 1000
+    assert mapped <= frames(sliced)
+    for mapping in mappings:
+        assert mapping.fill is not None
+        assert page_bytes(mapping.fill, mapping.pages - 1, PAGE) in data
+
+
+def test_live(module_guest: Guest, tmp_path: Path) -> None:
+    """Each line that stood in the kernel's file all the while is in the slice."""
+    command = "drgn -q -c /proc/kcore scripts/vmap_slice.py -o /tmp/slice"
+    done = module_guest.run(command, timeout=300, sample=VMALLOCINFO)
+    assert (done.status, done.stdout, done.stderr) == (0, b"", b"")
+    sliced = tmp_path / "slice"
+    module_guest.get("/tmp/slice", sliced)
+    samples = [sample.decode().splitlines() for sample in done.samples]
+    always = set(samples[0]).intersection(*samples)
+    ever = {line for sample in samples for line in sample}
+    printed = drgn("-c", sliced, "scripts/vmap_ls.py", "--pointers", "auto")
+    assert (printed.returncode, printed.stderr) == (0, "")
+    lines = printed.stdout.splitlines()
+    assert [line for line in lines if line not in ever] == []
+    stable = [line for line in samples[0] if line in always]
+    assert len(stable) > 100
+    assert [line for line in lines if line in always] == stable
+    checked = drgn("-c", sliced, "scripts/vmap_fsck.py")
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
+
+
+def test_while_areas_come_and_go(module_guest: Guest) -> None:
+    """Under stress there is a slice, which says if it is not of one moment."""
+    module_guest.write("/proc/vmap_lab", b"stress start")
+    try:
+        command = "drgn -q -c /proc/kcore scripts/vmap_slice.py -o /tmp/stressed"
+        done = module_guest.run(command, timeout=600)
+    finally:
+        module_guest.write("/proc/vmap_lab", b"stress stop")
+    assert (done.status, done.stdout) == (0, b"")
+    for line in done.stderr.decode().splitlines():
+        assert line.startswith("vmap slice: racing: ") or "more, see" in line
+    listed = module_guest.run("drgn -q -c /tmp/stressed scripts/vmap_ls.py")
+    assert len(listed.stdout.splitlines()) > 100
+
+
+def test_from_outside_over_qmp(module_guest: Guest, tmp_path: Path) -> None:
+    """drgn --qemu slices a running guest."""
+    target: list[object] = ["--qemu", module_guest.qmp_socket]
+    sliced = slice_of([*target, "-s", module_guest.vmlinux], tmp_path / "slice")
+    printed = drgn("-c", sliced, "scripts/vmap_ls.py", "--pointers", "auto")
+    assert printed.stdout.encode() == module_guest.read(VMALLOCINFO)
+
+
+def test_nowhere_to_write(vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
+    """Where no file can be, or one that must stay is, there is one line and no file."""
+    vmcore = vmcores["kdump-zlib"]
+    directory = tmp_path / "directory"
+    directory.mkdir()
+    for output in (directory, tmp_path / "not/there", vmcore.path, Path("/dev/null")):
+        done = drgn(*target_of(vmcore), "scripts/vmap_slice.py", "-o", output)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"vmap slice: {output} ")
+        assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [directory]
+    assert Path("/dev/null").is_char_device()

@@ -1,0 +1,221 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Every verb on the samples in vmcores/, by nothing but drgn and the sample itself, against
+what the guests' own kernels and the fixture module said when they were made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+from drgn import FaultError, Program
+
+from drgn_vmap.commands import run
+from tests.lab.test_addr import NOT_IN_USE, expect_module
+from tests.lab.test_blocks import compare as compare_blocks
+from tests.lab.test_ls import compare_kinds
+from tests.lab.test_slice import fills, frames
+from tests.lab.truth import Mapping, Truth
+from tests.samples import SAMPLES_DIR, Sample, samples
+from tests.unit.sources import ROOT
+from tests.unit.test_report import Page
+
+PAGE = 4096
+MIB = 1 << 20
+NAMES = ("5.10", "6.1", "6.12", "7.3")
+VERDICTS = {"5.10": "not-fixed", "6.1": "not-fixed", "6.12": "fixed", "7.3": "fixed"}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A sample, unpacked and opened without any debug info."""
+
+    sample: Sample
+    path: Path
+    prog: Program
+    truth: Truth
+
+    @property
+    def live(self) -> list[Mapping]:
+        """The module's mappings that there are."""
+        return [mapping for mapping in self.truth.mappings if mapping.live]
+
+    def run(self, verb: str, *args: str, status: int = 0) -> str:
+        """Run a verb, see that it ends as it should, and return what it prints."""
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            assert run(verb, self.prog, args) == status, err.getvalue()
+        assert err.getvalue() == ""
+        return out.getvalue()
+
+    def json(self, verb: str, *args: str, status: int = 0) -> Any:
+        """Return the JSON of a verb that met no problem."""
+        document = json.loads(self.run(verb, "--json", *args, status=status))
+        assert document["problems"] == []
+        assert document["kernel"]["symbols"] == "btf"
+        assert document["kernel"]["release"] == self.sample.release
+        return document
+
+
+@pytest.fixture(scope="module", params=samples(), ids=lambda sample: sample.name)
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Opened]:
+    """Each of the samples."""
+    path = request.param.unpack(tmp_path_factory.mktemp("sample") / "slice")
+    prog = Program()
+    prog.set_core_dump(path)
+    yield Opened(request.param, path, prog, Truth.parse(request.param.truth))
+    path.unlink()
+
+
+def test_manifest() -> None:
+    """There is a sample of each kernel, all of it as listed, and none is large."""
+    assert tuple(sample.name for sample in samples()) == NAMES
+    files = {"README.md", "manifest.json"}
+    for sample in samples():
+        files.add(sample.packed.name)
+        for suffix, sha256 in sample.sha256_of.items():
+            path = SAMPLES_DIR / f"{sample.name}.{suffix}"
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+            files.add(path.name)
+    assert {path.name for path in SAMPLES_DIR.iterdir()} == files
+    assert sum(path.stat().st_size for path in SAMPLES_DIR.iterdir()) < 12 * MIB
+
+
+def test_unpacked(opened: Opened) -> None:
+    """It is the file that was packed."""
+    data = opened.path.read_bytes()
+    assert len(data) == opened.sample.unpacked_bytes
+    assert hashlib.sha256(data).hexdigest() == opened.sample.unpacked_sha256
+
+
+def test_plain_drgn(opened: Opened) -> None:
+    """What a person types prints /proc/vmallocinfo as it was, byte for byte."""
+    command = [sys.executable, "-m", "drgn", "-q", "-c", str(opened.path)]
+    command += [str(ROOT / "scripts/vmap_ls.py"), "--pointers", "auto"]
+    done = subprocess.run(command, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == opened.sample.vmallocinfo
+
+
+def test_ls(opened: Opened) -> None:
+    """Each of the module's areas is of the kind it was made as; the file has them all."""
+    areas = opened.json("ls")["areas"]
+    compare_kinds(areas, opened.truth)
+    listed = opened.sample.vmallocinfo.decode().splitlines()
+    assert sum(area["state"] == "busy" for area in areas) == sum(
+        not line.endswith(" unpurged vm_area") for line in listed
+    )
+
+
+def test_blocks(opened: Opened) -> None:
+    """Page for page and block for block, they hold what the module put there."""
+    compare_blocks(opened.json("blocks"), opened.truth, opened.sample.name)
+    assert "#" in opened.run("blocks", "--map")
+
+
+def test_addr(opened: Opened) -> None:
+    """Each page is where the module says, by virtual and by physical address."""
+    mappings = opened.truth.mappings
+    pages = [
+        hex(mapping.address + index * PAGE)
+        for mapping in mappings
+        for index in range(mapping.pages)
+    ]
+    places = opened.json("addr", *pages)["addresses"]
+    assert [place["address"] for place in places] == pages
+    assert expect_module(places, opened.truth) > 1000
+    freed = {m.address for m in mappings if not m.live and m.area == "own"}
+    states = [p["area"]["state"] for p in places if int(p["address"], 16) in freed]
+    assert "lazy" in states and set(states) <= NOT_IN_USE
+    first = {f"phys:{m.pfns[0] * PAGE:x}": hex(m.address) for m in opened.live}
+    found = {
+        (p["asked"], p["address"]) for p in opened.json("addr", *first)["addresses"]
+    }
+    assert first.items() <= found
+
+
+def test_top(opened: Opened) -> None:
+    """Its sum is the kernel's own count, which the guest's /proc/meminfo showed."""
+    found = opened.json("top")["reconciliation"]
+    assert found["verdict"] == "equal"
+    assert found["summed_pages"] * PAGE // 1024 == opened.sample.vmalloc_used_kib
+
+
+def test_gaps(opened: Opened) -> None:
+    """Areas, pools and gaps fill vmalloc space to the byte, or but for what is in transit."""
+    found = opened.json("gaps")
+    states = ("busy", "lazy", "purging", "pool", "free", "unaccounted")
+    assert found["total"] == sum(found[state] for state in states)
+    assert found["total"] == 32 << 40
+    assert found["unaccounted"] < MIB
+    assert "fits" in opened.run("gaps", "--fit", "1M")
+
+
+def test_fsck(opened: Opened) -> None:
+    """The guests' kernels were healthy."""
+    verdicts = {
+        check["id"]: check["verdict"] for check in opened.json("fsck")["checks"]
+    }
+    assert set(verdicts.values()) <= {"ok", "skipped"}, verdicts
+    assert list(verdicts.values()).count("ok") > 10
+
+
+def test_verify(opened: Opened) -> None:
+    """The series came in 6.3."""
+    verdict = VERDICTS[opened.sample.name]
+    found = opened.json("verify", status=int(verdict != "fixed"))
+    assert found["verdict"] == verdict
+
+
+def test_report(opened: Opened, tmp_path: Path) -> None:
+    """The page names the module's callers."""
+    opened.run("report", "-o", str(tmp_path / "report.html"))
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "map_vmalloc+" in page.text and opened.sample.release in page.text
+
+
+def test_diff(opened: Opened, tmp_path: Path) -> None:
+    """What the filter takes away is told as removed; the same file twice differs not."""
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    whole.write_text(opened.run("ls", "--json"))
+    part.write_text(opened.run("ls", "--json", "--kind", "vmalloc"))
+    assert (
+        json.loads(opened.run("diff", "--json", str(whole), str(whole)))["removed"]
+        == []
+    )
+    document = json.loads(opened.run("diff", "--json", str(whole), str(part), status=1))
+    removed = {area["start"] for area in document["removed"]}
+    vmaps = {hex(m.address) for m in opened.live if m.kind == "vmap"}
+    assert len(vmaps) == 3 and vmaps <= removed
+
+
+def test_slice(opened: Opened, tmp_path: Path) -> None:
+    """A slice of it is the same file."""
+    opened.run("slice", "-o", str(tmp_path / "slice"))
+    assert (tmp_path / "slice").read_bytes() == opened.path.read_bytes()
+
+
+def test_no_data(opened: Opened) -> None:
+    """None of the pages that the module filled is in it; reading one is a fault."""
+    there = frames(opened.path)
+    assert fills(opened.path.read_bytes()) == []
+    filled = [mapping for mapping in opened.live if mapping.fill is not None]
+    assert len(filled) > 20
+    for mapping in filled:
+        assert not there & set(mapping.pfns)
+        with pytest.raises(FaultError):
+            opened.prog.read(mapping.address, 8)
+        with pytest.raises(FaultError):
+            opened.prog.read(mapping.pfns[0] * PAGE, 8, physical=True)
