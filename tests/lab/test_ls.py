@@ -217,15 +217,6 @@ def test_half_a_vmcore(vmcore: Vmcore, tmp_path: Path) -> None:
             ), line
 
 
-def test_without_symbols(vmcore: Vmcore) -> None:
-    """Without types there is one line that says what to do."""
-    command = [sys.executable, "-m", "drgn", "-q", "--no-default-symbols"]
-    command += ["-c", str(vmcore.path), str(ROOT / "scripts/vmap_ls.py")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert re.fullmatch(r"vmap ls: .*: install .*\n", result.stderr)
-
-
 def test_not_root(guest: Guest) -> None:
     """Without the right to read /proc/kcore drgn says so, before a script runs."""
     command = f"setpriv --reuid 65534 --clear-groups {LIVE} scripts/vmap_ls.py"
