@@ -16,6 +16,7 @@ import io
 import json
 import os
 import re
+import resource
 import struct
 import sys
 from pathlib import Path
@@ -38,6 +39,9 @@ prog: Program = globals()["prog"]
 def fill_per_cpu_chunks() -> None:
     """Have so much per-CPU memory allocated that some chunks are full to their end."""
     attr = ctypes.create_string_buffer(128)
+    # Before 5.11 the memory of maps counts as locked memory.
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
     # A chunk has up to 2 MiB for each CPU.
     struct.pack_into("=IIII", attr, 0, BPF_MAP_TYPE_PERCPU_ARRAY, 4, 4 * PAGE, 400)
     libc = ctypes.CDLL(None, use_errno=True)
