@@ -14,7 +14,6 @@ from typing import Dict, Optional
 from drgn import FaultError, Object, Program, container_of
 
 from ..model import VmallocRange
-from .functions import has_parameter
 
 __all__ = ("lowest_fit",)
 
@@ -34,27 +33,18 @@ def lowest_fit(
     :param align: A power of two.
     """
     page_size = int(prog["PAGE_SIZE"].value_())
-    longest = size + align - 1 if _adjusts(prog, align, page_size) else size
+    # The search looks for room to align in too, and may pass over a gap that happens to
+    # be aligned. But who needs no more than a page's alignment asks for that of a byte
+    # (vmap() and vmalloc() do), or for none of that room (since 6.0 or so). Nothing in
+    # memory tells that from commit 9f531973dff3 ("mm/vmalloc: do not adjust the search
+    # size for alignment overhead") (in v5.16) up to then it never looked for it.
+    longest = size + align - 1 if align > page_size else size
     search = _Search(prog, size, align, longest, space.start)
     try:
         found = search.lowest(prog["free_vmap_area_root"].rb_node)
     except FaultError:
         return None
     return found if found is not None and found + size <= space.limit else None
-
-
-def _adjusts(prog: Program, align: int, page_size: int) -> bool:
-    """
-    Tell whether the search looks for room to align in too.
-
-    Then a gap that happens to be aligned may be passed over.
-    """
-    # Since Linux kernel 6.0 or so, the function is told, and for alignments up to
-    # a page it is told no. Before, up to commit 9f531973dff3 ("mm/vmalloc: do not
-    # adjust the search size for alignment overhead") (in v5.16), it always did.
-    if has_parameter(prog, "find_vmap_lowest_match", "adjust_search_size"):
-        return align > page_size
-    return True
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from typing import Callable, Dict, Optional, Set, Tuple
 
 from drgn import Architecture, FaultError, Object, Program, container_of
 
-from .activity import SLICE_NOTE
 from .debug_info import ensure_types
 
 __all__ = ("has_function", "has_parameter", "knows_inlined_calls")
@@ -137,14 +136,6 @@ def _has_member(prog: Program, struct_name: str, member: str) -> bool:
         return False
 
 
-def _has_kallsyms_in_vmcoreinfo(prog: Program) -> bool:
-    # Linux kernel commit f09bddbd8661 ("vmcoreinfo: add kallsyms_num_syms symbol")
-    # has nothing to do with it, but came in the same version (v6.0).
-    # A slice adds what is missing.
-    own = prog["VMCOREINFO"].string_().partition(SLICE_NOTE.encode())[0]
-    return b"SYMBOL(kallsyms_num_syms)" in own
-
-
 _FUNCTION_SIGNS: Dict[str, Callable[[Program], bool]] = {
     "vmap_ram_vread": _reads_blocks("vread"),
     "vmap_ram_vread_iter": _reads_blocks("vread_iter"),
@@ -154,7 +145,6 @@ _PARAMETER_SIGNS: Dict[Tuple[str, str], Callable[[Program], bool]] = {
     ("alloc_vmap_area", "vm"): lambda prog: _has_member(
         prog, "struct vmap_block", "cpu"
     ),
-    ("find_vmap_lowest_match", "adjust_search_size"): _has_kallsyms_in_vmcoreinfo,
     ("show_numa_info", "counters"): _shares_no_counters,
 }
 """What came in with a function or parameter, for where inlining hides it."""

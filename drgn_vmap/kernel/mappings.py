@@ -12,6 +12,7 @@ from typing import Dict, Iterator, List, Sequence, Set, Tuple
 
 from drgn import Object, Program, sizeof
 from drgn.helpers.linux.mm import page_to_phys
+from drgn.helpers.linux.mmzone import for_each_online_pgdat
 
 from .._numpy import Array, U64Array, np
 from ..errors import UsageError
@@ -31,7 +32,11 @@ def struct_page_phys(prog: Program, page: int) -> int:
     """
     size = sizeof(prog.type("struct page"))
     first = int(prog["vmemmap"].value_())
-    end = first + int(prog["max_pfn"].value_()) * size
+    frames = max(
+        node.node_start_pfn.value_() + node.node_spanned_pages.value_()
+        for node in for_each_online_pgdat(prog)
+    )
+    end = first + frames * size
     if not first <= page < end:
         raise UsageError(
             f"page:{page:#x} is no struct page: they lie at {first:#x}-{end:#x}"

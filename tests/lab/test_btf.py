@@ -62,7 +62,6 @@ FUNCTIONS = (
 PARAMETERS = (
     ("alloc_vmap_area", "va_flags"),
     ("alloc_vmap_area", "vm"),
-    ("find_vmap_lowest_match", "adjust_search_size"),
     ("show_numa_info", "counters"),
 )
 
