@@ -183,11 +183,14 @@ def test_under_stress(module_guest: Guest) -> None:
         # Else blocks with nothing in them would stay behind.
         module_guest.write("/proc/vmap_lab", b"reset")
     assert done.status == 0, done.stderr.decode()
-    kernel, known = module_guest.kernel.name, 0
+    kernel, known, told = module_guest.kernel.name, 0, set()
     for line in done.stdout.splitlines():
         status, out, err = json.loads(line)
-        assert (status, err) == (0 if kernel in FIXED else 1, "")
         document = json.loads(out)
+        # A run may find that all that could be wrong was changing just then.
+        bad = any(BAD & set(area["pages"]) for area in document["areas"])
+        assert (status, err) == (int(bad), "")
+        told.add(bad)
         for area in document["areas"]:
             assert_no_false_alarm(area, kernel)
             if area["start"] in stay and "ioremap" not in area["kinds"]:
@@ -196,6 +199,7 @@ def test_under_stress(module_guest: Guest) -> None:
                 assert set(area["pages"]) == {"zero" if lost else "equal"}, area
         assert {problem["what"] for problem in document["problems"]} <= {"racing"}
     assert known > 10 * STRESS_RUNS
+    assert (True in told) == (kernel not in FIXED)
 
 
 def assert_no_false_alarm(area: Any, kernel: str) -> None:
