@@ -15,7 +15,7 @@ kernel's page table, whose pages are kept as well.
 
 from typing import Callable, Dict, Iterable, Iterator, List, Set, Tuple
 
-from drgn import FaultError, Program
+from drgn import FaultError, Program, ProgramFlags
 
 __all__ = ("Recorder",)
 
@@ -55,8 +55,9 @@ class Recorder:
         self._touched = set()
         program = Program(self._source.platform, vmcoreinfo=self._vmcoreinfo)
         program.add_memory_segment(0, (1 << 64) - 1, self._read, physical=True)
-        # As the vmcore that the pages make will be: not live, whatever the source is.
-        program.set_linux_kernel_custom(self._vmcoreinfo, is_live=False)
+        # Reading what changes meanwhile is bounded more tightly.
+        is_live = bool(self._source.flags & ProgramFlags.IS_LIVE)
+        program.set_linux_kernel_custom(self._vmcoreinfo, is_live=is_live)
         return program
 
     def refresh(self, keep: Set[int]) -> None:

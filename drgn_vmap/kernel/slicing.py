@@ -22,6 +22,7 @@ from .activity import SLICE_NOTE, activity, activity_note
 from .debug_info import ensure_types
 from .inspection import inspect
 from .kallsyms import kallsyms_tables
+from .mappings import struct_page_phys
 from .pagetable import PageTable
 from .pointers import pointer_policy
 from .racing import as_races
@@ -113,8 +114,7 @@ def _look(prog: Program, recorder: Recorder) -> _Found:
                 break
         if look < _LIVE_LOOKS - 1:
             recorder.refresh(constant)
-    kernel = replace(found.kernel, live=True)
-    return replace(found, problems=as_races(kernel, found.problems))
+    return replace(found, problems=as_races(found.kernel, found.problems))
 
 
 def _read(program: Program, names_are_read: Callable[[], None]) -> _Found:
@@ -125,6 +125,7 @@ def _read(program: Program, names_are_read: Callable[[], None]) -> _Found:
     vmalloc_range(program)
     pointer_policy(program)
     series_signs(program)
+    struct_page_phys(program, int(program["vmemmap"].value_()))
     areas = found.snapshot.areas
     held = np.flatnonzero(areas.state != State.FREE)
     held = held[np.argsort(areas.start[held], kind="stable")]

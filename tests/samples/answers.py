@@ -40,6 +40,8 @@ QUESTIONS = (
 #: Of each area, its first and last byte and so many in between are asked about.
 INSIDE = 2
 ELSEWHERE = 50
+#: Of some struct page.
+PAGE_OFFSET = 0x40000
 
 
 def ask(prog: Program, verb: str, *args: str) -> Answer:
@@ -60,7 +62,7 @@ def addresses(listed: str) -> List[str]:
         inside = [draw.randrange(start, end) for _ in range(INSIDE)]
         found += [start, end - 1, *inside]
     found += [draw.randrange(1 << 63, 1 << 64) for _ in range(ELSEWHERE)]
-    return [*map(hex, found), "phys:fd000000", "phys:1000000", "page:ffffea0000048d40"]
+    return [*map(hex, found), "phys:fd000000", "phys:1000000"]
 
 
 def answers(prog: Program) -> Dict[str, Answer]:
@@ -68,6 +70,8 @@ def answers(prog: Program) -> Dict[str, Answer]:
     found = {" ".join(question): ask(prog, *question) for question in QUESTIONS}
     listed = found["ls --all --json"][1]
     found["addr"] = ask(prog, "addr", *addresses(listed))
+    page = int(prog["vmemmap"].value_()) + PAGE_OFFSET
+    found["addr page:"] = ask(prog, "addr", f"page:{page:x}")
     with TemporaryDirectory() as directory:
         report = Path(directory, "report.html")
         status, _, error = ask(prog, "report", "-o", str(report))

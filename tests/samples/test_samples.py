@@ -139,6 +139,8 @@ def test_addr(opened: Opened) -> None:
     freed = {m.address for m in mappings if not m.live and m.area == "own"}
     states = [p["area"]["state"] for p in places if int(p["address"], 16) in freed]
     assert "lazy" in states and set(states) <= NOT_IN_USE
+    page = int(opened.prog["vmemmap"].value_())
+    assert "page:" in opened.run("addr", f"page:{page:x}")
     first = {f"phys:{m.pfns[0] * PAGE:x}": hex(m.address) for m in opened.live}
     found = {
         (p["asked"], p["address"]) for p in opened.json("addr", *first)["addresses"]
@@ -202,9 +204,16 @@ def test_diff(opened: Opened, tmp_path: Path) -> None:
 
 
 def test_slice(opened: Opened, tmp_path: Path) -> None:
-    """A slice of it is the same file."""
-    opened.run("slice", "-o", str(tmp_path / "slice"))
-    assert (tmp_path / "slice").read_bytes() == opened.path.read_bytes()
+    """A slice of it has no other pages, and lists the same."""
+    again = tmp_path / "slice"
+    opened.run("slice", "-o", str(again))
+    assert frames(again) <= frames(opened.path)
+    prog = Program()
+    prog.set_core_dump(again)
+    listed = Opened(opened.sample, again, prog, opened.truth).run(
+        "ls", "--all", "--json"
+    )
+    assert listed == opened.run("ls", "--all", "--json")
 
 
 def test_no_data(opened: Opened) -> None:
