@@ -1,0 +1,237 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Areas
+-----
+
+What a kernel's vmap areas are, and the kernel itself. Areas come by the hundred
+thousand, so they are kept as columns (:class:`AreaTable`); a row of it is an
+:class:`Area`.
+"""
+
+import enum
+from dataclasses import dataclass, fields
+from typing import Mapping, Optional, Sequence, Tuple
+
+from .._numpy import Array, U64Array, np
+
+__all__ = (
+    "VM_FLAGS",
+    "VMAP_RAM",
+    "VMAP_BLOCK",
+    "vm_flag",
+    "State",
+    "Problem",
+    "VmallocinfoRules",
+    "PointerPolicy",
+    "Kernel",
+    "Area",
+    "AreaTable",
+    "Snapshot",
+)
+
+# Preprocessor macros of include/linux/vmalloc.h have no debug info, so their
+# values stand here. Bit 10 is left out: it was VM_NO_HUGE_VMAP (5.13 to 5.17)
+# before it became VM_ALLOW_HUGE_VMAP, its opposite.
+VM_FLAGS: Mapping[str, int] = {
+    "VM_IOREMAP": 0x1,
+    "VM_ALLOC": 0x2,
+    "VM_MAP": 0x4,
+    "VM_USERMAP": 0x8,
+    "VM_DMA_COHERENT": 0x10,
+    "VM_UNINITIALIZED": 0x20,
+    "VM_NO_GUARD": 0x40,
+    "VM_KASAN": 0x80,
+    "VM_FLUSH_RESET_PERMS": 0x100,
+    "VM_MAP_PUT_PAGES": 0x200,
+    "VM_DEFER_KMEMLEAK": 0x800,
+    "VM_SPARSE": 0x1000,
+}
+
+
+# Macros of mm/vmalloc.c, since commit 869176a09606 ("mm/vmalloc.c: add flags to
+# mark vm_map_ram area") (in v6.3).
+VMAP_RAM = 0x1
+VMAP_BLOCK = 0x2
+
+
+def vm_flag(name: str) -> "np.uint64":
+    """Return a ``VM_*`` flag as a number that mixes with ``vm_flags`` columns."""
+    return np.uint64(VM_FLAGS[name])
+
+
+class State(enum.IntEnum):
+    """What a range of addresses is to the allocator."""
+
+    BUSY = 0
+    LAZY = 1
+    PURGING = 2
+    POOL = 3
+    FREE = 4
+
+    @property
+    def label(self) -> str:
+        """Name in JSON and tables."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that could not be read, or that contradicts itself."""
+
+    what: str
+    """Kind of trouble, one of a small set of words, such as ``unreadable``."""
+    where: str
+    """Which structure, with its address."""
+    detail: str
+    """What was found, what was left out because of it."""
+
+
+@dataclass(frozen=True)
+class VmallocinfoRules:
+    """How this kernel's own /proc/vmallocinfo is made (mm/vmalloc.c)."""
+
+    per_node: bool
+    """Areas are listed node by node, so not sorted by address."""
+    ram_by_flag: bool
+    """An area without vm is listed only if its flags have VMAP_RAM."""
+    uninitialized_listed: bool
+    """Areas with VM_UNINITIALIZED are listed (without N counts)."""
+    lazy_after_vm_only: bool
+    """Unpurged areas are listed only if the last busy area has a vm."""
+    sparse_label: bool
+    """VM_SPARSE is known and labelled."""
+    phys_digits: int
+    """Hexadecimal digits of a phys_addr_t."""
+
+
+@dataclass(frozen=True)
+class PointerPolicy:
+    """What %pK prints on this kernel (lib/vsprintf.c)."""
+
+    kptr_restrict: int
+    """The sysctl: 0 hashes, 1 shows root the address, 2 shows zeros."""
+    hash_pointers: bool
+    """False after booting with no_hash_pointers."""
+    key: Optional[bytes]
+    """The 16 bytes of ptr_key, None while the kernel has not drawn them."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The kernel a snapshot was taken from."""
+
+    release: str
+    layout: str
+    """Layout generation, "A" (up to 5.10) to "E" (since 6.9)."""
+    live: bool
+    symbols: str
+    """Where types came from, "dwarf" or "btf"."""
+    page_size: int
+    word_size: int
+    """Size of a pointer."""
+    has_va_flags: bool
+    """struct vmap_area has the member flags (series patch 2)."""
+    has_nodes: bool
+    """Areas are split among struct vmap_node (since 6.9)."""
+    numa_nodes: Tuple[int, ...]
+    """Nodes that N counts can name; empty without CONFIG_NUMA."""
+    rules: VmallocinfoRules
+
+
+@dataclass(frozen=True)
+class Area:
+    """
+    One range of addresses, as a row by itself.
+
+    ``start`` and ``end`` are the struct vmap_area's; what does not apply is None.
+    """
+
+    start: int
+    end: int
+    state: State
+    kinds: Tuple[str, ...]
+    """Every kind that applies, see :mod:`drgn_vmap.analyses.kinds`."""
+    node: Optional[int] = None
+    """Index of the struct vmap_node that holds it."""
+    va_flags: Optional[int] = None
+    vm_flags: Optional[int] = None
+    caller: Optional[str] = None
+    """Text of %pS."""
+    caller_addr: Optional[int] = None
+    pages: Optional[int] = None
+    """Number of pages in vm_struct.pages."""
+    page_order: Optional[int] = None
+    phys: Optional[int] = None
+    numa: Optional[Mapping[int, int]] = None
+    """Pages by NUMA node."""
+    requested_size: Optional[int] = None
+
+    @property
+    def size(self) -> int:
+        """Bytes from start to end, guard page included."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class AreaTable:
+    """
+    Areas as columns of equal length.
+
+    Columns that describe a vm_struct are zero where ``vm`` is zero or could not
+    be read (``vm_ok`` tells).
+    """
+
+    address: U64Array
+    start: U64Array
+    end: U64Array
+    state: Array
+    node: Array
+    va_flags: U64Array
+    is_block: Array
+    vm: U64Array
+    vm_ok: Array
+    addr: U64Array
+    size: U64Array
+    flags: U64Array
+    pages: U64Array
+    nr_pages: U64Array
+    page_order: U64Array
+    phys_addr: U64Array
+    caller: U64Array
+    requested_size: U64Array
+    vpages: Array
+    numa_pages: Array
+    """Pages by node: a row an area, a column for each of Kernel.numa_nodes."""
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def take(self, rows: Array) -> "AreaTable":
+        """Return the table of the given rows (indices, or one bool each)."""
+        return AreaTable(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    @staticmethod
+    def concatenate(tables: Sequence["AreaTable"]) -> "AreaTable":
+        """Return the rows of all tables, in order; there is at least one table."""
+        filled = [table for table in tables if len(table)] or tables[:1]
+        if len(filled) == 1:
+            return filled[0]
+        return AreaTable(
+            *(
+                np.concatenate([getattr(table, f.name) for table in filled])
+                for f in fields(AreaTable)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The vmalloc state of a kernel at one moment."""
+
+    kernel: Kernel
+    areas: AreaTable
+    """Busy areas as the kernel orders them, then those of other states."""
+    callers: Mapping[int, str]
+    """Text of %pS by address, for each caller in ``areas``."""
+    problems: Tuple[Problem, ...] = ()

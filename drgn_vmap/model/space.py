@@ -1,0 +1,135 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Space
+-----
+
+Where vmalloc space lies, what it is used for and what is left of it.
+"""
+
+from dataclasses import dataclass
+from typing import Mapping, Optional, Tuple
+
+from .areas import Area, State
+
+__all__ = (
+    "VmallocRange",
+    "LazyPages",
+    "Gap",
+    "SizeClass",
+    "Gaps",
+    "InTheWay",
+    "Fit",
+)
+
+
+@dataclass(frozen=True)
+class VmallocRange:
+    """Where vmalloc space lies."""
+
+    start: int
+    end: int
+    """First address behind it."""
+    limit: int
+    """VMALLOC_END, beyond which no area may end. On x86 it is the last byte of the
+    range, so that its last page is never used."""
+
+
+@dataclass(frozen=True)
+class LazyPages:
+    """Pages of addresses that were freed but are not yet purged."""
+
+    counted: int
+    """What the kernel counted, vmap_lazy_nr."""
+    maximum: int
+    """The kernel starts a purge when more than these wait."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A free range of addresses."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class SizeClass:
+    """Gaps of about the same size: at least ``size``, less than twice that."""
+
+    size: int
+    gaps: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """What vmalloc space is used for, and what is left of it."""
+
+    space: VmallocRange
+    bytes: Mapping[State, int]
+    """Bytes of vmalloc space in each state."""
+    ranges: Mapping[State, int]
+    """How many ranges these are."""
+    outside_bytes: int
+    """Bytes of busy areas outside of vmalloc space, such as modules."""
+    largest: Optional[Gap]
+    histogram: Tuple[SizeClass, ...]
+    lazy: LazyPages
+    lazy_pages: int
+    """Pages of areas that wait to be purged, or that are being purged."""
+
+    @property
+    def total(self) -> int:
+        """Bytes of vmalloc space."""
+        return self.space.end - self.space.start
+
+    @property
+    def unaccounted(self) -> int:
+        """Bytes that no area was found for: on their way between two states."""
+        return self.total - sum(self.bytes.values())
+
+
+@dataclass(frozen=True)
+class InTheWay:
+    """The place with the least in use that would have been large enough."""
+
+    place: Gap
+    areas: Tuple[Area, ...]
+    """Areas in use there, the largest ones first."""
+    bytes: int
+    """Bytes of the place that are in use."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether an allocation would succeed now."""
+
+    size: int
+    """Bytes asked for."""
+    needed: int
+    """Bytes of addresses that takes: whole pages, and a guard page."""
+    align: int
+    where: Optional[int]
+    """Address in free space that the kernel would choose; None if none is."""
+    pools: Mapping[int, int]
+    """Address that CPUs of a node would take from its pool instead, by node."""
+    where_after_purge: Optional[int]
+    """Lowest address if all that was freed lazily or pooled were free."""
+    in_the_way: Optional[InTheWay]
+    """If nothing helps; None if it would not even fit into an empty space."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether it succeeds without a purge, on some CPU at least."""
+        return self.where is not None or bool(self.pools)
+
+    @property
+    def fits_after_purge(self) -> bool:
+        """Whether it succeeds at the latest after a purge."""
+        return self.fits or self.where_after_purge is not None

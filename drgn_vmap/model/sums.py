@@ -1,0 +1,78 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Sums
+----
+
+Who holds how much, beside the kernel's own count.
+"""
+
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+__all__ = (
+    "PageCounter",
+    "Sum",
+    "Top",
+    "Reconciliation",
+)
+
+
+@dataclass(frozen=True)
+class PageCounter:
+    """The kernel's own count of pages that vmalloc allocated."""
+
+    name: str
+    """Of the variable or enumerator in the kernel."""
+    pages: int
+    """What /proc/meminfo shows as VmallocUsed, in kB there."""
+    pending_pages: int
+    """What CPUs have counted by themselves and not yet added; may be negative."""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What areas with the same key hold together."""
+
+    key: str
+    areas: int
+    bytes: int
+    pages: int
+    """Pages in vm_struct.pages."""
+
+
+@dataclass(frozen=True)
+class Top:
+    """Sums of busy areas by key, largest first, and the sum of all."""
+
+    by: str
+    rows: Tuple[Sum, ...]
+    total: Sum
+
+    def share(self, row: Sum) -> float:
+        """Return a row's part of the bytes of all rows, 0 to 1."""
+        return row.bytes / (sum(other.bytes for other in self.rows) or 1)
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """The pages that areas have, beside the kernel's counter of them."""
+
+    summed_pages: int
+    """Pages of all areas whose pages the kernel counts."""
+    counter: Optional[PageCounter]
+
+    @property
+    def difference_pages(self) -> int:
+        """Pages that the kernel counts, less those that were found."""
+        if self.counter is None:
+            return 0
+        counted = self.counter.pages + self.counter.pending_pages
+        return counted - self.summed_pages
+
+    @property
+    def verdict(self) -> str:
+        """``equal``, ``differs`` or ``no counter``."""
+        if self.counter is None:
+            return "no counter"
+        return "differs" if self.difference_pages else "equal"
