@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Iterable, Optional, Sequence, Tuple
 
 from ..analyses.describe import describe
 from ..analyses.kinds import KINDS
-from ..analyses.saved_text import areas_from_text, describe_saved
 from ..analyses.select import SORTS, Selection, select_rows
 from ..errors import UsageError
 from ..model import Problem
@@ -155,6 +154,9 @@ def _from_target(prog: "Program", args: argparse.Namespace) -> _Output:
 
 
 def _from_file(args: argparse.Namespace) -> _Output:
+    # Not at the top of the file: a kernel is what is mostly looked at.
+    from ..analyses.saved_text import areas_from_text, describe_saved
+
     if args.all or args.pointers != "raw":
         raise UsageError(
             "--from has no more than what is saved: leave out --all, --pointers"

@@ -10,7 +10,7 @@ each kernel's memory, so in a vmcore too, there are all types and all names.
 """
 
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from drgn import (
     FaultError,
@@ -23,10 +23,10 @@ from drgn import (
 )
 
 from ..errors import SymbolsError, TargetError
-from .btf import BtfTypes
-from .btf_data import BtfData
-from .kallsyms import Kallsyms, kernel_kallsyms
-from .variables import variable_type
+
+if TYPE_CHECKING:
+    from .btf import BtfTypes
+    from .kallsyms import Kallsyms
 
 __all__ = ("ensure_types",)
 
@@ -76,6 +76,11 @@ def _register(prog: Program) -> None:
 
 
 def _register_btf(prog: Program) -> None:
+    # Not at the top of the file: with debug info they are not needed.
+    from .btf import BtfTypes
+    from .btf_data import BtfData
+    from .kallsyms import kernel_kallsyms
+
     symbols = kernel_kallsyms(prog)
     prog.register_symbol_finder(_NAME, symbols.find)
     types = BtfTypes(prog, BtfData(_read_btf(prog, symbols)))
@@ -101,7 +106,7 @@ def _set_enabled(prog: Program, enabled: bool) -> None:
 class _Objects:
     """The functions, variables and enumerators of a kernel."""
 
-    def __init__(self, types: BtfTypes) -> None:
+    def __init__(self, types: "BtfTypes") -> None:
         self._types = types
 
     def find(
@@ -120,6 +125,8 @@ class _Objects:
     def _variable(
         self, prog: Program, name: str, filename: Optional[str]
     ) -> Optional[Object]:
+        from .variables import variable_type
+
         symbols = prog.symbols(name)
         # Of several with the same name none is known to be the one.
         if len(symbols) != 1:
@@ -147,7 +154,7 @@ class _Objects:
         return Object(prog, type_, address=symbols[0].address)
 
 
-def _read_btf(prog: Program, symbols: Kallsyms) -> bytes:
+def _read_btf(prog: Program, symbols: "Kallsyms") -> bytes:
     if _is_local(prog) and _SYSFS.exists():
         return _SYSFS.read_bytes()
     ends = [symbols.find(prog, f"__{end}_BTF", None, True) for end in ("start", "stop")]

@@ -11,7 +11,7 @@ times as long, and keeps the order that decides which name %pS prints.
 
 import re
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Union
 
 from drgn import (
     Program,
@@ -23,6 +23,7 @@ from drgn import (
 
 from .._numpy import Array, U64Array, np
 from ..errors import SymbolsError
+from .names import PackedNames, PlainNames
 
 __all__ = ("Kallsyms", "kallsyms_tables", "kernel_kallsyms")
 
@@ -44,8 +45,6 @@ _MAX_GAP = 1 << 30
 _USUAL_NAME = 64
 """More bytes than compressed names have on average."""
 _TOKENS = 256
-_NEWLINE, _NOTHING = _TOKENS, _TOKENS + 1
-"""Tokens of our own, which stand in the place of lengths."""
 
 _FUNCTION_TYPES = "tTwW"
 _OBJECT_TYPES = "bBdDrRgGsSnvV"
@@ -56,43 +55,26 @@ class Kallsyms:
     Symbols of the kernel image.
 
     :param starts: Address of each symbol, ascending.
-    :param text: A line for each, its type (as in nm(1)) and its name, in the same
-        order, with a newline at both ends.
+    :param names: Its type (as in nm(1)) and its name, in the same order.
     """
 
-    def __init__(self, starts: U64Array, text: bytes) -> None:
+    def __init__(self, starts: U64Array, names: Union[PackedNames, PlainNames]) -> None:
         self.starts = starts
-        self._text = text
-        newlines = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
-        self._lines = newlines[:-1] + 1
-        if len(self._lines) != len(starts):
-            raise _damaged(f"{len(starts)} symbols, {len(self._lines)} names")
+        self._names = names
+        if len(names) != len(starts):
+            raise _damaged(f"{len(starts)} symbols, {len(names)} names")
 
     def name(self, index: int) -> str:
         """Return the name of a symbol."""
-        start = int(self._lines[index]) + 1
-        raw = self._text[start : self._text.index(b"\n", start)]
-        return raw.decode("utf-8", "backslashreplace")
-
-    def indices(self, name: str) -> List[int]:
-        """Return which symbols have a name."""
-        line = name.encode("utf-8", "surrogateescape") + b"\n"
-        found = []
-        at = self._text.find(line)
-        while at > 0:
-            # Before a name there is its type, and a newline before that.
-            if self._text[at - 2 : at - 1] == b"\n":
-                found.append(at - 1)
-            at = self._text.find(line, at + 1)
-        indices: List[int] = np.searchsorted(self._lines, found).tolist()
-        return indices
+        return self._names.line(index)[1:].decode("utf-8", "backslashreplace")
 
     def find(
         self, prog: Program, name: Optional[str], address: Optional[int], one: bool
     ) -> List[Symbol]:
         """Find symbols, as :meth:`drgn.Program.register_symbol_finder()` asks for."""
         if name is not None:
-            indices: Sequence[int] = self.indices(name)
+            raw = name.encode("utf-8", "surrogateescape")
+            indices: Sequence[int] = self._names.indices(raw)
         elif address is not None:
             indices = self._around(address)
         else:
@@ -117,7 +99,7 @@ class Kallsyms:
         ends = self.starts[following : following + 1].tolist()
         size = ends[0] - int(start) if ends else 0
         size = size if size <= _MAX_GAP else 0
-        letter = chr(self._text[self._lines[index]])
+        letter = self._names.line(index)[:1].decode("ascii", "replace") or "?"
         binding, kind = SymbolBinding.UNKNOWN, SymbolKind.UNKNOWN
         if letter in "vVwW":
             binding = SymbolBinding.WEAK
@@ -184,7 +166,7 @@ def _from_proc(prog: Program) -> Kallsyms:
             "install the kernel's debug info"
         )
     names = b"\n".join(letter + name for _, letter, name in lines)
-    return Kallsyms(starts, b"\n" + names + b"\n")
+    return Kallsyms(starts, PlainNames(b"\n" + names + b"\n"))
 
 
 def _from_tables(prog: Program, tables: Dict[str, int]) -> Kallsyms:
@@ -216,45 +198,19 @@ def _addresses(prog: Program, tables: Dict[str, int], offsets: Array) -> U64Arra
     return base + distance
 
 
-def _names(prog: Program, tables: Dict[str, int], count: int, order: str) -> bytes:
-    """Return all types and names, each with a newline before it, and one at the end."""
+def _names(
+    prog: Program, tables: Dict[str, int], count: int, order: str
+) -> PackedNames:
     start = tables["kallsyms_names"]
     # What follows the names is one of the other tables.
     behind = [address for address in tables.values() if address > start]
     size = min(min(behind, default=1 << 64) - start, _LONGEST_NAME * count)
     if not behind:
         size = _USUAL_NAME * count
-    data = prog.read(start, size)
-    tokens = np.frombuffer(data, np.uint8).astype(np.int16)
-    tokens = tokens[: _mark_lengths(data, tokens, count)]
-    texts = _tokens(prog, tables, order)
-    return _expand(np.append(tokens, _NEWLINE), texts)
-
-
-def _mark_lengths(data: bytes, tokens: Array, count: int) -> int:
-    """
-    Put tokens of our own in the places of the names' lengths.
-
-    :return: Where the last name ends.
-    """
-    starts: List[int] = []
-    big: List[int] = []
-    at = 0
     try:
-        for _ in range(count):
-            starts.append(at)
-            length = data[at]
-            # Since Linux kernel commit 73bbb94466fd ("kallsyms: support "big" kernel
-            # symbols") (in v6.1), the high bit says that a second byte follows.
-            if length & 0x80:
-                big.append(at + 1)
-                length = 1 + (length & 0x7F | data[at + 1] << 7)
-            at += 1 + length
+        return PackedNames(prog.read(start, size), count, _tokens(prog, tables, order))
     except IndexError:
         raise _damaged("its names have no end") from None
-    tokens[starts] = _NEWLINE
-    tokens[big] = _NOTHING
-    return at
 
 
 def _tokens(prog: Program, tables: Dict[str, int], order: str) -> List[bytes]:
@@ -262,19 +218,7 @@ def _tokens(prog: Program, tables: Dict[str, int], order: str) -> List[bytes]:
     raw = prog.read(tables["kallsyms_token_index"], 2 * _TOKENS)
     starts = np.frombuffer(raw, f"{order}u2").tolist()
     table = prog.read(tables["kallsyms_token_table"], max(starts) + _LONGEST_NAME)
-    return [table[start : table.find(b"\0", start)] for start in starts] + [b"\n", b""]
-
-
-def _expand(tokens: Array, texts: List[bytes]) -> bytes:
-    """Put texts in the place of tokens."""
-    lengths = np.array([len(text) for text in texts], np.int32)
-    begins = np.cumsum(lengths, dtype=np.int32) - lengths
-    all_texts = np.frombuffer(b"".join(texts), np.uint8)
-    size = lengths[tokens]
-    at = np.cumsum(size, dtype=np.int32) - size
-    source = np.repeat(begins[tokens] - at, size)
-    source += np.arange(len(source), dtype=np.int32)
-    return all_texts[source].tobytes()
+    return [table[start : table.find(b"\0", start)] for start in starts]
 
 
 def _damaged(what: str) -> SymbolsError:
