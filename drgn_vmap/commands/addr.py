@@ -32,7 +32,7 @@ from ..kernel.vread import kcore_rules
 from ..model import Problem, Spot
 from ..render.addr import place_json, place_text
 from ..render.records import document
-from .common import add_json, problem_status, warn_of_problems
+from .common import add_json, problem_status, warn_of_problems, write_text
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -70,11 +70,9 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
     problems = tuple(dict.fromkeys(problems))
     if args.json:
         body = [place_json(place) for place in places]
-        text = document("addr", snapshot.kernel, problems, addresses=body)
+        sys.stdout.write(document("addr", snapshot.kernel, problems, addresses=body))
     else:
-        text = "\n".join(place_text(place) for place in places)
-    sys.stdout.write(text)
-    if not args.json:
+        write_text("\n".join(place_text(place) for place in places))
         warn_of_problems("addr", problems)
     return problem_status(problems)
 

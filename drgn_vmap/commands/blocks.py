@@ -34,8 +34,9 @@ from .common import (
     address,
     count,
     problem_status,
+    terminal_width,
     warn_of_problems,
-    write_table,
+    write_text,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
         if args.map:
             sys.stdout.write(block_map(shown, page_states(blocks, rows)))
         else:
-            write_table(block_table(shown, cpus))
-        sys.stdout.write("\n" + summary_text(blocks, totals))
+            write_text(block_table(shown, cpus, terminal_width()))
+        write_text("\n" + summary_text(blocks, totals))
         warn_of_problems("blocks", blocks.problems)
     return problem_status(blocks.problems)

@@ -43,6 +43,7 @@ from .common import (
     count,
     one_of_each,
     warn_of_problems,
+    write_text,
 )
 from .measure import measure
 from .progress import Progress
@@ -91,7 +92,7 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
         body = check_json(found)
         sys.stdout.write(document("check", found.kernel, found.problems, **body))
     else:
-        sys.stdout.write(check_text(found))
+        write_text(check_text(found))
         warn_of_problems("check", found.problems)
     return EXIT_FOUND if found.found_bad else EXIT_OK
 

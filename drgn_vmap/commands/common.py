@@ -8,16 +8,18 @@ import argparse
 import re
 import shutil
 import sys
-from typing import Callable, List, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 from ..errors import UsageError
 from ..model import Problem
 from ..render.escape import printable
+from ..render.tables import folded
 from . import EXIT_FOUND, EXIT_OK
 
 __all__ = (
     "add_from",
     "add_json",
+    "add_output",
     "address",
     "address_range",
     "count",
@@ -25,8 +27,9 @@ __all__ = (
     "problem_status",
     "read_file",
     "size",
+    "terminal_width",
     "warn_of_problems",
-    "write_table",
+    "write_text",
 )
 
 _PROBLEMS_TOLD = 10
@@ -49,6 +52,17 @@ def add_from(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="take a copy of /proc/vmallocinfo instead of a kernel; plain python3 can "
         "start the script then",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add -o, which says where to write what is no text for a terminal."""
+    parser.add_argument(
+        "-o",
+        metavar="FILE",
+        dest="output",
+        required=True,
+        help=f"where to write the {what}; a file that is there is replaced",
     )
 
 
@@ -130,15 +144,15 @@ def one_of_each(choices: Sequence[str]) -> Callable[[str], List[str]]:
     return parse
 
 
-def write_table(text: str) -> None:
-    """Write a table to standard output; on a terminal, cut to its width."""
-    if sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns
-        text = "".join(
-            line if len(line) <= width + 1 else f"{line[: width - 1]}…\n"
-            for line in text.splitlines(keepends=True)
-        )
-    sys.stdout.write(text)
+def terminal_width() -> Optional[int]:
+    """Return how wide the terminal is that standard output is, or None."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def write_text(text: str) -> None:
+    """Write to standard output what people read; on a terminal, folded to its width."""
+    width = terminal_width()
+    sys.stdout.write(text if width is None else folded(text, width))
 
 
 def warn_of_problems(verb: str, problems: Sequence[Problem]) -> None:

@@ -30,7 +30,14 @@ from ..analyses.saved_text import areas_from_text, describe_saved
 from ..model import SavedAreas
 from ..render.diff import diff_json, diff_text
 from . import EXIT_FOUND, EXIT_OK
-from .common import add_json, count, read_file, warn_of_problems, write_table
+from .common import (
+    add_json,
+    count,
+    read_file,
+    terminal_width,
+    warn_of_problems,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -64,7 +71,8 @@ def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
     if args.json:
         sys.stdout.write(diff_json(found, old, new))
     else:
-        write_table(diff_text(found, args.rows or sys.maxsize))
+        rows = args.rows or sys.maxsize
+        write_text(diff_text(found, rows, terminal_width()))
         if not by_address:
             note = "areas were matched by caller and size: addresses tell nothing"
             print(f"vmap diff: {note}", file=sys.stderr)

@@ -22,7 +22,7 @@ from ..model import Check, Inspection, Verdict
 from ..render.fsck import check_json, check_lines
 from ..render.records import document
 from . import EXIT_FOUND, EXIT_OK
-from .common import add_json
+from .common import add_json, write_text
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -46,7 +46,7 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
         body = {"checks": [check_json(check) for check in checks]}
         sys.stdout.write(document("fsck", kernel, problems, **body))
     else:
-        sys.stdout.write(check_lines(checks))
+        write_text(check_lines(checks))
     failed = any(check.verdict == Verdict.FAILED for check in checks)
     return EXIT_FOUND if failed else EXIT_OK
 

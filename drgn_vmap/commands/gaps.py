@@ -35,7 +35,7 @@ from ..model import Fit, Snapshot, VmallocRange
 from ..render.gaps import fit_text, gaps_json, gaps_text
 from ..render.records import document
 from . import EXIT_FOUND
-from .common import add_json, problem_status, size, warn_of_problems
+from .common import add_json, problem_status, size, warn_of_problems, write_text
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -69,11 +69,9 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
     fit = None if args.fit is None else _fit(prog, snapshot, space, args)
     if args.json:
         body = gaps_json(gaps, fit)
-        text = document("gaps", snapshot.kernel, snapshot.problems, **body)
+        sys.stdout.write(document("gaps", snapshot.kernel, snapshot.problems, **body))
     else:
-        text = gaps_text(gaps) + (f"\n{fit_text(fit)}" if fit else "")
-    sys.stdout.write(text)
-    if not args.json:
+        write_text(gaps_text(gaps) + (f"\n{fit_text(fit)}" if fit else ""))
         warn_of_problems("gaps", snapshot.problems)
     if fit and not fit.fits_after_purge:
         return EXIT_FOUND

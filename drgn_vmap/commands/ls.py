@@ -26,7 +26,7 @@ from ..analyses.describe import describe
 from ..analyses.kinds import KINDS
 from ..analyses.select import SORTS, Selection, select_rows
 from ..errors import UsageError
-from ..model import Problem
+from ..model import Area, Problem
 from ..render.escape import printable
 from ..render.pointers import MODES, pointer_format
 from ..render.proc import proc_lines
@@ -38,8 +38,9 @@ from .common import (
     problem_status,
     read_file,
     size,
+    terminal_width,
     warn_of_problems,
-    write_table,
+    write_text,
 )
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ __all__ = ("add_arguments", "run")
 
 _Output = Tuple[Sequence[Problem], Iterable[str]]
 """What could not be read, and the texts to print."""
-
-_FORMATS = {"table": area_table, "csv": area_csv}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +123,7 @@ def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
         problems, texts = _from_file(args)
     else:
         problems, texts = _from_target(prog, args)
-    write = write_table if args.format == "table" else sys.stdout.write
+    write = write_text if args.format == "table" else sys.stdout.write
     for text in texts:
         write(text)
     if args.format != "json":
@@ -150,7 +149,7 @@ def _from_target(prog: "Program", args: argparse.Namespace) -> _Output:
         kernel, problems = snapshot.kernel, snapshot.problems
         areas = [area_json(area) for area in describe(snapshot, rows)]
         return problems, [document("ls", kernel, problems, areas=areas)]
-    return snapshot.problems, [_FORMATS[args.format](describe(snapshot, rows))]
+    return snapshot.problems, [_for_people_or_csv(args, describe(snapshot, rows))]
 
 
 def _from_file(args: argparse.Namespace) -> _Output:
@@ -174,7 +173,13 @@ def _from_file(args: argparse.Namespace) -> _Output:
         areas = [area_json(area) for area in describe_saved(saved, rows)]
         body = {"areas": areas, "pointers": saved.pointers}
         return problems, [document("ls", None, problems, **body)]
-    return problems, [_FORMATS[args.format](describe_saved(saved, rows))]
+    return problems, [_for_people_or_csv(args, describe_saved(saved, rows))]
+
+
+def _for_people_or_csv(args: argparse.Namespace, areas: Iterable[Area]) -> str:
+    if args.format == "csv":
+        return area_csv(areas)
+    return area_table(areas, terminal_width())
 
 
 def _selection(args: argparse.Namespace) -> Selection:

@@ -4,7 +4,6 @@
 What ``%vmap`` alone shows: a kernel's vmalloc state on one screen.
 """
 
-import sys
 from typing import TYPE_CHECKING
 
 from ..analyses.blocks import block_totals
@@ -21,7 +20,7 @@ from ..kernel.snapshot import take_snapshot
 from ..model import Blocks, Overview
 from ..render.overview import overview_text
 from . import VERBS
-from .common import problem_status
+from .common import problem_status, write_text
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -32,7 +31,7 @@ __all__ = ("look_over", "run")
 def run(prog: "Program") -> int:
     """Print the overview."""
     found = look_over(prog, take_blocks(prog))
-    sys.stdout.write(overview_text(found, list(warnings(found)), list(VERBS)))
+    write_text(overview_text(found, list(warnings(found)), list(VERBS)))
     return problem_status(found.snapshot.problems)
 
 

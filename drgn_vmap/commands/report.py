@@ -31,7 +31,7 @@ from ..errors import UsageError
 from ..model import Overview, Report, Snapshot, Top, Verdict
 from ..render.report import report_html
 from . import EXIT_FOUND
-from .common import add_from, problem_status, read_file
+from .common import add_from, add_output, problem_status, read_file
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -43,13 +43,7 @@ _AREAS = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``report``."""
-    parser.add_argument(
-        "-o",
-        metavar="FILE",
-        dest="output",
-        required=True,
-        help="where to write the HTML; what is there is replaced",
-    )
+    add_output(parser, "HTML")
     add_from(parser)
 
 

@@ -28,7 +28,7 @@ from ..errors import UsageError
 from ..kernel.slicing import Slice
 from ..model import Problem
 from ..render.core import core_end, core_start
-from .common import problem_status, warn_of_problems
+from .common import add_output, problem_status, warn_of_problems
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -39,13 +39,7 @@ __all__ = ("add_arguments", "run")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``slice``."""
-    parser.add_argument(
-        "-o",
-        metavar="FILE",
-        dest="output",
-        required=True,
-        help="where to write the vmcore; a file that is there is replaced",
-    )
+    add_output(parser, "vmcore")
     parser.add_argument(
         "--data",
         action="store_true",

@@ -36,8 +36,9 @@ from .common import (
     count,
     problem_status,
     read_file,
+    terminal_width,
     warn_of_problems,
-    write_table,
+    write_text,
 )
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ def _run(
         sys.stdout.write(document("top", kernel, problems, **body))
     else:
         rows = _ROWS_FOR_PEOPLE if args.rows is None else args.rows
-        write_table(top_table(top, rows or None))
+        write_text(top_table(top, rows or None, terminal_width()))
         if kernel:
-            sys.stdout.write(verdict_text(found, kernel.live))
+            write_text(verdict_text(found, kernel.live))
         warn_of_problems("top", problems)
     return problem_status(problems)

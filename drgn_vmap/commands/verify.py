@@ -36,7 +36,14 @@ from ..model import Blocks, CheckedArea, SeriesVerdict, Snapshot, Verification
 from ..render.records import document
 from ..render.verify import verification_json, verification_lines
 from . import EXIT_FOUND
-from .common import add_from, add_json, problem_status, read_file, warn_of_problems
+from .common import (
+    add_from,
+    add_json,
+    problem_status,
+    read_file,
+    warn_of_problems,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -72,7 +79,7 @@ def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
         body = verification_json(found)
         sys.stdout.write(document("verify", kernel, problems, **body))
     else:
-        sys.stdout.write(verification_lines(found))
+        write_text(verification_lines(found))
         warn_of_problems("verify", problems)
     if found.verdict != SeriesVerdict.FIXED or found.findings:
         return EXIT_FOUND

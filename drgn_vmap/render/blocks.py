@@ -24,10 +24,17 @@ _CHARACTERS = {
 }
 _LEGEND = "# used, ! mapped but unused, x freed, . free\n"
 _PAGES_A_LINE = 64
+_SPARE = ("XARRAY OF CPU", "VMAP_BLOCK", "LIST OF CPU", "PURGEABLE", "MAPPED", "USED")
 
 
-def block_table(blocks: Iterable[Block], cpus: Sequence[CpuBlocks]) -> str:
-    """Return blocks as a table, and below it the list of each CPU as another."""
+def block_table(
+    blocks: Iterable[Block], cpus: Sequence[CpuBlocks], width: Optional[int] = None
+) -> str:
+    """
+    Return blocks as a table, and below it the list of each CPU as another.
+
+    :param width: Of the terminal.
+    """
     rows = [
         [
             f"{block.start:#x}",
@@ -55,8 +62,8 @@ def block_table(blocks: Iterable[Block], cpus: Sequence[CpuBlocks]) -> str:
     )
     lists = [[str(c.cpu), str(c.blocks), str(c.free_pages)] for c in cpus]
     return (
-        f"{_table(rows, headers, 2) if rows else 'no block matches'}\n\n"
-        f"{_table(lists, ('CPU', 'BLOCKS WITH FREE PAGES', 'FREE PAGES'), 0)}\n"
+        f"{_table(rows, headers, 2, width) if rows else 'no block matches'}\n\n"
+        f"{_table(lists, ('CPU', 'BLOCKS WITH FREE PAGES', 'FREE PAGES'), 0, width)}\n"
     )
 
 
@@ -167,7 +174,9 @@ def _mapped_pages(block: Block) -> str:
     return str(sum(end - first for first, end in block.mapped_ranges))
 
 
-def _table(rows: List[List[str]], headers: Sequence[str], left: int) -> str:
+def _table(
+    rows: List[List[str]], headers: Sequence[str], left: int, width: Optional[int]
+) -> str:
     """Return a table whose first columns are aligned left, the others right."""
     align = ["left" if at < left else "right" for at in range(len(headers))]
-    return plain_table(rows, headers, align)
+    return plain_table(rows, headers, align, width, _SPARE)

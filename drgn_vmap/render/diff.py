@@ -7,7 +7,7 @@ Difference
 What changed between two moments, for people and as JSON.
 """
 
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from ..model import Area, Difference, SavedAreas
 from .escape import printable
@@ -18,13 +18,18 @@ from .tables import plain_table
 __all__ = ("diff_json", "diff_text")
 
 
-def diff_text(found: Difference, limit: int) -> str:
-    """Return the change by caller and the largest areas behind it."""
+def diff_text(found: Difference, limit: int, width: Optional[int] = None) -> str:
+    """
+    Return the change by caller and the largest areas behind it.
+
+    :param limit: Of callers, and of areas of each list.
+    :param width: Of the terminal.
+    """
     if not found:
         return f"no difference: the same {found.common} areas in use\n"
     grown = [after for _, after in found.grown]
     parts = [
-        _caller_table(found, limit),
+        _caller_table(found, limit, width),
         _area_list("added", found.added, limit),
         _area_list("removed", found.removed, limit),
         _area_list("grown or shrunk", grown, limit),
@@ -64,7 +69,7 @@ def _grown_json(before: Area, after: Area) -> Dict[str, Any]:
     return body
 
 
-def _caller_table(found: Difference, limit: int) -> str:
+def _caller_table(found: Difference, limit: int, width: Optional[int]) -> str:
     rows = [
         [
             f"{one.areas:+}",
@@ -78,7 +83,7 @@ def _caller_table(found: Difference, limit: int) -> str:
         return "every caller holds as much as before"
     headers = ("AREAS", "BYTES", "PAGES", "CALLER")
     align = ["right"] * 3 + ["left"]
-    table = plain_table(rows, headers, align)
+    table = plain_table(rows, headers, align, width)
     return "\n".join([table, *_rest(len(found.by_caller) - len(rows))])
 
 

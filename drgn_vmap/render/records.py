@@ -16,7 +16,13 @@ from ..model import Area, Kernel, Problem
 from .escape import printable
 from .tables import plain_table
 
-__all__ = ("area_csv", "area_json", "area_table", "document", "json_document")
+__all__ = (
+    "area_csv",
+    "area_json",
+    "area_table",
+    "document",
+    "json_document",
+)
 
 _SCHEMA = 1
 
@@ -37,6 +43,13 @@ _CSV_COLUMNS = (
     "node",
     "requested_size",
 )
+
+
+_SPARE = (
+    *("NODE", "VA FLAGS", "VM FLAGS", "NUMA", "PHYS"),
+    *("END", "STATE", "PAGES", "KINDS"),
+)
+"""Of the table, on a narrow terminal: the least that people ask for first."""
 
 
 def document(
@@ -119,8 +132,12 @@ def area_csv(areas: Iterable[Area]) -> str:
     return out.getvalue()
 
 
-def area_table(areas: Iterable[Area]) -> str:
-    """Return areas as a table with a line of headings."""
+def area_table(areas: Iterable[Area], width: Optional[int] = None) -> str:
+    """
+    Return areas as a table with a line of headings.
+
+    :param width: Of the terminal.
+    """
     rows: List[List[str]] = [
         [
             f"{area.start:#x}",
@@ -153,7 +170,9 @@ def area_table(areas: Iterable[Area]) -> str:
         "CALLER",
     )
     align = ["right" if h in ("SIZE", "NODE", "PAGES") else "left" for h in headers]
-    return (plain_table(rows, headers, align) if rows else "no area matches") + "\n"
+    if not rows:
+        return "no area matches\n"
+    return plain_table(rows, headers, align, width, _SPARE) + "\n"
 
 
 def _hex(value: "int | None") -> "str | None":

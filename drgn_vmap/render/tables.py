@@ -4,24 +4,107 @@
 Tables
 ------
 
-Columns for people.
+Columns for people, and how text fits a terminal.
 """
 
-from typing import Sequence
+import re
+import textwrap
+from typing import List, Optional, Sequence
 
-__all__ = ("plain_table",)
+__all__ = ("folded", "plain_table")
+
+_SEPARATOR = 2
+_HEADING_PADDING = 2
+"""What tabulate keeps free around a heading."""
+_ENOUGH = 26
+"""Of the last column so much should be seen; a longer text is cut."""
 
 
 def plain_table(
-    rows: Sequence[Sequence[str]], headers: Sequence[str], align: Sequence[str]
+    rows: Sequence[Sequence[str]],
+    headers: Sequence[str],
+    align: Sequence[str],
+    width: Optional[int] = None,
+    spare: Sequence[str] = (),
 ) -> str:
     """
     Return a table with a line of headings, without rules.
 
     :param align: ``left`` or ``right`` for each column.
+    :param width: Characters that a line may have.
+    :param spare: Headings of what is left out for that, one after the other; a last
+        line says so. If nothing more can be, lines are cut.
     """
     # Not at the top of the file: importing it takes 25 ms, which is much for those
     # who print no table.
     from tabulate import tabulate
 
-    return tabulate(rows, headers, "plain", disable_numparse=True, colalign=align)
+    columns = _that_fit(rows, headers, width, spare)
+    table = tabulate(
+        [[row[column] for column in columns] for row in rows],
+        [headers[column] for column in columns],
+        "plain",
+        disable_numparse=True,
+        colalign=[align[column] for column in columns],
+    )
+    if width is None:
+        return table
+    lines = [_cut(line, width) for line in table.splitlines()]
+    left_out = [name for at, name in enumerate(headers) if at not in columns]
+    if left_out:
+        lines.append(f"not shown on so narrow a terminal: {', '.join(left_out)}")
+    return "\n".join(lines)
+
+
+def _that_fit(
+    rows: Sequence[Sequence[str]],
+    headers: Sequence[str],
+    width: Optional[int],
+    spare: Sequence[str],
+) -> List[int]:
+    """Return which columns to show."""
+    columns = list(range(len(headers)))
+    if width is None:
+        return columns
+    widths = [
+        max(len(heading) + _HEADING_PADDING, *(len(row[at]) for row in rows), 0)
+        for at, heading in enumerate(headers)
+    ]
+    widths[-1] = min(widths[-1], _ENOUGH)
+    for heading in spare:
+        if sum(widths[at] + _SEPARATOR for at in columns) - _SEPARATOR <= width:
+            break
+        if heading in headers:
+            columns.remove(headers.index(heading))
+    return columns
+
+
+def _cut(line: str, width: int) -> str:
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def folded(text: str, width: int) -> str:
+    """
+    Return text without lines of more than so many characters.
+
+    What is left of a long line goes on below the column that the line ended with.
+    """
+    lines = text.splitlines(keepends=True)
+    return "".join(
+        line if len(line.rstrip("\n")) <= width else _fold(line, width)
+        for line in lines
+    )
+
+
+def _fold(line: str, width: int) -> str:
+    column = re.match(r".*\S\s{2,}(?=\S)", line[: width // 2])
+    margin = len(line) - len(line.lstrip())
+    indent = " " * (column.end() if column else margin + 2)
+    parts = textwrap.wrap(
+        line.rstrip("\n"),
+        width,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+    return "".join(f"{part}\n" for part in parts)

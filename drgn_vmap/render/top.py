@@ -17,8 +17,15 @@ from .tables import plain_table
 __all__ = ("top_json", "top_table", "verdict_text")
 
 
-def top_table(top: Top, limit: Optional[int]) -> str:
-    """Return the largest sums as a table, and what all areas hold."""
+_SPARE = ("PAGES", "SHARE", "AREAS")
+
+
+def top_table(top: Top, limit: Optional[int], width: Optional[int] = None) -> str:
+    """
+    Return the largest sums as a table, and what all areas hold.
+
+    :param width: Of the terminal.
+    """
     shown = top.rows[:limit]
     rows = [
         [
@@ -32,7 +39,7 @@ def top_table(top: Top, limit: Optional[int]) -> str:
     ]
     headers = ("AREAS", "BYTES", "PAGES", "SHARE", top.by.upper())
     align = ["right"] * 4 + ["left"]
-    table = plain_table(rows, headers, align)
+    table = plain_table(rows, headers, align, width, _SPARE)
     lines = [table if rows else "no busy area"]
     hidden = len(top.rows) - len(shown)
     if hidden:
@@ -53,8 +60,8 @@ def verdict_text(found: Reconciliation, live: bool) -> str:
         return "no counter of this kernel is known to compare the pages with\n"
     pending = f" and {counter.pending_pages} pending" if counter.pending_pages else ""
     said = (
-        f"{counter.name} of the kernel: {counter.pages} pages{pending}; "
-        f"areas it counts: {found.summed_pages}"
+        f"{counter.name} counts {counter.pages} pages{pending}, "
+        f"its areas hold {found.summed_pages}"
     )
     if not found.difference_pages:
         return f"{said}: equal\n"
