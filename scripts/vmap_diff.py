@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Show what changed between two listings: python3 scripts/vmap_diff.py --help"""
+"""Show what changed between two moments: python3 scripts/vmap_diff.py --help"""
 
 import sys
 from pathlib import Path

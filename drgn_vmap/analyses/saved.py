@@ -32,7 +32,10 @@ def areas_from_json(name: str, text: str) -> SavedAreas:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as e:
-        raise UsageError(f"{name} is no JSON ({e}): {_ADVICE}") from e
+        raise UsageError(
+            f"{name} is no JSON ({e}): give what vmap ls --json printed, a vmcore that "
+            "is not packed, or a copy of /proc/vmallocinfo"
+        ) from e
     if not isinstance(document, dict) or document.get("command") != "ls":
         raise UsageError(f"{name} was not printed by vmap ls --json: {_ADVICE}")
     if document.get("schema") != 1:

@@ -58,14 +58,14 @@ VERBS: Mapping[str, str] = {
     "top": "show who holds vmalloc space: by caller, module, kind or NUMA node",
     "gaps": "show what is left: free space by size, and whether SIZE would fit",
     "addr": "show what an address is: area, page, block, caller, neighbours",
-    "diff": "show what changed between two files that ls --json printed",
+    "diff": "show what changed between two listings, slices or vmcores; needs no kernel",
     "slice": "cut out the vmalloc state as a small vmcore that drgn opens by itself",
     "report": "write one HTML file to look at and to attach to a ticket",
 }
 """What each verb does, in one line."""
 
 _WITHOUT_TARGET = {"diff"}
-"""Verbs that never look at a kernel."""
+"""Verbs that never look at the kernel that drgn opened."""
 
 HELP = (
     "Show the kernel's vmalloc state.\n\nVerbs:\n"
@@ -197,8 +197,8 @@ def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
     if prog is None and verb not in _WITHOUT_TARGET and not getattr(args, "saved", ""):
         other = ", or give --from FILE" if hasattr(args, "saved") else ""
         raise UsageError(f"there is no kernel to look at: start it with drgn -c{other}")
-    if prog is None:
-        status: int = module.run(prog, args)
+    if prog is None or verb in _WITHOUT_TARGET:
+        status: int = module.run(None, args)
         return status
     # Not at the top of the file: without a kernel drgn is not needed.
     from ..kernel.debug_info import ensure_types

@@ -10,7 +10,7 @@ Areas from files, and what differs between two of them.
 from dataclasses import dataclass
 from typing import Mapping, Optional, Tuple
 
-from .areas import Area, Snapshot
+from .areas import Area, Problem, Snapshot
 
 __all__ = (
     "SavedAreas",
@@ -31,6 +31,8 @@ class SavedAreas:
     areas: Tuple[Area, ...]
     pointers: str = "raw"
     """What its addresses are, as of :class:`SavedText`."""
+    problems: Tuple[Problem, ...] = ()
+    """What could not be read."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def diff_json(found: Difference, old: SavedAreas, new: SavedAreas) -> str:
     return json_document(
         "diff",
         new.kernel,
-        [],
+        [*old.problems, *new.problems],
         old_kernel=old.kernel,
         common=found.common,
         added=[area_json(area) for area in found.added],

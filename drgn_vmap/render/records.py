@@ -22,6 +22,7 @@ __all__ = (
     "area_table",
     "document",
     "json_document",
+    "kernel_json",
 )
 
 _SCHEMA = 1
@@ -60,11 +61,12 @@ def document(
 
     :param kernel: None if all that is known is a saved text.
     """
-    names = None if kernel is None else _kernel_json(kernel)
+    names = None if kernel is None else kernel_json(kernel)
     return json_document(command, names, problems, **body)
 
 
-def _kernel_json(kernel: Kernel) -> Dict[str, object]:
+def kernel_json(kernel: Kernel) -> Dict[str, object]:
+    """Return what every document says of the kernel."""
     return {
         "release": kernel.release,
         "layout": kernel.layout,

@@ -189,15 +189,16 @@ def test_report(opened: Opened, tmp_path: Path) -> None:
 
 
 def test_diff(opened: Opened, tmp_path: Path) -> None:
-    """What the filter takes away is told as removed; the same file twice differs not."""
+    """What the filter takes away is told as removed; a slice is what `ls` says of it."""
     whole, part = tmp_path / "whole", tmp_path / "part"
     whole.write_text(opened.run("ls", "--json"))
     part.write_text(opened.run("ls", "--json", "--kind", "vmalloc"))
-    assert (
-        json.loads(opened.run("diff", "--json", str(whole), str(whole)))["removed"]
-        == []
-    )
-    document = json.loads(opened.run("diff", "--json", str(whole), str(part), status=1))
+    slice_ = str(opened.path)
+    for old, new in ((whole, whole), (whole, slice_), (slice_, slice_)):
+        same = opened.json("diff", str(old), str(new))
+        assert same["common"] > 100 and same["kernel"] == same["old_kernel"]
+        assert same["added"] == same["removed"] == same["grown"] == []
+    document = opened.json("diff", slice_, str(part), status=1)
     removed = {area["start"] for area in document["removed"]}
     vmaps = {hex(m.address) for m in opened.live if m.kind == "vmap"}
     assert len(vmaps) == 3 and vmaps <= removed

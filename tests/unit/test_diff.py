@@ -175,6 +175,18 @@ def test_a_wrong_file_is_refused(tmp_path: Path, files: List[str], text: str) ->
     assert str(wrong) in done.stderr
 
 
+@pytest.mark.parametrize("start", [b"\x7fELF", b"KDUMP   "])
+def test_a_damaged_vmcore_is_named(tmp_path: Path, start: bytes) -> None:
+    """What begins as a vmcore does, and is none: one line, exit status 2."""
+    path = tmp_path / "vmcore"
+    path.write_bytes(start + bytes(5000))
+    script = str(ROOT / "scripts" / "vmap_diff.py")
+    command = [sys.executable, script, str(path), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert str(path) in done.stderr and "give a vmcore" in done.stderr
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """No traceback, exit status 2."""
     done = vmap_diff(str(tmp_path / "none"), str(tmp_path / "none"))

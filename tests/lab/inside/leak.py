@@ -3,7 +3,8 @@
 """
 Take two live snapshots with a leak of the fixture module between them; drgn runs this
 in a guest. Arguments: how many areas to leak. Prints JSON: for before and after, what
-`vmap ls --json` printed and the text of /proc/vmallocinfo.
+`vmap ls --json` printed and the text of /proc/vmallocinfo. Slices of both moments are
+left in /tmp/before.slice and /tmp/after.slice.
 """
 
 import contextlib
@@ -20,16 +21,17 @@ from drgn_vmap.commands import run  # noqa: E402
 LAB = Path("/proc/vmap_lab")
 
 
-def look() -> List[str]:
+def look(moment: str) -> List[str]:
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         status = run("ls", globals()["prog"], ["--json"])
+        status |= run("slice", globals()["prog"], ["-o", f"/tmp/{moment}.slice"])
     assert status == 0, status
     return [out.getvalue(), Path("/proc/vmallocinfo").read_text()]
 
 
-before = look()
+before = look("before")
 LAB.write_text(f"leak {sys.argv[1]}\n")
-after = look()
+after = look("after")
 LAB.write_text("leak 0\n")
 print(json.dumps({"before": before, "after": after}))

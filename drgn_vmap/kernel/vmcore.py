@@ -1,0 +1,48 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Vmcores by name
+---------------
+
+For what looks at more targets than the one that drgn opened.
+"""
+
+from drgn import FaultError, MissingDebugInfoError, Program
+
+from ..errors import SymbolsError, TargetError
+from ..model import Snapshot
+from .debug_info import ensure_types
+from .faults import faults_named
+from .snapshot import take_snapshot
+
+__all__ = ("snapshot_of_vmcore",)
+
+
+def snapshot_of_vmcore(name: str) -> Snapshot:
+    """
+    Open a vmcore, or a slice, and return its areas.
+
+    :raises TargetError: if it is none, or what it has cannot be read.
+    :raises SymbolsError: if nothing tells its types and names.
+    """
+    prog = Program()
+    try:
+        prog.set_core_dump(name)
+    except (OSError, ValueError, FaultError) as e:
+        why = str(e).strip()
+        raise TargetError(f"{name} cannot be opened ({why}): give a vmcore") from e
+    with faults_named():
+        _ensure_types(prog)
+        return take_snapshot(prog)
+
+
+def _ensure_types(prog: Program) -> None:
+    # Most vmcores have all of it themselves, and debug info takes its time.
+    try:
+        ensure_types(prog)
+    except SymbolsError:
+        try:
+            prog.load_default_debug_info()
+        except MissingDebugInfoError:
+            pass
+        ensure_types(prog)
