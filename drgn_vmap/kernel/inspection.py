@@ -11,13 +11,15 @@ lists and trees, page arrays and the page table, counters and what they count.
 from dataclasses import replace
 from typing import Iterator, List, Optional
 
-from drgn import ObjectAbsentError, Program, Type, offsetof, sizeof
+from drgn import ObjectAbsentError, Program, Type, offsetof
 
 from .._numpy import Array, U64Array, np
+from ..errors import VmapError
 from ..model import AreaTable, AreaTree, Inspection, Kernel, State, VmPages, vm_flag
 from .activity import activity
 from .blocks import take_blocks
 from .counters import vmalloc_pages
+from .frames import PageFrames
 from .functions import has_function, has_parameter
 from .layout import Layout, probe_layout
 from .lazy import lazy_pages
@@ -153,9 +155,10 @@ def _vm_pages(prog: Program, kernel: Kernel, areas: AreaTable) -> VmPages:
     word = word_dtype(prog)
     memory = Memory(prog, kernel.page_size)
     page, ok = memory.records(areas.pages[row] + index * np.uint64(word.itemsize), word)
-    frame = (page - np.uint64(prog["vmemmap"].value_())) // np.uint64(
-        sizeof(prog.type("struct page"))
-    )
+    try:
+        frame = PageFrames(prog).of(page)
+    except VmapError:
+        frame, ok = np.zeros_like(page), np.zeros_like(ok)
     found = PageTable(prog, kernel.page_size).translate(
         areas.start[row] + index * page_size
     )

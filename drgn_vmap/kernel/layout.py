@@ -87,7 +87,7 @@ def probe_layout(prog: Program) -> Layout:
     problems: Tuple[Problem, ...] = ()
     try:
         nodes = numa_nodes(prog)
-    except FaultError as e:
+    except (FaultError, SymbolsError) as e:
         detail = f"N counts are missing: {e}"
         problems = (Problem("unreadable", "node_states", detail),)
     return Layout(

@@ -10,13 +10,13 @@ so all areas are looked through.
 
 from typing import Dict, Iterator, List, Sequence, Set, Tuple
 
-from drgn import Object, Program, sizeof
-from drgn.helpers.linux.mm import page_to_phys
+from drgn import Program
 from drgn.helpers.linux.mmzone import for_each_online_pgdat
 
 from .._numpy import Array, U64Array, np
 from ..errors import UsageError
 from ..model import Problem, Snapshot, State
+from .frames import PageFrames
 from .pagetable import PageTable
 
 __all__ = ("find_mappings", "struct_page_phys")
@@ -29,20 +29,19 @@ def struct_page_phys(prog: Program, page: int) -> int:
     Return the physical address of the page whose struct page holds an address.
 
     :raises UsageError: if there is no struct page.
+    :raises VmapError: if where they are is not known.
     """
-    size = sizeof(prog.type("struct page"))
-    first = int(prog["vmemmap"].value_())
-    frames = max(
+    array = PageFrames(prog)
+    count = max(
         node.node_start_pfn.value_() + node.node_spanned_pages.value_()
         for node in for_each_online_pgdat(prog)
     )
-    end = first + frames * size
-    if not first <= page < end:
+    end = array.first + count * array.size
+    if not array.first <= page < end:
         raise UsageError(
-            f"page:{page:#x} is no struct page: they lie at {first:#x}-{end:#x}"
+            f"page:{page:#x} is no struct page: they lie at {array.first:#x}-{end:#x}"
         )
-    whole = page - (page - first) % size
-    return int(page_to_phys(Object(prog, "struct page *", whole)).value_())
+    return (page - array.first) // array.size * int(prog["PAGE_SIZE"].value_())
 
 
 def find_mappings(

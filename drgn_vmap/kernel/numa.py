@@ -13,6 +13,8 @@ from drgn import FaultError, Program, sizeof
 from drgn.helpers.linux.nodemask import for_each_node_state
 
 from .._numpy import Array, U64Array, np
+from ..errors import TargetError
+from .frames import PageFrames
 from .memory import Memory
 from .structs import record_dtype, word_dtype
 
@@ -29,11 +31,16 @@ def numa_nodes(prog: Program) -> Tuple[int, ...]:
 
     :return: Node ids; none if the kernel was built without CONFIG_NUMA.
     :raises FaultError: if the node masks cannot be read.
+    :raises SymbolsError: if what node a page belongs to is not known.
     """
     try:
         prog["node_data"]
     except KeyError:
         return ()
+    try:
+        PageFrames(prog)
+    except TargetError:
+        pass  # Pages' own flags tell as well.
     return tuple(for_each_node_state(prog, prog["N_HIGH_MEMORY"]))
 
 
@@ -48,7 +55,6 @@ class NodeFinder:
     def __init__(self, prog: Program, memory: Memory) -> None:
         self._memory = memory
         self._word = word_dtype(prog)
-        self._page_bytes = sizeof(prog.type("struct page"))
         self._page = record_dtype(prog, "struct page", {"flags": "flags"})
         # NODES_PGSHIFT (include/linux/page-flags-layout.h): with a vmemmap, the
         # node is in the highest NODES_SHIFT bits, and node_data has
@@ -58,9 +64,9 @@ class NodeFinder:
             8 * sizeof(prog.type("unsigned long")) - nodes_shift
         )
         try:
-            self._vmemmap = prog["vmemmap"].value_()
+            self._frames = PageFrames(prog)
             self._spans = _disjoint_spans(prog)
-        except FaultError:
+        except (FaultError, TargetError):
             self._spans = None
 
     def count(
@@ -120,7 +126,7 @@ class NodeFinder:
             nodes = (records["flags"] >> self._flags_shift).astype(np.int64)
             return np.where(ok, nodes, _NOWHERE)
         starts, ends, ids = self._spans
-        pfn = (pages - np.uint64(self._vmemmap)) // np.uint64(self._page_bytes)
+        pfn = self._frames.of(pages)
         span = np.searchsorted(starts, pfn, side="right") - 1
         inside = (span >= 0) & (pfn < ends[span])
         return np.where(inside, ids[span], _NOWHERE)

@@ -25,6 +25,9 @@ __all__ = ("PageTable",)
 _AT_ONCE = 1 << 20
 """Addresses translated in one go, which bounds the memory it takes."""
 
+_LEAST_TABLE = 1 << 20
+"""Bytes that the smallest table of any architecture maps: s390x's, of 256 pages."""
+
 # Architecture of x86_64: Intel's manual, volume 3, 4-level and 5-level paging.
 _TABLE = np.dtype([("entries", "<u8", (512,))])
 _INDEX = np.uint64(511)
@@ -83,7 +86,7 @@ class PageTable:
         """
         if not self._is_x86_64:
             for start, end in zip(starts.tolist(), ends.tolist()):
-                self._follow(np.arange(start, end, 1 << _PMD_SHIFT, dtype=np.uint64))
+                self._follow(np.arange(start, end, _LEAST_TABLE, dtype=np.uint64))
             return
         tables = np.array([self._root], np.uint64)
         bases = np.zeros(1, np.uint64)

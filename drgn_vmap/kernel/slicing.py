@@ -16,10 +16,11 @@ from typing import Callable, Iterator, List, Set, Tuple
 from drgn import FaultError, PlatformFlags, Program, ProgramFlags
 
 from .._numpy import np
-from ..errors import SymbolsError, TargetError
+from ..errors import SymbolsError, TargetError, VmapError
 from ..model import AreaTable, CoreHead, Inspection, Kernel, Problem, State, vm_flag
 from .activity import SLICE_NOTE, activity, activity_note
 from .debug_info import ensure_types
+from .frames import PageFrames
 from .inspection import inspect
 from .kallsyms import kallsyms_tables
 from .mappings import struct_page_phys
@@ -125,7 +126,7 @@ def _read(program: Program, names_are_read: Callable[[], None]) -> _Found:
     vmalloc_range(program)
     pointer_policy(program)
     series_signs(program)
-    struct_page_phys(program, int(program["vmemmap"].value_()))
+    _read_struct_pages(program)
     areas = found.snapshot.areas
     held = np.flatnonzero(areas.state != State.FREE)
     held = held[np.argsort(areas.start[held], kind="stable")]
@@ -135,6 +136,14 @@ def _read(program: Program, names_are_read: Callable[[], None]) -> _Found:
     problems = tuple(dict.fromkeys(problems))
     kernel = found.snapshot.kernel
     return _Found(program, kernel, areas, _direct_map(table, found), problems)
+
+
+def _read_struct_pages(program: Program) -> None:
+    """Read what tells where struct pages are, if anything does."""
+    try:
+        struct_page_phys(program, PageFrames(program).first)
+    except VmapError:
+        pass
 
 
 def _direct_map(table: PageTable, found: Inspection) -> int:

@@ -1,0 +1,50 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Page frames
+-----------
+
+Which page frame a ``struct page`` stands for. All of them lie in one array
+(``vmemmap``) on kernels built with CONFIG_SPARSEMEM_VMEMMAP, as all of 64 bits are
+that distributions ship; what needs more than the array's address is not done here.
+"""
+
+from drgn import FaultError, Program, sizeof
+
+from .._numpy import U64Array, np
+from ..errors import SymbolsError, TargetError
+
+__all__ = ("PageFrames",)
+
+
+class PageFrames:
+    """
+    The array of all struct pages.
+
+    :raises SymbolsError: if there is none, or nothing tells where it is.
+    :raises TargetError: if where it is cannot be read.
+    """
+
+    def __init__(self, prog: Program) -> None:
+        try:
+            self.first: int = int(prog["vmemmap"].value_())
+        except LookupError:
+            raise SymbolsError(
+                "where its struct pages are is not known (kernels without "
+                "CONFIG_SPARSEMEM_VMEMMAP): use the addresses of pages instead"
+            ) from None
+        except FaultError as e:
+            raise TargetError(
+                f"where its struct pages are cannot be read ({e}): "
+                "take a vmcore that is neither damaged nor cut short"
+            ) from e
+        self.size: int = sizeof(prog.type("struct page"))
+        """Bytes of a struct page."""
+
+    def of(self, pages: U64Array) -> U64Array:
+        """
+        Return the page frame of each page.
+
+        :param pages: Addresses of ``struct page``.
+        """
+        return (pages - np.uint64(self.first)) // np.uint64(self.size)
