@@ -159,9 +159,13 @@ def _read_btf(prog: Program, symbols: "Kallsyms") -> bytes:
         return _SYSFS.read_bytes()
     ends = [symbols.find(prog, f"__{end}_BTF", None, True) for end in ("start", "stop")]
     if not all(ends):
+        # A variable of each kernel. Without its address BTF would be of no use either.
+        lacks = "BTF (CONFIG_DEBUG_INFO_BTF)"
+        if not symbols.find(prog, "init_task", None, True):
+            lacks = "names of variables (CONFIG_KALLSYMS_ALL)"
         raise SymbolsError(
-            "there is no debug info, and this kernel was built without BTF "
-            f"(CONFIG_DEBUG_INFO_BTF): {_INSTALL}"
+            f"there is no debug info, and this kernel was built without {lacks}: "
+            f"{_INSTALL}"
         )
     start, stop = (end[0].address for end in ends)
     if not 0 < stop - start < _MAX_BYTES:

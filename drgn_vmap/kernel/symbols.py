@@ -206,7 +206,8 @@ class _Modules:
 
 def _is_name(name: str) -> bool:
     """Whether %pS may print this; is_mapping_symbol() tells of the others."""
-    return bool(name) and not re.match(r"\0(\.|$)|\.L|L0", name)
+    # $x and $d of arm64 say where code and data begin.
+    return bool(name) and not re.match(r"\$|\.L|L0", name)
 
 
 def _range(part: Object, size: str) -> Tuple[int, int]:

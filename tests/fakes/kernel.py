@@ -17,6 +17,7 @@ from drgn import (
     FaultError,
     Object,
     Platform,
+    PlatformFlags,
     Program,
     ProgramFlags,
     Type,
@@ -24,6 +25,7 @@ from drgn import (
     TypeMember,
 )
 
+X86_64 = Platform(Architecture.X86_64)
 PAGE = 4096
 BASE = 0xFFFF888000000000
 """Where the fake's structs lie."""
@@ -47,8 +49,8 @@ AREA_SIZE = 9 * WORD
 VM_SIZE = 10 * WORD
 
 # What drgn asks of a kernel before anything else.
-VMCOREINFO = b"""OSRELEASE=6.5.0-fake
-PAGESIZE=4096
+VMCOREINFO = """OSRELEASE=6.5.0-fake
+PAGESIZE={page_size}
 SYMBOL(_stext)=ffffffff81000000
 SYMBOL(swapper_pg_dir)=ffffffff82000000
 NUMBER(phys_base)=0
@@ -77,9 +79,22 @@ class FakeArea:
 
 
 class FakeKernel:
-    """Memory, types and variables of a kernel with the given areas."""
+    """
+    Memory, types and variables of a kernel with the given areas.
 
-    def __init__(self, areas: Sequence[FakeArea], lazy: Sequence[FakeArea] = ()):
+    :param page_size: What it says its pages have; areas are laid out in pages of 4 KiB.
+    """
+
+    def __init__(
+        self,
+        areas: Sequence[FakeArea],
+        lazy: Sequence[FakeArea] = (),
+        platform: Platform = X86_64,
+        page_size: int = PAGE,
+    ):
+        self._platform = platform
+        self._page_size = page_size
+        self._little = bool(platform.flags & PlatformFlags.IS_LITTLE_ENDIAN)
         self.memory: Dict[int, int] = {}
         """Words by address; any other address of the fake faults."""
         self._next = BASE
@@ -97,7 +112,7 @@ class FakeKernel:
 
     def program(self, without: str = "") -> Program:
         """Return a Program that sees this kernel, but for the type of that tag."""
-        prog = Program(Platform(Architecture.X86_64))
+        prog = Program(self._platform)
         types = self._types(prog)
         types.pop(without, None)
 
@@ -117,7 +132,8 @@ class FakeKernel:
 
         prog.register_type_finder("fake", find_type, enable_index=0)
         prog.register_object_finder("fake", find_object, enable_index=0)
-        prog.set_linux_kernel_custom(VMCOREINFO, is_live=False)
+        vmcoreinfo = VMCOREINFO.format(page_size=self._page_size)
+        prog.set_linux_kernel_custom(vmcoreinfo.encode(), is_live=False)
         prog.add_memory_segment(BASE, 1 << 30, self.read)
         assert prog.flags & ProgramFlags.IS_LINUX_KERNEL
         return prog
@@ -171,11 +187,13 @@ class FakeKernel:
     def read(self, address: int, count: int, offset: int, physical: bool) -> bytes:
         """Return memory, as drgn asks for it."""
         # Pages that hold anything can be read as a whole, as in a real kernel.
-        if not BASE <= address < address + count <= -(-self._next // PAGE) * PAGE:
+        end = -(-self._next // self._page_size) * self._page_size
+        if not BASE <= address < address + count <= end:
             raise FaultError("nothing here", address)
         first = address - address % WORD
         words = [self.memory.get(at, 0) for at in range(first, address + count, WORD)]
-        data = struct.pack(f"<{len(words)}Q", *words)
+        order = "<" if self._little else ">"
+        data = struct.pack(f"{order}{len(words)}Q", *words)
         return data[address - first :][:count]
 
 

@@ -1,0 +1,115 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+What differs between architectures: byte order, page size, and what follows from them.
+
+The fake kernel holds the same words in either byte order; that big-endian kernels are
+read right is seen in the lab on s390x.
+"""
+
+import pytest
+from drgn import Architecture, Object, Platform, PlatformFlags, Program
+
+from drgn_vmap import describe, take_snapshot
+from drgn_vmap._numpy import np
+from drgn_vmap.errors import SymbolsError
+from drgn_vmap.kernel import blocks
+from drgn_vmap.kernel.frames import PageFrames
+from drgn_vmap.kernel.symbols import _is_name
+from drgn_vmap.model import State
+from tests.fakes.kernel import VMALLOC_START, FakeArea, FakeKernel
+
+KIB = 1024
+BIG_ENDIAN = Platform(Architecture.S390X, PlatformFlags.IS_64_BIT)
+LITTLE_ENDIAN = Platform(
+    Architecture.PPC64, PlatformFlags.IS_64_BIT | PlatformFlags.IS_LITTLE_ENDIAN
+)
+
+
+def kernel(platform: Platform, page_size: int) -> FakeKernel:
+    """A kernel with areas of each kind, all of them whole pages."""
+    step = 16 * page_size
+    pages = page_size // (4 * KIB)
+    areas = [
+        FakeArea(VMALLOC_START + step * i, (2 + i) * pages, vm_flags=0x2)
+        for i in range(6)
+    ]
+    areas.append(FakeArea(VMALLOC_START + step * 8, 10 * pages, va_flags=0x1))
+    areas.append(FakeArea(VMALLOC_START + step * 16, 128 * pages, va_flags=0x3))
+    lazy = [FakeArea(VMALLOC_START + step * 7, 3 * pages)]
+    return FakeKernel(areas, lazy, platform, page_size)
+
+
+@pytest.mark.parametrize("page_size", [4 * KIB, 16 * KIB, 64 * KIB])
+@pytest.mark.parametrize("platform", [BIG_ENDIAN, LITTLE_ENDIAN])
+def test_areas(platform: Platform, page_size: int) -> None:
+    """All areas are found where they are, with what their words say."""
+    fake = kernel(platform, page_size)
+    snapshot = take_snapshot(fake.program())
+    assert snapshot.problems == ()
+    assert snapshot.kernel.page_size == page_size
+    found = list(describe(snapshot))
+    busy = [area for area in found if area.state == State.BUSY]
+    assert [(area.start, area.end) for area in busy] == [
+        (area.start, area.end) for area in fake.areas
+    ]
+    kinds = [area.kinds for area in busy]
+    assert kinds == [("vmalloc",)] * 6 + [("vm_map_ram",), ("vmap_block",)]
+    lazy = [area.start for area in found if area.state == State.LAZY]
+    assert lazy == [area.start for area in fake.lazy]
+
+
+def test_areas_are_whole_pages() -> None:
+    """What begins or ends within a page is no area, whatever a page has."""
+    fake = kernel(LITTLE_ENDIAN, 64 * KIB)
+    fake.memory[fake.word(fake.areas[2], "va_end")] -= 4 * KIB
+    snapshot = take_snapshot(fake.program())
+    assert fake.areas[2].start not in snapshot.areas.start.tolist()
+    assert [problem.what for problem in snapshot.problems] == ["corrupt"]
+
+
+@pytest.mark.parametrize(
+    "page_size, nr_cpus, bits",
+    [
+        (4 * KIB, 64, 1024),
+        (4 * KIB, 2048, 1024),
+        (4 * KIB, 4096, 512),
+        (4 * KIB, 8192, 256),
+        (16 * KIB, 512, 1024),
+        (64 * KIB, 512, 256),
+        # The 8 MiB blocks of ppc64le.
+        (64 * KIB, 2048, 128),
+    ],
+)
+def test_bits_per_block(page_size: int, nr_cpus: int, bits: int) -> None:
+    """VMAP_BBMAP_BITS (mm/vmalloc.c), worked out by hand for 128 GiB."""
+    prog = kernel(LITTLE_ENDIAN, page_size).program()
+
+    def find(prog: Program, name: str, *_: object) -> "Object | None":
+        if name != "__per_cpu_offset":
+            return None
+        array = prog.array_type(prog.type("unsigned long"), nr_cpus)
+        return Object(prog, array, address=0)
+
+    prog.register_object_finder("per-cpu", find, enable_index=0)
+    assert blocks._bits_by_formula(prog) == bits
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_bits_of_bitmaps(order: str) -> None:
+    """Bit 0 of the first word is page 0, in either byte order."""
+    words = np.array([[0b101, 1 << 63]], f"{order}u8")
+    assert np.flatnonzero(blocks._bits(words)[0]).tolist() == [0, 2, 127]
+
+
+def test_no_array_of_struct_pages() -> None:
+    """Without CONFIG_SPARSEMEM_VMEMMAP the error says what to do instead."""
+    with pytest.raises(SymbolsError, match="CONFIG_SPARSEMEM_VMEMMAP.*: use "):
+        PageFrames(kernel(LITTLE_ENDIAN, 4 * KIB).program())
+
+
+@pytest.mark.parametrize("name", ["$x", "$d", "$x.12", ".L123", "L0^A", ""])
+def test_mapping_symbols_name_nothing(name: str) -> None:
+    """is_mapping_symbol(): $x marks code and $d data in modules of arm64."""
+    assert not _is_name(name)
+    assert _is_name("map_vmalloc")
