@@ -17,6 +17,7 @@ from typing import List, Tuple
 from drgn import FaultError, Program
 
 from .._numpy import Array, Record, U64Array, np
+from .direct_map import direct_map
 
 __all__ = ("Memory",)
 
@@ -39,6 +40,8 @@ class Memory:
         self.prog = prog
         self.page_size = page_size
         self.physical = physical
+        self._page_shift = np.uint64(page_size.bit_length() - 1)
+        self._direct_map = None if physical else direct_map(prog)
         self.forget()
 
     def forget(self) -> None:
@@ -50,20 +53,25 @@ class Memory:
 
     def records(self, addresses: U64Array, dtype: Record) -> Tuple[Array, Array]:
         """
-        Read a record at each address; ascending addresses are the quickest.
+        Read a record at each address; it is quickest if they ascend.
 
         :param dtype: Of one page at most.
         :return: Array of records, and which of them could be read; the others are
             zero.
         """
         size = dtype.itemsize
+        order = None
+        if (addresses[1:] < addresses[:-1]).any():
+            order = np.argsort(addresses)
+            addresses = addresses[order]
         self._load(self._pages_of(addresses, size))
         # As plain bytes: numpy copies structs field by field.
         rows = np.empty(len(addresses), f"V{size}")
         ok = np.empty(len(addresses), bool)
         for at in range(0, len(addresses), _ROWS_AT_ONCE):
             part = slice(at, at + _ROWS_AT_ONCE)
-            rows[part], ok[part] = self._gather(addresses[part], size)
+            to = part if order is None else order[part]
+            rows[to], ok[to] = self._gather(addresses[part], size)
         return rows.view(dtype), ok
 
     def array(self, address: int, count: int, dtype: Record) -> Array:
@@ -76,18 +84,17 @@ class Memory:
         return np.frombuffer(data, dtype)
 
     def _pages_of(self, addresses: U64Array, size: int) -> U64Array:
-        """Return the pages on which these bytes lie, in ascending order."""
-        page_size = np.uint64(self.page_size)
-        first = addresses // page_size
-        last = (addresses + np.uint64(size - 1)) // page_size
+        """Return the pages on which bytes at ascending addresses lie, ascending too."""
+        first, _ = self._split(addresses)
+        last, _ = self._split(addresses + np.uint64(size - 1))
         pages = np.concatenate((first, last[last != first]))
-        # Quicker than np.unique(), above all if they ascend already.
-        pages.sort()
+        # These are two ascending parts, which this kind of sorting just merges.
+        pages.sort(kind="stable")
         return pages[np.append(pages[:-1] != pages[1:], True)[: len(pages)]]
 
     def _gather(self, addresses: U64Array, size: int) -> Tuple[Array, Array]:
         """Copy rows of bytes from loaded pages, and say which are there."""
-        page, offset = np.divmod(addresses, np.uint64(self.page_size))
+        page, offset = self._split(addresses)
         slot = self._slots_of(page)
         begin = slot * self.page_size + offset.astype(np.int64)
         across = np.flatnonzero(offset + np.uint64(size) > np.uint64(self.page_size))
@@ -101,14 +108,21 @@ class Memory:
 
     def _gather_bytes(self, addresses: U64Array, size: int) -> Tuple[Array, Array]:
         """Do the same byte by byte, for rows that lie across pages."""
-        address = addresses[:, np.newaxis] + np.arange(size, dtype=np.uint64)
-        page, offset = np.divmod(address, np.uint64(self.page_size))
+        steps: U64Array = np.arange(size, dtype=np.uint64)
+        address = addresses[:, np.newaxis] + steps
+        page, offset = self._split(address)
         slot = self._slots_of(page)
         # An address so high that its end wraps around is no address.
         ok = (slot != _UNREADABLE).all(axis=1) & (address[:, -1] > addresses)
         slot[~ok] = _UNREADABLE
         rows = self._data[slot, offset]
         return rows.view(f"V{size}").reshape(-1), ok
+
+    def _split(self, addresses: U64Array) -> Tuple[U64Array, U64Array]:
+        """Return the page of each address, and where in it it is."""
+        # A page's size is a power of two, and this is quicker than dividing.
+        inside = np.uint64(self.page_size - 1)
+        return addresses >> self._page_shift, addresses & inside
 
     def _slots_of(self, pages: U64Array) -> Array:
         slots: Array = self._slots[np.searchsorted(self._pages, pages)]
@@ -145,7 +159,7 @@ class Memory:
         """Read adjacent pages, and return the index of each that faults."""
         size = len(run) * self.page_size
         try:
-            buffer[:size] = self.prog.read(run[0], size, self.physical)
+            buffer[:size] = self._bytes(run[0], size)
         except (FaultError, ValueError, OverflowError):
             if len(run) == 1:
                 return [0]
@@ -155,6 +169,15 @@ class Memory:
                 if self._read_run([address], buffer[index * self.page_size :])
             ]
         return []
+
+    def _bytes(self, address: int, size: int) -> bytes:
+        if self._direct_map is not None and address >= self._direct_map:
+            try:
+                return self.prog.read(address - self._direct_map, size, True)
+            except FaultError:
+                # It lies behind the direct map, or nowhere.
+                pass
+        return self.prog.read(address, size, self.physical)
 
     def _reserve(self, count: int) -> None:
         """Make room for ``count`` more pages."""

@@ -48,12 +48,14 @@ class NodeFinder:
     """
     Finds the node of pages.
 
-    A page frame tells its node if no two nodes' spans overlap, and then no
-    struct page need be read; else the node is in the page's flags.
+    If there can be one node only, all pages are its own. Else a page frame tells its
+    node if no two nodes' spans overlap, and then no struct page need be read; or else
+    the node is in the page's flags.
     """
 
     def __init__(self, prog: Program, memory: Memory) -> None:
         self._memory = memory
+        self._possible = tuple(for_each_node_state(prog, prog["N_POSSIBLE"]))
         self._word = word_dtype(prog)
         self._page = record_dtype(prog, "struct page", {"flags": "flags"})
         # NODES_PGSHIFT (include/linux/page-flags-layout.h): with a vmemmap, the
@@ -84,6 +86,8 @@ class NodeFinder:
         counts = np.zeros((len(pages), len(nodes)), np.uint64)
         whole = np.ones(len(pages), bool)
         looks = (nr_pages + step - np.uint64(1)) // step
+        if self._possible == tuple(nodes) and len(nodes) == 1:
+            return (looks * step).reshape(-1, 1), whole
         ends = np.cumsum(looks)
         begin = 0
         while begin < len(pages):

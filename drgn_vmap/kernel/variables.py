@@ -110,6 +110,7 @@ _VARIABLES: Dict[str, _Variable] = {
     "mem_section": _Variable("struct mem_section **"),
     "__highest_present_section_nr": _WORD,
     "_totalram_pages": _Variable("atomic_long_t"),
+    "saved_command_line": _Variable("char *"),
     "slab_caches": _Variable("struct list_head"),
     # Modules, tasks and time.
     "modules": _Variable("struct list_head"),

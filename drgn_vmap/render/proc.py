@@ -65,8 +65,14 @@ def _lines(
     start = np.where(areas.vm_ok, areas.addr, areas.start)
     size = np.where(areas.vm_ok, areas.size, areas.end - areas.start)
     ends = _line_ends(snapshot.kernel, areas, size, callers)
-    lines = zip(pointers(start), pointers(start + size), ends)
-    return "".join([f"0x{start}-0x{stop}{end}" for start, stop, end in lines])
+    # Joined at once: a string a line takes twice as long.
+    parts = ["0x", "", "-0x", "", ""] * len(ends)
+    parts[1::5], parts[3::5], parts[4::5] = (
+        pointers(start),
+        pointers(start + size),
+        ends,
+    )
+    return "".join(parts)
 
 
 def _line_ends(

@@ -1,0 +1,44 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Direct map
+----------
+
+Where all of physical memory is mapped in one piece. Most of what is read lies there, and
+in a vmcore its pages are found at once by physical address, where drgn would go through
+the page table for each.
+"""
+
+from typing import Optional
+
+from drgn import FaultError, Program, ProgramFlags
+from drgn.helpers.linux.mm import follow_phys
+
+__all__ = ("direct_map",)
+
+_CACHE_KEY = "drgn_vmap.direct_map"
+
+
+def direct_map(prog: Program) -> Optional[int]:
+    """
+    Return the virtual address of physical address 0.
+
+    :return: None if it is not known, or if the kernel is running: its memory is read by
+        virtual address, and each page is to be looked up anew.
+    """
+    if _CACHE_KEY not in prog.cache:
+        prog.cache[_CACHE_KEY] = _find(prog)
+    found: Optional[int] = prog.cache[_CACHE_KEY]
+    return found
+
+
+def _find(prog: Program) -> Optional[int]:
+    if prog.flags & ProgramFlags.IS_LIVE:
+        return None
+    try:
+        # setup_command_line() (init/main.c) keeps it in memory that memblock gives out.
+        line = prog["saved_command_line"].value_()
+        phys = follow_phys(prog["init_mm"].address_of_(), line).value_()
+    except (LookupError, FaultError, NotImplementedError, ValueError):
+        return None
+    return int(line - phys)
