@@ -7,6 +7,7 @@ Description
 Areas as rows by themselves, each with only what applies to it.
 """
 
+from dataclasses import replace
 from typing import Iterator, Optional
 
 from .._numpy import Array, np
@@ -23,12 +24,12 @@ def describe(snapshot: Snapshot, rows: Optional[Array] = None) -> Iterator[Area]
     :param rows: Rows of ``snapshot.areas``; all by default.
     """
     kernel = snapshot.kernel
-    if rows is None:
-        rows = np.arange(len(snapshot.areas))
+    if rows is not None:
+        snapshot = replace(snapshot, areas=snapshot.areas.take(rows))
+    areas = snapshot.areas
     masks = kind_masks(snapshot)
     kinds = np.stack([masks[kind] for kind in KINDS], axis=1)
-    for row in rows.tolist():
-        areas = snapshot.areas
+    for row in range(len(areas)):
         state = State(areas.state[row])
         has_vm = bool(areas.vm_ok[row])
         caller = int(areas.caller[row])

@@ -19,6 +19,7 @@ Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
 """
 
 import argparse
+import json
 import sys
 from typing import TYPE_CHECKING, Iterable, Optional, Sequence, Tuple
 
@@ -26,11 +27,18 @@ from ..analyses.describe import describe
 from ..analyses.kinds import KINDS
 from ..analyses.select import SORTS, Selection, select_rows
 from ..errors import UsageError
-from ..model import Area, Problem
+from ..model import Problem
 from ..render.escape import printable
 from ..render.pointers import MODES, pointer_format
 from ..render.proc import proc_lines
-from ..render.records import area_csv, area_json, area_table, document
+from ..render.records import (
+    area_csv,
+    area_document,
+    area_json,
+    area_table,
+    csv_areas,
+    json_areas,
+)
 from .common import (
     add_from,
     address_range,
@@ -145,11 +153,13 @@ def _from_target(prog: "Program", args: argparse.Namespace) -> _Output:
         word_size = snapshot.kernel.word_size
         pointers = pointer_format(args.pointers, word_size, policy)
         return snapshot.problems, proc_lines(snapshot, rows, pointers)
+    problems = snapshot.problems
     if args.format == "json":
-        kernel, problems = snapshot.kernel, snapshot.problems
-        areas = [area_json(area) for area in describe(snapshot, rows)]
-        return problems, [document("ls", kernel, problems, areas=areas)]
-    return snapshot.problems, [_for_people_or_csv(args, describe(snapshot, rows))]
+        texts = json_areas(snapshot, rows, describe)
+        return problems, area_document(snapshot.kernel, problems, texts)
+    if args.format == "csv":
+        return problems, csv_areas(snapshot, rows, describe)
+    return problems, [area_table(describe(snapshot, rows), terminal_width())]
 
 
 def _from_file(args: argparse.Namespace) -> _Output:
@@ -169,17 +179,13 @@ def _from_file(args: argparse.Namespace) -> _Output:
     rows = select_rows(saved.snapshot, _selection(args), as_listed=False)
     if args.format == "proc":
         return problems, (f"{printable(saved.lines[row])}\n" for row in rows.tolist())
+    areas = describe_saved(saved, rows)
     if args.format == "json":
-        areas = [area_json(area) for area in describe_saved(saved, rows)]
-        body = {"areas": areas, "pointers": saved.pointers}
-        return problems, [document("ls", None, problems, **body)]
-    return problems, [_for_people_or_csv(args, describe_saved(saved, rows))]
-
-
-def _for_people_or_csv(args: argparse.Namespace, areas: Iterable[Area]) -> str:
+        texts = (json.dumps(area_json(area)) for area in areas)
+        return problems, area_document(None, problems, texts, pointers=saved.pointers)
     if args.format == "csv":
-        return area_csv(areas)
-    return area_table(areas, terminal_width())
+        return problems, [area_csv(areas)]
+    return problems, [area_table(areas, terminal_width())]
 
 
 def _selection(args: argparse.Namespace) -> Selection:

@@ -13,6 +13,7 @@ from .._numpy import Array, U64Array, np
 from ..model import VM_FLAGS, AreaTable, Kernel, Snapshot, State
 from .escape import printable
 from .pointers import PointerFormat
+from .repeats import texts_of_rows
 
 __all__ = ("proc_lines",)
 
@@ -78,7 +79,7 @@ def _lines(
 def _line_ends(
     kernel: Kernel, areas: AreaTable, size: U64Array, callers: Dict[int, str]
 ) -> List[str]:
-    """Return what follows the addresses; few texts differ, so each is made once."""
+    """Return what follows the addresses."""
     columns = (
         size,
         areas.caller,
@@ -91,17 +92,13 @@ def _line_ends(
         areas.state,
         *areas.numa_pages.T,
     )
-    values = np.stack([column.astype(np.uint64) for column in columns], axis=1)
-    # Bytes of a row are hashed quicker than a tuple of its numbers.
-    keys = values.view(f"V{values.itemsize * values.shape[1]}").reshape(-1).tolist()
-    rows = {key: row for row, key in enumerate(keys)}
-    made = {
-        key: _line_end(kernel, callers[caller], size, *rest)
-        for key, (size, caller, *rest) in zip(
-            rows, values[list(rows.values())].tolist()
-        )
-    }
-    return [made[key] for key in keys]
+
+    def make(rows: Array) -> Iterator[str]:
+        values = zip(*(column[rows].tolist() for column in columns))
+        for size, caller, *rest in values:
+            yield _line_end(kernel, callers[caller], size, *rest)
+
+    return texts_of_rows(columns, make)
 
 
 def _line_end(

@@ -10,22 +10,41 @@ Areas as JSON, CSV and as a table for people.
 import csv
 import io
 import json
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
-from ..model import Area, Kernel, Problem
+from .._numpy import Array
+from ..model import Area, AreaTable, Kernel, Problem, Snapshot
 from .escape import printable
+from .repeats import texts_of_rows
 from .tables import plain_table
 
 __all__ = (
     "area_csv",
+    "area_document",
     "area_json",
     "area_table",
+    "csv_areas",
     "document",
+    "json_areas",
     "json_document",
     "kernel_json",
 )
 
 _SCHEMA = 1
+_AREAS_AT_ONCE = 4_000
+
+_Describe = Callable[[Snapshot, Array], Iterable[Area]]
 
 _CSV_COLUMNS = (
     "start",
@@ -87,15 +106,52 @@ def json_document(
     It is all ASCII: no name can control a terminal, and no terminal spoils a name.
     """
     whole = {
-        "schema": _SCHEMA,
-        "command": command,
-        "kernel": kernel,
+        **_head(command, kernel),
         **body,
-        "problems": [
-            {"what": p.what, "where": p.where, "detail": p.detail} for p in problems
-        ],
+        "problems": _problems(problems),
     }
     return json.dumps(whole, indent=1) + "\n"
+
+
+def area_document(
+    kernel: Optional[Kernel],
+    problems: Sequence[Problem],
+    areas: Iterable[str],
+    **body: Any,
+) -> Iterator[str]:
+    """
+    Yield the document of ``ls`` piece by piece, as areas can be many.
+
+    :param kernel: None if all that is known is a saved text.
+    :param areas: Texts of :func:`json_areas`.
+    """
+    names = None if kernel is None else kernel_json(kernel)
+    # Without the braces, as there is more to come and was some before.
+    head = json.dumps(_head("ls", names), indent=1)[:-2]
+    tail = json.dumps({**body, "problems": _problems(problems)}, indent=1)[1:]
+    yield f'{head},\n "areas": ['
+    before = ""
+    for text in areas:
+        yield f"{before}\n  {text}"
+        before = ","
+    yield f"\n ],{tail}\n"
+
+
+def json_areas(snapshot: Snapshot, rows: Array, describe: _Describe) -> Iterator[str]:
+    """
+    Yield areas as JSON, one a line, many in one text, with commas between them.
+
+    :param rows: Rows of ``snapshot.areas`` in the order to print them.
+    :param describe: Returns some rows as areas.
+    """
+
+    def rest(area: Area) -> str:
+        values = area_json(area)
+        del values["start"], values["end"]
+        return f'", {json.dumps(values)[1:]}'
+
+    for texts in _areas(snapshot, rows, describe, ('{"start": "', '", "end": "'), rest):
+        yield ",\n  ".join(texts)
 
 
 def area_json(area: Area) -> Dict[str, Any]:
@@ -120,18 +176,20 @@ def area_json(area: Area) -> Dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
+def csv_areas(snapshot: Snapshot, rows: Array, describe: _Describe) -> Iterator[str]:
+    """Yield areas as CSV with a header, as :func:`json_areas` yields JSON."""
+
+    def rest(area: Area) -> str:
+        return "," + _csv_rows([area]).split(",", 2)[2]
+
+    yield _csv_header()
+    for texts in _areas(snapshot, rows, describe, ("", ","), rest):
+        yield "".join(texts)
+
+
 def area_csv(areas: Iterable[Area]) -> str:
     """Return areas as CSV with a header; what does not apply is empty."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, _CSV_COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    for area in areas:
-        row = area_json(area)
-        row["kinds"] = " ".join(area.kinds)
-        row["numa"] = _numa(area)
-        row["caller"] = printable(area.caller or "")
-        writer.writerow(row)
-    return out.getvalue()
+    return _csv_header() + _csv_rows(areas)
 
 
 def area_table(areas: Iterable[Area], width: Optional[int] = None) -> str:
@@ -175,6 +233,75 @@ def area_table(areas: Iterable[Area], width: Optional[int] = None) -> str:
     if not rows:
         return "no area matches\n"
     return plain_table(rows, headers, align, width, _SPARE) + "\n"
+
+
+def _head(command: str, kernel: Optional[Mapping[str, object]]) -> Dict[str, object]:
+    return {"schema": _SCHEMA, "command": command, "kernel": kernel}
+
+
+def _problems(problems: Sequence[Problem]) -> List[Dict[str, str]]:
+    return [{"what": p.what, "where": p.where, "detail": p.detail} for p in problems]
+
+
+def _areas(
+    snapshot: Snapshot,
+    rows: Array,
+    describe: _Describe,
+    before: Tuple[str, str],
+    rest: Callable[[Area], str],
+) -> Iterator[List[str]]:
+    """
+    Yield texts of areas, many at a time.
+
+    :param before: What stands before the start, and before the end.
+    :param rest: Returns what follows these.
+    """
+    for at in range(0, len(rows), _AREAS_AT_ONCE):
+        part = rows[at : at + _AREAS_AT_ONCE]
+        areas = snapshot.areas.take(part)
+        rests = texts_of_rows(
+            _what_is_told(areas),
+            lambda some: map(rest, describe(snapshot, part[some])),
+        )
+        addresses = zip(areas.start.tolist(), areas.end.tolist(), rests)
+        first, second = before
+        yield [f"{first}{s:#x}{second}{e:#x}{rest}" for s, e, rest in addresses]
+
+
+def _what_is_told(areas: AreaTable) -> Sequence[Array]:
+    """Return all that areas have besides addresses, or that follows from these."""
+    return (
+        areas.end - areas.start,
+        areas.state,
+        areas.node,
+        areas.va_flags,
+        areas.is_block,
+        areas.vm != 0,
+        areas.vm_ok,
+        areas.flags,
+        areas.nr_pages,
+        areas.page_order,
+        areas.phys_addr,
+        areas.caller,
+        areas.requested_size,
+        *areas.numa_pages.T,
+    )
+
+
+def _csv_header() -> str:
+    return ",".join(_CSV_COLUMNS) + "\n"
+
+
+def _csv_rows(areas: Iterable[Area]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _CSV_COLUMNS, restval="", lineterminator="\n")
+    for area in areas:
+        row = area_json(area)
+        row["kinds"] = " ".join(area.kinds)
+        row["numa"] = _numa(area)
+        row["caller"] = printable(area.caller or "")
+        writer.writerow(row)
+    return out.getvalue()
 
 
 def _hex(value: "int | None") -> "str | None":
