@@ -10,7 +10,7 @@ being purged, pooled for reuse, or free.
 """
 
 from dataclasses import dataclass
-from typing import Iterable, List, Optional
+from typing import Iterable, List, Optional, Tuple
 
 from drgn import Program, offsetof
 
@@ -20,12 +20,17 @@ from .layout import Layout
 from .lists import walk_list, walk_llist
 from .memory import Memory
 from .nodes import VmapNodes, read_nodes
+from .racing import tries
 from .structs import record_dtype
-from .trees import TreeNodes, join_nodes, search_rb_trees, walk_rb_trees
+from .trees import (
+    TreeNodes,
+    join_nodes,
+    read_rb_roots,
+    read_rb_trees,
+    search_rb_trees,
+)
 
 __all__ = ("NO_NODE", "AreaRecords", "AreaReader")
-
-_AREAS_AT_ONCE = 1024
 
 NO_NODE = -1
 """Stands for the node of an area on kernels without nodes."""
@@ -43,7 +48,8 @@ class AreaRecords:
 
 class AreaReader:
     """
-    Reads areas of one program, collecting what was damaged in ``problems``.
+    Reads areas of one program, collecting what was damaged in ``problems``, or in
+    ``lasting`` if reading it again does not help.
 
     :param memory: Pages read through here stay until its owner forgets them.
     """
@@ -53,6 +59,7 @@ class AreaReader:
         self._memory = memory
         self._layout = layout
         self.problems: List[Problem] = []
+        self.lasting: List[Problem] = []
         self._nodes = read_nodes(prog, layout) if layout.vmap_node else None
         if self._nodes:
             self.problems += self._nodes.problems
@@ -64,24 +71,20 @@ class AreaReader:
         # Since Linux kernel commit d093602919ad ("mm: vmalloc: remove global
         # vmap_area_root rb-tree") (in v6.9), each node has a tree.
         if self._nodes:
-            heads = self._heads("busy.head")
-            return self._from_trees(State.BUSY, self._nodes.records["busy_root"], heads)
-        head = self._prog["vmap_area_list"].address_
-        return self._from_trees(State.BUSY, self._root("vmap_area_root"), [head])
+            return self._from_trees(State.BUSY, *self._node_trees("busy"))
+        return self._from_trees(State.BUSY, *self._global_tree("vmap_area"))
 
     def lazy(self) -> AreaRecords:
         """Read areas that were freed but may still be in some CPU's TLB."""
         if self._nodes:
-            heads = self._heads("lazy.head")
-            return self._from_trees(State.LAZY, self._nodes.records["lazy_root"], heads)
+            return self._from_trees(State.LAZY, *self._node_trees("lazy"))
         # Since Linux kernel commit 96e2db456135 ("mm/vmalloc: rework the drain
         # logic") (in v5.11), they are in a tree; before, in an llist.
         try:
-            root = self._root("purge_vmap_area_root")
+            tree = self._global_tree("purge_vmap_area")
         except KeyError:
             return self._from_llist()
-        head = self._prog["purge_vmap_area_list"].address_
-        return self._from_trees(State.LAZY, root, [head])
+        return self._from_trees(State.LAZY, *tree)
 
     def purging(self) -> AreaRecords:
         """Read areas that a purge has taken out of the lazy ones."""
@@ -91,7 +94,7 @@ class AreaReader:
         # A node's purge_list is set up by its first purge only.
         for index, head, following in zip(
             self._nodes.index,
-            self._heads("purge_list"),
+            self._members("purge_list"),
             self._nodes.records["purge_list"].tolist(),
         ):
             if following:
@@ -113,10 +116,7 @@ class AreaReader:
 
     def free(self) -> AreaRecords:
         """Read ranges that belong to nobody, by ascending address."""
-        head = self._prog["free_vmap_area_list"].address_
-        return self._from_trees(
-            State.FREE, self._root("free_vmap_area_root"), [head], node=NO_NODE
-        )
+        return self._from_trees(State.FREE, *self._global_tree("free_vmap_area"))
 
     def busy_around(self, addresses: U64Array) -> AreaRecords:
         """
@@ -127,23 +127,24 @@ class AreaReader:
         :param addresses: In ascending order.
         """
         if self._nodes:
-            roots = self._nodes.records["busy_root"]
+            roots, _ = self._node_trees("busy")
         else:
-            roots = self._root("vmap_area_root")
+            roots, _ = self._global_tree("vmap_area")
         found = self._around(State.BUSY, roots, addresses)
         return self.busy() if found is None else found
 
     def free_around(self, addresses: U64Array) -> AreaRecords:
         """Read only the free ranges that hold these addresses, and their neighbours."""
-        root = self._root("free_vmap_area_root")
-        found = self._around(State.FREE, root, addresses)
+        roots, _ = self._global_tree("free_vmap_area")
+        found = self._around(State.FREE, roots, addresses)
         return self.free() if found is None else found
 
     def _around(
-        self, state: State, roots: U64Array, addresses: U64Array
+        self, state: State, heads: U64Array, addresses: U64Array
     ) -> Optional[AreaRecords]:
         """Search trees; None if one is damaged where the search went."""
         dtype, offset = self._layout.vmap_area, self._layout.rb_offset
+        roots = read_rb_roots(self._memory, heads, dtype)
         found, _, problems = search_rb_trees(
             self._memory, roots, dtype, offset, addresses
         )
@@ -166,10 +167,19 @@ class AreaReader:
             node = self._nodes.index[tree[order]]
         return self._sane(AreaRecords(state, found[order], records[order], node))
 
-    def _root(self, name: str) -> U64Array:
-        return np.array([self._prog[name].rb_node.value_()], np.uint64)
+    def _global_tree(self, name: str) -> Tuple[U64Array, List[int]]:
+        """Return the addresses of the rb_root and the list head of this name."""
+        root = self._prog[f"{name}_root"].address_
+        head = self._prog[f"{name}_list"].address_
+        assert root is not None and head is not None
+        return np.array([root], np.uint64), [head]
 
-    def _heads(self, member: str) -> List[int]:
+    def _node_trees(self, name: str) -> Tuple[U64Array, List[int]]:
+        """Return the addresses of each node's rb_root and list head of this name."""
+        roots = np.array(self._members(f"{name}.root"), np.uint64)
+        return roots, self._members(f"{name}.head")
+
+    def _members(self, member: str) -> List[int]:
         """Return the address of a member of each node."""
         assert self._nodes is not None
         offset = _offset(self._prog, "struct vmap_node", member)
@@ -200,22 +210,23 @@ class AreaReader:
         return self._records(State.LAZY, address, [NO_NODE] * len(address))
 
     def _from_trees(
-        self,
-        state: State,
-        roots: U64Array,
-        heads: Iterable[int],
-        node: "int | None" = None,
+        self, state: State, roots: U64Array, heads: Iterable[int]
     ) -> AreaRecords:
-        tree = walk_rb_trees(
-            self._memory, roots, self._layout.vmap_area, self._layout.rb_offset
+        kernel = self._layout.kernel
+        tree = read_rb_trees(
+            self._memory,
+            roots,
+            self._layout.vmap_area,
+            self._layout.rb_offset,
+            tries(kernel),
         )
-        if tree.problems:
-            self.problems += tree.problems
+        self.lasting += tree.problems
+        # On a live kernel, an area that is freed leads from its list into others.
+        if tree.problems and not kernel.live:
             tree = self._add_from_lists(tree, heads)
-        if self._nodes and node is None:
+        nodes = np.full(len(tree.root), NO_NODE)
+        if self._nodes and state != State.FREE:
             nodes = self._nodes.index[tree.root]
-        else:
-            nodes = np.full(len(tree.root), NO_NODE)
         return self._sane(AreaRecords(state, tree.address, tree.records, nodes))
 
     def _add_from_lists(self, tree: TreeNodes, heads: Iterable[int]) -> TreeNodes:
@@ -223,29 +234,11 @@ class AreaReader:
         parts = [(tree.address, tree.records, tree.root)]
         for index, head in enumerate(heads):
             found = np.array(self._list(head), np.uint64)
-            if self._layout.kernel.live:
-                found = self._ascending(found)
             lost = np.unique(found[~np.isin(found, tree.address)])
             records, ok = self._memory.records(lost, self._layout.vmap_area)
             root = np.full(int(ok.sum()), index)
             parts.append((lost[ok], records[ok], root))
         return join_nodes(parts, self._layout.vmap_area, tree.problems)
-
-    def _ascending(self, addresses: U64Array) -> U64Array:
-        """
-        Return a list's areas up to where they do not ascend. On a live kernel an
-        area that was just freed leads into whatever uses its memory now.
-        """
-        last = np.zeros(1, np.uint64)
-        for at in range(0, len(addresses), _AREAS_AT_ONCE):
-            part = addresses[at : at + _AREAS_AT_ONCE]
-            records, ok = self._memory.records(part, self._layout.vmap_area)
-            starts = np.concatenate((last, records["va_start"]))
-            follows = ok & (starts[1:] > starts[:-1])
-            if not follows.all():
-                return addresses[: at + int(np.argmin(follows))]
-            last = starts[-1:]
-        return addresses
 
     def _records(
         self, state: State, address: List[int], node: List[int]

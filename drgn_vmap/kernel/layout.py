@@ -50,9 +50,7 @@ _VM_STRUCT_MEMBERS = {
 
 _VMAP_NODE_MEMBERS = {
     "busy_root": "busy.root.rb_node",
-    "busy_head": "busy.head.next",
     "lazy_root": "lazy.root.rb_node",
-    "lazy_head": "lazy.head.next",
     "purge_list": "purge_list.next",
 }
 

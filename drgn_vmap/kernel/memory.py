@@ -51,6 +51,12 @@ class Memory:
         self._data = np.zeros((1, self.page_size), np.uint8)
         self._used = 1
 
+    def refresh(self) -> None:
+        """Read all pages that are kept once more: a live kernel's nearly at once."""
+        pages = self._pages
+        self.forget()
+        self._load(pages)
+
     def records(self, addresses: U64Array, dtype: Record) -> Tuple[Array, Array]:
         """
         Read a record at each address; it is quickest if they ascend.

@@ -97,7 +97,7 @@ def _take_snapshot(prog: Program, read: _ReadAreas, once: bool = False) -> Snaps
             break
     wanted = np.unique(areas.caller[areas.caller != 0]).tolist()
     callers, problems = _caller_texts(prog, memory, wanted)
-    races = as_races(layout.kernel, reader.problems)
+    races = as_races(layout.kernel, [*reader.lasting, *reader.problems])
     problems = [*layout.problems, *races, *problems]
     return Snapshot(layout.kernel, areas, callers, tuple(problems))
 
@@ -125,11 +125,13 @@ class _Reader:
         self._memory = memory
         self._layout = layout
         self.problems: List[Problem] = []
+        self.lasting: List[Problem] = []
 
     def areas(self, read: _ReadAreas) -> AreaTable:
         reader = AreaReader(self._prog, self._memory, self._layout)
         busy, *others = [self._plain_table(areas) for areas in read(reader)]
         self.problems += reader.problems
+        self.lasting += reader.lasting
         busy = replace(busy, is_block=self._divided_areas(busy))
         self._memory.forget()
         busy = self._without_foreign(self._with_vm_structs(busy))

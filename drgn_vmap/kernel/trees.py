@@ -13,6 +13,8 @@ taken once, and the depth of a healthy tree of the largest size is the limit.
 from dataclasses import dataclass
 from typing import List, Sequence, Tuple
 
+from drgn import FaultError
+
 from .._numpy import Array, Record, U64Array, np
 from ..model import Problem
 from .memory import Memory
@@ -22,6 +24,8 @@ __all__ = (
     "RB_MEMBERS",
     "TreeNodes",
     "join_nodes",
+    "read_rb_roots",
+    "read_rb_trees",
     "search_rb_trees",
     "walk_rb_trees",
     "walk_xarrays",
@@ -65,6 +69,84 @@ class TreeNodes:
     root: Array
     """Index of the tree that a node belongs to."""
     problems: Tuple[Problem, ...]
+
+
+def read_rb_roots(memory: Memory, heads: U64Array, dtype: Record) -> U64Array:
+    """
+    Read the ``rb_root.rb_node`` of some trees.
+
+    :param heads: Address of each ``struct rb_root``.
+    :param dtype: Of the structs that hold the trees' nodes.
+    :raises FaultError: if one cannot be read.
+    """
+    roots, ok = memory.records(heads, dtype["rb_left"])
+    for head in heads[~ok].tolist():
+        raise FaultError("rb_root cannot be read", head)
+    return roots
+
+
+def read_rb_trees(
+    memory: Memory, heads: U64Array, dtype: Record, link_offset: int, times: int
+) -> TreeNodes:
+    """
+    Read all nodes of some red-black trees of ``struct vmap_area``.
+
+    While anything is odd, they are walked again. Of what only earlier walks met, all
+    that still hangs in one of the trees is added: a node that is moved about takes
+    those below it out of sight.
+
+    :param heads: Address of each ``struct rb_root``.
+    :param times: How often to walk at most; more than once on a live kernel.
+    :raises FaultError: if a root cannot be read.
+    """
+    met = np.empty(0, np.uint64)
+    for left in reversed(range(times)):
+        roots = read_rb_roots(memory, heads, dtype)
+        tree = walk_rb_trees(memory, roots, dtype, link_offset)
+        if not (tree.problems and left):
+            break
+        met = np.union1d(met, tree.address)
+        memory.refresh()
+    if not tree.problems:
+        return tree
+    parts = [(tree.address, tree.records, tree.root)]
+    lost = np.setdiff1d(met, tree.address)
+    for _ in range(times):
+        if not len(lost):
+            break
+        roots = read_rb_roots(memory, heads, dtype)
+        root = _climb(memory, lost, dtype, link_offset, roots)
+        there = root >= 0
+        records, _ = memory.records(lost[there], dtype)
+        parts.append((lost[there], records, root[there]))
+        lost = lost[~there]
+        memory.refresh()
+    return join_nodes(parts, dtype, tree.problems)
+
+
+def _climb(
+    memory: Memory,
+    addresses: U64Array,
+    dtype: Record,
+    link_offset: int,
+    roots: U64Array,
+) -> Array:
+    """Return the index of the tree that each struct hangs in, -1 if in none."""
+    tree = np.full(len(addresses), -1)
+    links = addresses + np.uint64(link_offset)
+    row = np.arange(len(addresses))
+    order = np.argsort(roots)
+    for _ in range(_MAX_DEPTH):
+        near = np.searchsorted(roots[order[:-1]], links[row])
+        arrived = roots[order[near]] == links[row]
+        tree[row[arrived]] = order[near[arrived]]
+        row = row[~arrived]
+        records, ok = memory.records(links[row] - np.uint64(link_offset), dtype)
+        parents = records["rb_parent"] & ~_RB_COLOR
+        ok &= parents != 0
+        row = row[ok]
+        links[row] = parents[ok]
+    return tree
 
 
 def walk_rb_trees(

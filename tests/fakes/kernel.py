@@ -85,6 +85,8 @@ class FakeKernel:
     :param page_size: What it says its pages have; areas are laid out in pages of 4 KiB.
     """
 
+    live = False
+
     def __init__(
         self,
         areas: Sequence[FakeArea],
@@ -133,7 +135,7 @@ class FakeKernel:
         prog.register_type_finder("fake", find_type, enable_index=0)
         prog.register_object_finder("fake", find_object, enable_index=0)
         vmcoreinfo = VMCOREINFO.format(page_size=self._page_size)
-        prog.set_linux_kernel_custom(vmcoreinfo.encode(), is_live=False)
+        prog.set_linux_kernel_custom(vmcoreinfo.encode(), is_live=self.live)
         prog.add_memory_segment(BASE, 1 << 30, self.read)
         assert prog.flags & ProgramFlags.IS_LINUX_KERNEL
         return prog
