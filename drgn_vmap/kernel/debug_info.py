@@ -23,6 +23,7 @@ from drgn import (
 )
 
 from ..errors import SymbolsError, TargetError
+from .target import mending
 
 if TYPE_CHECKING:
     from .btf import BtfTypes
@@ -46,7 +47,8 @@ def ensure_types(prog: Program) -> str:
     :raises SymbolsError: if there is neither.
     """
     if not prog.flags & ProgramFlags.IS_LINUX_KERNEL:
-        raise TargetError("this is no Linux kernel: give drgn -c a kernel's vmcore")
+        advice = mending(prog) or "give drgn -c a kernel's vmcore"
+        raise TargetError(f"this is no Linux kernel: {advice}")
     if _has_debug_info(prog):
         _set_enabled(prog, False)
         return "dwarf"
@@ -69,7 +71,8 @@ def _has_debug_info(prog: Program) -> bool:
 def _register(prog: Program) -> None:
     try:
         _register_btf(prog)
-    except FaultError as e:
+    except (FaultError, LookupError) as e:
+        # drgn needs a variable of ppc64 to translate any address.
         raise SymbolsError(
             f"the kernel's BTF or symbol table cannot be read ({e}): {_INSTALL}"
         ) from e

@@ -21,6 +21,7 @@ from .debug_info import ensure_types
 from .functions import has_function, has_parameter
 from .numa import numa_nodes
 from .structs import record_dtype
+from .target import check_dump
 from .trees import RB_MEMBERS
 
 __all__ = ("Layout", "probe_layout")
@@ -78,6 +79,7 @@ def probe_layout(prog: Program) -> Layout:
     :raises SymbolsError: if its types or variables are not known.
     """
     symbols = ensure_types(prog)
+    check_dump(prog)
     area_type = _area_type(prog)
     node_type = _find_type(prog, "struct vmap_node")
     vmap_area = record_dtype(prog, "struct vmap_area", _VMAP_AREA_MEMBERS)
