@@ -11,7 +11,7 @@ there, another trace of the same change to the kernel has to tell.
 
 import re
 import struct
-from typing import Callable, Dict, Optional, Set, Tuple
+from typing import Callable, Dict, Iterator, Optional, Set, Tuple
 
 from drgn import Architecture, FaultError, Object, Program, container_of
 
@@ -50,11 +50,11 @@ def has_parameter(prog: Program, function: str, parameter: str) -> bool:
 
 def knows_inlined_calls(prog: Program) -> bool:
     """Return whether what was inlined would have been seen."""
-    return ensure_types(prog) == "dwarf" or _is_x86_64(prog)
+    return ensure_types(prog) == "dwarf" or _architecture(prog) in _CALLS
 
 
-def _is_x86_64(prog: Program) -> bool:
-    return prog.platform is not None and prog.platform.arch == Architecture.X86_64
+def _architecture(prog: Program) -> Optional[Architecture]:
+    return prog.platform.arch if prog.platform else None
 
 
 def _find_function(prog: Program, name: str) -> Optional[Object]:
@@ -80,21 +80,38 @@ def _reads_blocks(reader: str) -> Callable[[Program], bool]:
 
 def _called_by(prog: Program, function: str) -> Set[int]:
     """
-    Return where the calls in a function's code may lead, on x86-64 alone.
+    Return where the calls in a function's code may lead, where code can be read.
 
     :raises LookupError: if there is no such function.
     :raises FaultError: if its code cannot be read.
     """
     symbol = prog.symbol(function)
-    if not _is_x86_64(prog):
+    calls = _CALLS.get(_architecture(prog))
+    if calls is None:
         return set()
     code = prog.read(symbol.address, min(symbol.size, _MAX_CODE))
+    return {(symbol.address + offset) % (1 << 64) for offset in calls(code)}
+
+
+def _x86_64_calls(code: bytes) -> Iterator[int]:
+    """Yield where calls lead, from the beginning of the code."""
     # Bytes that only look like a call lead anywhere, but hardly to a given function.
-    ends = (found.end() for found in re.finditer(rb"\xe8(?=.{4})", code, re.S))
-    return {
-        (symbol.address + end + 4 + struct.unpack_from("<i", code, end)[0]) % (1 << 64)
-        for end in ends
-    }
+    for found in re.finditer(rb"\xe8(?=.{4})", code, re.S):
+        yield found.end() + 4 + struct.unpack_from("<i", code, found.end())[0]
+
+
+def _aarch64_calls(code: bytes) -> Iterator[int]:
+    """Yield where BL instructions lead, from the beginning of the code."""
+    for index, (word,) in enumerate(struct.iter_unpack("<I", code[: len(code) & ~3])):
+        if word >> 26 == 0b100101:
+            distance = (word & 0x3FFFFFF) - ((word & 0x2000000) << 1)
+            yield 4 * (index + distance)
+
+
+_CALLS: Dict[Optional[Architecture], Callable[[bytes], Iterator[int]]] = {
+    Architecture.X86_64: _x86_64_calls,
+    Architecture.AARCH64: _aarch64_calls,
+}
 
 
 def _shares_no_counters(prog: Program) -> bool:

@@ -187,16 +187,27 @@ class PageTable:
         mm = self._prog["init_mm"].address_of_()
         phys = np.zeros(len(addresses), np.uint64)
         present = np.zeros(len(addresses), bool)
+        known = np.ones(len(addresses), bool)
         for at, address in enumerate(addresses.tolist()):
             try:
                 phys[at] = follow_phys(mm, address).value_()
                 present[at] = True
-            except FaultError:
-                continue
+            except FaultError as e:
+                # Else it is a table that cannot be read.
+                known[at] = e.address == address
+                if not known[at]:
+                    self._report(f"what it maps is not known: {e}")
             except (NotImplementedError, ValueError) as e:
-                self.problems.append(Problem("unreadable", "page table", str(e)))
-                return Translation(phys, present, np.zeros(len(addresses), bool))
-        return Translation(phys, present, np.ones(len(addresses), bool))
+                self._report(str(e))
+                known[:] = False
+                break
+        return Translation(phys, present, known)
+
+    def _report(self, what: str) -> None:
+        """Note a problem that all addresses may have, once."""
+        problem = Problem("unreadable", "page table", what)
+        if problem not in self.problems:
+            self.problems.append(problem)
 
 
 def _x86_64_settings(prog: Program) -> Tuple[Tuple[int, ...], "np.uint64"]:

@@ -41,7 +41,9 @@ def pointer_policy(prog: Program) -> PointerPolicy:
 def _read_policy(prog: Program) -> PointerPolicy:
     ptr_key = prog.variable("ptr_key", "lib/vsprintf.c")
     assert ptr_key.address_ is not None
-    key = prog.read(ptr_key.address_, 16)
+    # Two u64 in the kernel's byte order, where siphash wants the bytes of either.
+    halves = [prog.read_u64(ptr_key.address_ + at) for at in (0, 8)]
+    key = b"".join(half.to_bytes(8, "little") for half in halves)
     # Since Linux kernel commit 5ead723a20e0 ("lib/vsprintf: no_hash_pointers
     # prints all addresses as unhashed") (in v5.12).
     try:

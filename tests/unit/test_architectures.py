@@ -7,13 +7,15 @@ The fake kernel holds the same words in either byte order; that big-endian kerne
 read right is seen in the lab on s390x.
 """
 
+import struct
+
 import pytest
 from drgn import Architecture, Object, Platform, PlatformFlags, Program
 
 from drgn_vmap import describe, take_snapshot
 from drgn_vmap._numpy import np
 from drgn_vmap.errors import SymbolsError
-from drgn_vmap.kernel import blocks
+from drgn_vmap.kernel import blocks, functions
 from drgn_vmap.kernel.frames import PageFrames
 from drgn_vmap.kernel.symbols import _is_name
 from drgn_vmap.model import State
@@ -113,3 +115,9 @@ def test_mapping_symbols_name_nothing(name: str) -> None:
     """is_mapping_symbol(): $x marks code and $d data in modules of arm64."""
     assert not _is_name(name)
     assert _is_name("map_vmalloc")
+
+
+def test_calls_of_arm64() -> None:
+    """BL leads forward and backward, in steps of four bytes; B and others are no calls."""
+    code = struct.pack("<4I", 0x94000002, 0x14000001, 0xD65F03C0, 0x97FFFFFE)
+    assert list(functions._aarch64_calls(code + b"\0")) == [8, 12 - 8]
