@@ -20,6 +20,7 @@ Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
 
 import argparse
 import os
+import sys
 import tempfile
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Iterator, List
@@ -28,6 +29,7 @@ from ..errors import UsageError
 from ..kernel.slicing import Slice
 from ..model import Problem
 from ..render.core import core_end, core_start
+from ..render.escape import printable
 from .common import add_output, problem_status, warn_of_problems
 from .progress import Progress
 
@@ -69,6 +71,12 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
     if missing:
         detail = f"{missing} of their pages are not in the target"
         problems += (Problem("unreadable", "data of areas", detail),)
+    if found.vmlinux:
+        print(
+            "vmap slice: this kernel carries no types or no names of its own: open "
+            f"{printable(args.output)} with drgn -s {printable(found.vmlinux)}",
+            file=sys.stderr,
+        )
     warn_of_problems("slice", problems)
     return problem_status(problems)
 

@@ -13,14 +13,18 @@ All reads end at physical memory: drgn translates virtual addresses through the
 kernel's page table, whose pages are kept as well.
 """
 
-from typing import Callable, Dict, Iterable, Iterator, List, Set, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from drgn import FaultError, Program, ProgramFlags
+from drgn import Architecture, FaultError, Program, ProgramFlags
 
 __all__ = ("Recorder",)
 
 _RUN_PAGES = 256
 """Pages fetched in one go."""
+
+# drgn finds the page tables of ppc64 by their addresses in the linear mapping
+# (PAGE_OFFSET of arch/powerpc), which a real vmcore's program headers describe.
+_LINEAR = {Architecture.PPC64: (0xC000000000000000, 1 << 51)}
 
 
 class Recorder:
@@ -31,6 +35,7 @@ class Recorder:
     :param vmcoreinfo: What the programs find in VMCOREINFO.
     :param page_size: Bytes of a page.
     :param on_read: Called with the count of pages whenever there are more.
+    :param vmlinux: The kernel's file with debug info, for programs to load.
     """
 
     def __init__(
@@ -39,11 +44,13 @@ class Recorder:
         vmcoreinfo: bytes,
         page_size: int,
         on_read: Callable[[int], None],
+        vmlinux: Optional[str] = None,
     ) -> None:
         self._source = source
         self._vmcoreinfo = vmcoreinfo
         self._page_size = page_size
         self._on_read = on_read
+        self._vmlinux = vmlinux
         self._pages: Dict[int, bytes] = {}
         self._touched: Set[int] = set()
 
@@ -58,6 +65,16 @@ class Recorder:
         # Reading what changes meanwhile is bounded more tightly.
         is_live = bool(self._source.flags & ProgramFlags.IS_LIVE)
         program.set_linux_kernel_custom(self._vmcoreinfo, is_live=is_live)
+        platform = self._source.platform
+        if platform is not None and platform.arch in _LINEAR:
+            start, size = _LINEAR[platform.arch]
+            program.add_memory_segment(
+                start,
+                size,
+                lambda at, count, *_: self._read(at - start, count, 0, True),
+            )
+        if self._vmlinux:
+            program.load_debug_info([self._vmlinux])
         return program
 
     def refresh(self, keep: Set[int]) -> None:

@@ -11,7 +11,7 @@ only what is such state itself is read, such as arrays of page pointers.
 """
 
 from dataclasses import dataclass, replace
-from typing import Callable, Iterator, List, Set, Tuple
+from typing import Callable, Iterator, List, Optional, Set, Tuple
 
 from drgn import FaultError, PlatformFlags, Program, ProgramFlags
 
@@ -47,8 +47,8 @@ class Slice:
     :param prog: Program of the target.
     :param with_data: Whether to add the pages that areas in use map.
     :param on_read: Called with the count of pages whenever there are more.
-    :raises VmapError: if the target is none that can be read, or carries no types
-        or names of its own.
+    :raises VmapError: if the target is none that can be read, or if neither it nor a
+        vmlinux has types and names.
     """
 
     def __init__(
@@ -58,6 +58,12 @@ class Slice:
         try:
             vmcoreinfo = _vmcoreinfo(prog)
             self._recorder = Recorder(prog, vmcoreinfo, page_size, on_read)
+            self.vmlinux = _needed_vmlinux(prog, self._recorder)
+            """The file that has what this kernel lacks, types or names; None if none."""
+            if self.vmlinux:
+                self._recorder = Recorder(
+                    prog, vmcoreinfo, page_size, on_read, self.vmlinux
+                )
             found = _look(prog, self._recorder)
         except FaultError as e:
             raise TargetError(
@@ -80,6 +86,24 @@ class Slice:
                 yield self._recorder.page(frame)
             except (FaultError, OSError):
                 yield b""
+
+
+def _needed_vmlinux(prog: Program, recorder: Recorder) -> Optional[str]:
+    """
+    Return the vmlinux without which nobody can read a slice, None if anybody can.
+
+    :raises SymbolsError: if one is needed and there is none.
+    """
+    if ensure_types(prog) == "btf":
+        return None
+    try:
+        ensure_types(recorder.start())
+    except SymbolsError:
+        vmlinux = prog.main_module().debug_file_path
+        if vmlinux is None:
+            raise
+        return vmlinux
+    return None
 
 
 @dataclass(frozen=True)

@@ -201,6 +201,7 @@ def slice_of(*contents: bytes | BaseException) -> Callable[..., object]:
         head = HEAD
         frames = list(range(1, len(contents) + 1))
         problems = ()
+        vmlinux = None
 
         def pages(self) -> Iterator[bytes]:
             for given in contents:
