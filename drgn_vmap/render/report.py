@@ -69,6 +69,7 @@ th, td { padding: .15em .7em; text-align: left; vertical-align: top; }
 th { background: var(--soft); font-weight: 600; } td { border-top: 1px solid var(--line); }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td a, td code, code { font-family: ui-monospace, monospace; font-size: .92em; }
+td a { white-space: nowrap; } td ul { margin: .2em 0 .5em; padding-left: 1.4em; }
 :target { outline: 2px solid var(--link); }
 .bad { color: var(--bad); font-weight: 600; } .good { color: var(--good); }
 .faint { color: var(--faint); }
@@ -80,7 +81,11 @@ svg text { font: 12px ui-monospace, monospace; fill: var(--text); }
 details { margin: .4em 0; overflow-x: auto; } summary { cursor: pointer; }
 .enlarged { margin-left: 1.5em; font-size: .92em; }
 #summary td:first-child { white-space: nowrap; } svg a text { fill: var(--link); }
-@media (max-width: 800px) { details svg { max-width: none; } }
+@media (max-width: 800px) { details svg { max-width: none; }
+  th, td { padding: .15em .4em; } td:last-child svg { min-width: 8em; }
+  .long tr { display: block; border-top: 1px solid var(--line); padding: .2em 0; }
+  .long th, .long td { display: inline-block; border: 0; padding: 0 .4em 0 0; }
+  .long .n { min-width: 4.6em; } .long tr > :last-child { display: block; } }
 """
 
 
@@ -214,8 +219,8 @@ def _map(stretches: Sequence[Stretch]) -> List[Html]:
         link = element("a", f"{stretch.start:#x}", href=f"#s-{stretch.start:x}")
         size = size_text(stretch.end - stretch.start)
         rows.append((gap, size, stretch.areas, size_text(stretch.bytes), link))
-    headers = ("gap before", "length", "areas", "held", "from")
-    drawn.append(table(headers, rows, 4))
+    headers = ("gap", "length", "areas", "held", "from")
+    drawn.append(_long(headers, rows, 4))
     for stretch in stretches:
         drawn.append(_stretch(stretch))
     return drawn
@@ -252,7 +257,14 @@ def _top(top: Top) -> Html:
     if hidden:
         rest = size_text(sum(row.bytes for row in hidden))
         rows.append(("", rest, "", "", f"… and {len(hidden)} more"))
-    return table(("areas", "size", "pages", "share", top.by), rows, 4)
+    return _long(("areas", "size", "pages", "share", top.by), rows, 4)
+
+
+def _long(
+    headers: Sequence[str], rows: Sequence[Sequence[Content]], numbers: int
+) -> Html:
+    """Return a table that on a narrow page has its last column below the others."""
+    return element("div", table(headers, rows, numbers), _class="long")
 
 
 def _sum(top: Top, row: Sum) -> Sequence[Content]:
@@ -265,13 +277,13 @@ def _areas(areas: Sequence[Area]) -> Html:
         (
             size_text(area.size),
             "" if area.pages is None else area.pages,
-            _anchor(area.start, area.end),
             " ".join(area.kinds),
+            _anchor(area.start, area.end),
             element("code", area.caller or ""),
         )
         for area in areas
     ]
-    return table(("size", "pages", "area", "kinds", "caller"), rows, 2)
+    return _long(("size", "pages", "kinds", "area", "caller"), rows, 2)
 
 
 def _anchor(start: int, end: int) -> Html:
