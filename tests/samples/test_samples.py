@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -229,3 +230,33 @@ def test_no_data(opened: Opened) -> None:
             opened.prog.read(mapping.address, 8)
         with pytest.raises(FaultError):
             opened.prog.read(mapping.pfns[0] * PAGE, 8, physical=True)
+
+
+#: Names in a sample's memory, and what a hostile machine may have there instead.
+HOSTILE = {
+    b"\0map_vmalloc\0": b"\0<script>\x1b[2\0",
+    b"vmap_lab\0": b"<u>\x9b\x1b[2J\0",
+    b"OSRELEASE=7.3.4": b"OSRELEASE=<b>\x1b[",
+}
+
+
+def test_hostile_names(tmp_path: Path) -> None:
+    """Symbols, modules and a release are text in what each verb prints and writes."""
+    path = samples()[-1].unpack(tmp_path / "slice")
+    data = path.read_bytes()
+    for name, hostile in HOSTILE.items():
+        assert len(name) == len(hostile) and name in data
+        data = data.replace(name, hostile)
+    path.write_bytes(data)
+    command = [sys.executable, "-m", "drgn", "-q", "-c", str(path)]
+    command += [str(ROOT / "tests/samples/answers.py")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    for question, (status, out, err) in found.items():
+        assert status in (0, 1), (question, err)
+        assert not re.search(r"[^\n -\x7e…]", out + err), question
+    assert r"<script>\x1b[2+0x" in found["ls --pointers raw"][1]
+    report = found["report"][1]
+    assert not {"script", "u", "b"} & Page(report).tags
+    assert r"&lt;script&gt;\x1b[2+0x" in report and r"&lt;b&gt;\x1b[+deb13" in report
