@@ -219,9 +219,10 @@ def test_pages_that_are_missing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What the target lacks of --data is told, and is a hole."""
-    monkeypatch.setattr("drgn_vmap.kernel.debug_info.ensure_types", lambda prog: "btf")
     stub = slice_of(page(1), b"", page(3))
     monkeypatch.setattr("drgn_vmap.commands.slice.Slice", stub)
+    # Only now: importing the verb would keep the stand-in for ever.
+    monkeypatch.setattr("drgn_vmap.kernel.debug_info.ensure_types", lambda prog: "btf")
     output = tmp_path / "slice"
     assert run("slice", prog, ["--data", "-o", str(output)]) == 1
     assert ": 1 of their pages are not in the target" in capsys.readouterr().err
