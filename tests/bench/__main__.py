@@ -21,6 +21,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from .bars import bars
+from .decompression import decompression
 from .measure import Figures, measure
 from .targets import Target, target
 
@@ -36,23 +38,34 @@ VERBS = {
     "gaps": "gaps",
 }
 FORMATS = ("elf", "kdump-zlib")
-BLOCKS = 20_000
+BLOCKS = (5_000, 20_000)
+OTHERS_AREAS = 200_000
+"""Up to which others are measured too: they take minutes beyond."""
 
 
 def main() -> None:
     """Make the guests one by one, measure, print a table each, write JSON."""
     args = _arguments()
-    sizes = [(areas, 0) for areas in args.areas] + [(0, args.blocks)]
+    sizes = [(areas, 0) for areas in args.areas]
+    sizes += [(0, blocks) for blocks in args.blocks]
     results = []
     print(_machine())
     for kernel in args.kernels:
         for areas, blocks in sizes:
             live = areas == args.live
-            with target(kernel, areas, blocks, FORMATS, live) as made:
+            with target(kernel, areas, blocks, FORMATS, live, args.keep) as made:
                 results.append(_measured(made, args))
                 print(f"\n{_title(made)}\n{_table(results[-1])}", flush=True)
+    found = [bar for kernel in args.kernels for bar in bars(kernel, results)]
+    headers = ("KERNEL", "BAR", "ON THE CLOCK", "CPU", "BOUND", "")
+    print("\n" + tabulate(found, headers, "plain", disable_numparse=True))
     if args.json:
-        document = {"machine": _machine(), "runs": args.runs, "results": results}
+        document = {
+            "machine": _machine(),
+            "runs": args.runs,
+            "results": results,
+            "bars": found,
+        }
         args.json.write_text(json.dumps(document, indent=1) + "\n")
 
 
@@ -61,10 +74,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kernels", nargs="+", default=["6.1", "7.3"])
     sizes = [0, 20_000, 200_000, 1_000_000]
     parser.add_argument("--areas", nargs="+", type=int, default=sizes)
-    parser.add_argument("--blocks", type=int, default=BLOCKS)
+    parser.add_argument("--blocks", nargs="*", type=int, default=BLOCKS)
     parser.add_argument("--live", type=int, default=200_000, metavar="AREAS")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=Path, help="also write all figures there")
+    help_ = "keep vmcores there, and take those that are there"
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help=help_)
     help_ = "drgn's contrib/vmallocinfo.py, to be measured too"
     parser.add_argument("--vmallocinfo", type=Path, help=help_)
     return parser.parse_args()
@@ -77,9 +92,11 @@ def _measured(made: Target, args: argparse.Namespace) -> dict[str, Any]:
     }
     return {
         "kernel": made.kernel,
+        "made": made.areas,
         "areas": made.lines,
         "blocks": made.blocks,
         "live_seconds": made.live,
+        "decompression": asdict(decompression(made.vmcores["elf"], made.vmlinux)),
         "vmcores": {
             name: {command: asdict(one) for command, one in by_command.items()}
             for name, by_command in figures.items()
@@ -100,6 +117,9 @@ def _commands(
     script = str(ROOT / "scripts" / "vmap_ls.py")
     commands["ls, BTF"] = [*drgn, "--no-default-symbols", script]
     commands["%crash kmem -v"] = [*with_types, "-e", KMEM]
+    if made.areas > OTHERS_AREAS:
+        del commands["%crash kmem -v"]
+        return commands
     if vmallocinfo:
         commands["contrib/vmallocinfo.py"] = [*with_types, str(vmallocinfo)]
     if shutil.which("crash"):
@@ -126,6 +146,9 @@ def _table(result: dict[str, Any]) -> str:
                     "" if found.status == 0 else f"exit status {found.status}",
                 ]
             )
+    pages, seconds = result["decompression"].values()
+    took = f"{seconds:.2f}"
+    rows.append(["", f"zlib, of {pages} pages that ls reads", took, took, "", "", ""])
     for command, seconds in result["live_seconds"].items():
         ratio = seconds / result["live_seconds"]["ls"]
         rows.append(["live", command, f"{seconds:.2f}", "", f"{ratio:.1f}", "", ""])

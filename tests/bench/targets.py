@@ -13,6 +13,7 @@ from typing import Iterator
 
 from tests.lab.conftest import load_fixture_module
 from tests.lab.guest import Guest
+from tests.lab.kernels import ALL_KERNELS
 
 __all__ = ("Target", "live_seconds", "target")
 
@@ -50,23 +51,44 @@ class Target:
 
 @contextmanager
 def target(
-    kernel: str, areas: int, blocks: int, formats: tuple[str, ...], live: bool
+    kernel: str,
+    areas: int,
+    blocks: int,
+    formats: tuple[str, ...],
+    live: bool,
+    keep: Path | None,
 ) -> Iterator[Target]:
-    """Make a guest and its vmcores; they are gone in the end."""
-    memory_mib = BASE_MIB + areas * BYTES_AN_AREA // (1 << 20)
+    """
+    Make a guest and its vmcores.
+
+    :param live: Also time what runs in the guest itself.
+    :param keep: Where vmcores are left, and found; else they are gone in the end.
+    """
     with TemporaryDirectory(dir="/var/tmp") as directory:
-        vmcores = {name: Path(directory) / name for name in formats}
-        with Guest.boot(kernel, memory_mib=memory_mib, debug_info=live) as guest:
-            load_fixture_module(guest)
-            for command in (f"many {areas}", f"blocks {blocks}"):
-                guest.write("/proc/vmap_lab", command.encode(), timeout=MAKING_SECONDS)
-            times = live_seconds(guest) if live else {}
-            for name, path in vmcores.items():
-                guest.dump(path, name)
-            counted = guest.run("wc -l < /proc/vmallocinfo", LIVE_SECONDS)
-        yield Target(
-            kernel, areas, blocks, int(counted.stdout), guest.vmlinux, vmcores, times
-        )
+        base = Path(keep or directory) / f"{kernel}-{areas}-{blocks}"
+        vmcores = {name: base.with_name(f"{base.name}.{name}") for name in formats}
+        lines = base.with_name(f"{base.name}.lines")
+        times: dict[str, float] = {}
+        if live or not lines.exists():
+            with _guest(kernel, areas, blocks, live) as guest:
+                times = live_seconds(guest) if live else {}
+                for name, path in vmcores.items():
+                    guest.dump(path, name)
+                counted = guest.run("wc -l < /proc/vmallocinfo", LIVE_SECONDS)
+                lines.write_bytes(counted.stdout)
+        vmlinux = ALL_KERNELS[kernel].vmlinux
+        count = int(lines.read_text())
+        yield Target(kernel, areas, blocks, count, vmlinux, vmcores, times)
+
+
+@contextmanager
+def _guest(kernel: str, areas: int, blocks: int, live: bool) -> Iterator[Guest]:
+    memory_mib = BASE_MIB + areas * BYTES_AN_AREA // (1 << 20)
+    with Guest.boot(kernel, memory_mib=memory_mib, debug_info=live) as guest:
+        load_fixture_module(guest)
+        for command in (f"many {areas}", f"blocks {blocks}"):
+            guest.write("/proc/vmap_lab", command.encode(), timeout=MAKING_SECONDS)
+        yield guest
 
 
 def live_seconds(guest: Guest) -> dict[str, float]:
