@@ -187,15 +187,20 @@ def walk_rb_trees(
         parents = np.concatenate((links, links))
         tree = np.concatenate((tree, tree))
         links = np.concatenate((records["rb_left"], records["rb_right"]))
-        present = links != 0
-        links, first, times = np.unique(
-            links[present], return_index=True, return_counts=True
-        )
-        parents, tree = parents[present][first], tree[present][first]
-        problems += [
-            Problem("corrupt", f"rb_node {link:#x}", "is the child of several nodes")
-            for link in links[times > 1].tolist()
-        ]
+        order = np.flatnonzero(links)
+        order = order[np.argsort(links[order], kind="stable")]
+        links, parents, tree = links[order], parents[order], tree[order]
+        shared = np.flatnonzero(links[1:] == links[:-1]) + 1
+        if len(shared):
+            problems += [
+                Problem(
+                    "corrupt", f"rb_node {link:#x}", "is the child of several nodes"
+                )
+                for link in np.unique(links[shared]).tolist()
+            ]
+            once = np.ones(len(links), bool)
+            once[shared] = False
+            links, parents, tree = links[once], parents[once], tree[once]
     else:
         problems.append(
             Problem("corrupt", "red-black tree", f"deeper than {_MAX_DEPTH} levels")

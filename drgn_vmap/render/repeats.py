@@ -25,8 +25,15 @@ def texts_of_rows(
     :param make: Makes the texts of some rows, no two of which are equal.
     """
     values = np.stack([column.astype(np.uint64) for column in columns], axis=1)
+    # Most are like the one before.
+    differs = (values[1:] != values[:-1]).any(axis=1)
+    heads = np.append(0, np.flatnonzero(differs) + 1)[: len(values)]
+    lengths = np.diff(np.append(heads, len(values)))
     # Bytes of a row are hashed quicker than a tuple of its numbers.
-    keys = values.view(f"V{values.itemsize * values.shape[1]}").reshape(-1).tolist()
-    rows = {key: row for row, key in enumerate(keys)}
+    record = f"V{values.itemsize * values.shape[1]}"
+    keys = values[heads].view(record).reshape(-1).tolist()
+    rows = dict(zip(keys, heads.tolist()))
     made = dict(zip(rows, make(np.array(list(rows.values()), np.intp))))
-    return [made[key] for key in keys]
+    texts = np.array([made[key] for key in keys], object)
+    found: List[str] = np.repeat(texts, lengths).tolist()
+    return found
