@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Progress", "measure")
 
-_BATCH_BYTES = 4 << 20
+_BATCH_BYTES = 8 << 20
 
 Progress = Callable[[int, int], None]
 """Is told how many pages were read, of how many."""

@@ -84,16 +84,18 @@ class Kcore:
         """
         Read pages in order, as many at a time as lie one behind the other.
 
-        :param into: Gets a row a page; rows that cannot be read keep what they hold.
+        :param into: Gets a row a page; of those that cannot be read it means nothing.
         :return: Which pages could be read.
         """
         ok = offsets != NOWHERE
+        buffer = into.reshape(-1).view(np.uint8).data
         wanted = np.flatnonzero(ok)
         follows = (np.diff(wanted) == 1) & (np.diff(offsets[wanted]) == self._page_size)
         ends = np.append(np.flatnonzero(~follows) + 1, len(wanted))
         begin = 0
         for end in ends.tolist() if len(wanted) else []:
-            self._read_run(offsets, into, ok, int(wanted[begin]), int(wanted[end - 1]))
+            first, last = int(wanted[begin]), int(wanted[end - 1])
+            self._read_run(int(offsets[first]), buffer, ok, first, last)
             begin = end
         return ok
 
@@ -106,15 +108,17 @@ class Kcore:
         return page if len(page) == self._page_size else None
 
     def _read_run(
-        self, offsets: Array, into: Array, ok: Array, at: int, last: int
+        self, offset: int, buffer: memoryview, ok: Array, first: int, last: int
     ) -> None:
+        """Read the pages from ``offset`` on into rows, and note which are not there."""
+        size, at = self._page_size, first
         while at <= last:
-            rows = into[at : last + 1].data.cast("B")
+            rows = buffer[at * size : (last + 1) * size]
             try:
-                got = os.preadv(self._fd, [rows], int(offsets[at]))
+                got = os.preadv(self._fd, [rows], offset + (at - first) * size)
             except OSError:
                 got = 0
-            at += got // self._page_size
+            at += got // size
             if at <= last:
                 # The kernel stopped before or within this page.
                 ok[at] = False

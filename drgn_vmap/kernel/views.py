@@ -30,6 +30,7 @@ __all__ = ("TwoViews",)
 
 _PRIMERS_AT_ONCE = 64
 _TRIES = 3
+_ZERO = np.uint64(0)
 
 
 class TwoViews:
@@ -68,9 +69,9 @@ class TwoViews:
 
     def look(self, addresses: U64Array, untouched: Array) -> Look:
         """
-        Read pages in both views, in this order: page table, memory, kcore, memory,
-        page table. What was read before a page through kcore is the page in the row
-        before, and a primer before the first.
+        Read pages in both views, in this order: page table, memory, kcore; and where
+        these differ, memory and page table again. What was read before a page through
+        kcore is the page in the row before, and a primer before the first.
 
         :param addresses: Of pages.
         :param untouched: Pages whose memory kcore does not read; memory that is no
@@ -94,67 +95,93 @@ class TwoViews:
         self, addresses: U64Array, untouched: Array, unlike: "Array | None"
     ) -> Look:
         before = self._translate(addresses)
-        first, has_memory = self._memory(before)
+        memory, has_memory = self._memory(before)
         harmless = before.known & (~before.present | has_memory) | untouched
         offsets = self._kcore.virtual_offsets(addresses)
         offsets[~harmless] = NOWHERE
-        kcore = np.zeros_like(first)
         if unlike is None:
-            read, repeated = self._read_in_order(offsets, kcore)
+            kcore, read, repeated = self._read_in_order(offsets)
         else:
-            read, repeated = self._read_primed(offsets, kcore, unlike)
-        second, has_second = self._memory(before)
-        after = self._translate(addresses)
-        has_memory &= has_second
-        zeros = np.uint64(0)
-        same = (before.phys == after.phys) & (before.present == after.present)
-        return Look(
+            kcore, read, repeated = self._read_primed(offsets, unlike)
+        look = Look(
             mapped=before.present,
-            known=before.known & after.known,
+            known=before.known,
             in_memory=has_memory,
             read=read,
-            steady=same & (_same(first, second) | ~has_memory),
-            equal=has_memory & same & (_same(kcore, first) | _same(kcore, second)),
-            zero=_same(kcore, zeros),
-            memory_zero=has_memory & _same(first, zeros),
+            steady=np.ones(len(addresses), bool),
+            equal=has_memory & _same(kcore, memory),
+            zero=_same(kcore, _ZERO),
+            memory_zero=has_memory & _same(memory, _ZERO),
             repeated=repeated,
             kcore=kcore,
         )
+        # What came back as memory held it is right, whatever happened since.
+        rows = np.flatnonzero(~look.equal)
+        if len(rows):
+            self._look_back(
+                look, rows, addresses[rows], before.take(rows), memory[rows]
+            )
+        return look
+
+    def _look_back(
+        self,
+        look: Look,
+        rows: Array,
+        addresses: U64Array,
+        before: Translation,
+        memory: Array,
+    ) -> None:
+        """Note down of some pages whether they changed while kcore was read."""
+        now, has_memory = self._memory(before)
+        after = self._translate(addresses)
+        same = (before.phys == after.phys) & (before.present == after.present)
+        has_memory &= look.in_memory[rows]
+        look.known[rows] &= after.known
+        look.in_memory[rows] = has_memory
+        look.memory_zero[rows] &= has_memory
+        look.steady[rows] = same & (_same(memory, now) | ~has_memory)
+        look.equal[rows] = has_memory & same & _same(look.kcore[rows], now)
 
     def _translate(self, addresses: U64Array) -> Translation:
         self._table.forget()
         return self._table.translate(addresses)
 
     def _memory(self, where: Translation) -> Tuple[Array, Array]:
-        rows = np.zeros((len(where.phys), self._words), np.uint64)
         offsets = np.where(
             where.present & where.known, self._ram.ram_offsets(where.phys), NOWHERE
         )
-        return rows, self._ram.read(offsets, rows)
+        return self._read(self._ram, offsets)
 
-    def _read_in_order(self, offsets: Array, into: Array) -> Tuple[Array, Array]:
-        """Return which pages could be read, and which are as the one read before."""
+    def _read(self, file: Kcore, offsets: Array) -> Tuple[Array, Array]:
+        """Return a row of words a page, and which of them could be read."""
+        rows: Array = np.empty((len(offsets), self._words), np.uint64)
+        read = file.read(offsets, rows)
+        rows[~read] = 0
+        return rows, read
+
+    def _read_in_order(self, offsets: Array) -> Tuple[Array, Array, Array]:
+        """Return pages, which could be read, and which are as the one read before."""
         primer = self._prime(b"")
-        read = self._kcore.read(offsets, into)
+        rows, read = self._read(self._kcore, offsets)
         repeated = np.zeros(len(offsets), bool)
-        got = into if read.all() else into[read]
+        got = rows if read.all() else rows[read]
         if len(got):
             same_as_before = _same(got[1:], got[:-1])
             repeated[read] = np.append(got[0].tobytes() == primer, same_as_before)
-        return read, repeated
+        return rows, read, repeated
 
-    def _read_primed(
-        self, offsets: Array, into: Array, unlike: Array
-    ) -> Tuple[Array, Array]:
+    def _read_primed(self, offsets: Array, unlike: Array) -> Tuple[Array, Array, Array]:
+        """Return the same of pages with a primer before each."""
         read = np.zeros(len(offsets), bool)
         repeated = np.zeros(len(offsets), bool)
+        rows: Array = np.zeros((len(offsets), self._words), np.uint64)
         for row in np.flatnonzero(offsets != NOWHERE).tolist():
             primer = self._prime(unlike[row].tobytes())
             page = self._kcore.read_page(int(offsets[row]))
             if page is not None:
                 read[row], repeated[row] = True, page == primer
-                into[row] = np.frombuffer(page, np.uint64)
-        return read, repeated
+                rows[row] = np.frombuffer(page, np.uint64)
+        return rows, read, repeated
 
     def _prime(self, unlike: bytes) -> bytes:
         """Read a primer through kcore, other than ``unlike``, and return its bytes."""
@@ -187,5 +214,13 @@ class TwoViews:
 
 
 def _same(rows: Array, others: "Array | np.uint64") -> Array:
-    same: Array = (rows == others).all(axis=1)
+    """Return which rows hold the same; the first word tells most of the others."""
+    others = np.broadcast_to(others, rows.shape)
+    same: Array = rows[:, 0] == others[:, 0]
+    at = np.flatnonzero(same)
+    if len(at) > len(rows) // 2:
+        # Copying them out would take longer than it saves.
+        same = (rows == others).all(axis=1)
+    else:
+        same[at] = (rows[at] == others[at]).all(axis=1)
     return same

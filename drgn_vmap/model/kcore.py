@@ -36,6 +36,10 @@ class Translation:
     known: Array
     """False where a table could not be read, so nothing can be said."""
 
+    def take(self, rows: Array) -> "Translation":
+        """Return those of the given ones."""
+        return Translation(self.phys[rows], self.present[rows], self.known[rows])
+
 
 @dataclass(frozen=True)
 class KcoreRules:
@@ -64,7 +68,8 @@ class Look:
     read: Array
     """kcore could be read."""
     steady: Array
-    """Before and after, the page table led to the same place, which held the same."""
+    """Before and after, the page table led to the same place, which held the same. Not
+    looked at, and true, where kcore returned what memory held before."""
     equal: Array
     """kcore returned what memory held before, or after."""
     zero: Array
