@@ -23,6 +23,7 @@ from tabulate import tabulate
 
 from .bars import bars
 from .decompression import decompression
+from .kcore import kcore_table, measure_kcore
 from .measure import Figures, measure
 from .targets import Target, target
 
@@ -48,7 +49,7 @@ def main() -> None:
     args = _arguments()
     sizes = [(areas, 0) for areas in args.areas]
     sizes += [(0, blocks) for blocks in args.blocks]
-    results = []
+    results, kcore = [], []
     print(_machine())
     for kernel in args.kernels:
         for areas, blocks in sizes:
@@ -56,6 +57,9 @@ def main() -> None:
             with target(kernel, areas, blocks, FORMATS, live, args.keep) as made:
                 results.append(_measured(made, args))
                 print(f"\n{_title(made)}\n{_table(results[-1])}", flush=True)
+        if args.kcore:
+            kcore.append(measure_kcore(kernel, args.kcore))
+            print(f"\n{kcore_table(kcore[-1])}", flush=True)
     found = [bar for kernel in args.kernels for bar in bars(kernel, results)]
     headers = ("KERNEL", "BAR", "ON THE CLOCK", "CPU", "BOUND", "")
     print("\n" + tabulate(found, headers, "plain", disable_numparse=True))
@@ -65,6 +69,7 @@ def main() -> None:
             "runs": args.runs,
             "results": results,
             "bars": found,
+            "kcore": kcore,
         }
         args.json.write_text(json.dumps(document, indent=1) + "\n")
 
@@ -73,9 +78,11 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--kernels", nargs="+", default=["6.1", "7.3"])
     sizes = [0, 20_000, 200_000, 1_000_000]
-    parser.add_argument("--areas", nargs="+", type=int, default=sizes)
+    parser.add_argument("--areas", nargs="*", type=int, default=sizes)
     parser.add_argument("--blocks", nargs="*", type=int, default=BLOCKS)
     parser.add_argument("--live", type=int, default=200_000, metavar="AREAS")
+    help_ = "read so much vmalloc space of a running kernel; 0 is none"
+    parser.add_argument("--kcore", type=int, default=4, metavar="GIB", help=help_)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=Path, help="also write all figures there")
     help_ = "keep vmcores there, and take those that are there"
