@@ -3,11 +3,10 @@
 """
 Real kernels as fixtures: one boot of each serves all tests of a session.
 
-Tests that use ``guest``, or what is made of it, run once for each of Debian's kernels,
-and pytest puts those of one kernel in a row: no more than one shared guest is alive.
-Where two processes share the work, one of them runs all that share a guest.
-``built_guest`` is the same for the kernels built here, and for tests of what they alone
-show.
+Tests that use ``guest``, or what is made of it, run once for each of Debian's kernels, or
+for those that ``@on_all_kernels`` or ``@on_built_kernels`` says. pytest puts those of one
+kernel in a row: no more than one shared guest is alive. Where two processes share the
+work, one of them runs all that share a guest.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import pytest
 from . import modules
 from .guest import Guest
 from .kernel import Kernel
-from .kernels import BUILT_KERNELS, KERNELS
+from .kernels import ALL_KERNELS, BUILT_KERNELS, KERNELS
 from .machine import why_not
 
 KDUMP_KERNEL = "6.1"
@@ -32,6 +31,12 @@ VMCORE_FORMATS = ("elf", "kdump-zlib")
 SETTLING_SECONDS = 2
 FIXTURE_MODULE = "/tmp/vmap_lab.ko"
 CANARY = b"canary of a user's process: 6e1f0c4b"
+
+on_all_kernels = pytest.mark.kernels(*ALL_KERNELS)
+"""Runs a test on the kernels built here as well."""
+
+on_built_kernels = pytest.mark.kernels(*BUILT_KERNELS)
+"""Runs a test on those alone, for what no other kernel shows."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Vmcore:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is in this directory; the hook sees all that was collected."""
+    items[:] = [item for item in items if is_for_its_kernel(item)]
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.lab)
@@ -58,15 +64,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.xdist_group(guest))
 
 
+def kernel_of(item: pytest.Item) -> str | None:
+    """Return the name of the kernel whose guest a test gets."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("guest") if callspec else None
+
+
+def is_for_its_kernel(item: pytest.Item) -> bool:
+    """Whether a test is to run on the kernel it was collected for."""
+    kernel, wanted = kernel_of(item), item.get_closest_marker("kernels")
+    return kernel is None or kernel in (wanted.args if wanted else KERNELS)
+
+
 def shared_guests(item: pytest.Item) -> Iterator[str]:
     """Yield what a test shares with others, and is costly to make twice."""
-    fixtures = getattr(item, "fixturenames", ())
-    if "guest" in fixtures:
-        yield f"guest of {item.callspec.params['guest']}"  # type: ignore[attr-defined]
-    if "built_guest" in fixtures:
+    kernel = kernel_of(item)
+    if kernel in BUILT_KERNELS:
         # All of them: whoever boots the first one builds the others, too.
         yield "built guests"
-    if "kdump_vmcore" in fixtures:
+    elif kernel is not None:
+        yield f"guest of {kernel}"
+    if "kdump_vmcore" in getattr(item, "fixturenames", ()):
         yield "crashed guest"
 
 
@@ -81,7 +99,7 @@ def lab() -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session", params=KERNELS)
+@pytest.fixture(scope="session", params=ALL_KERNELS)
 def guest(request: pytest.FixtureRequest, lab: None) -> Iterator[Guest]:
     """A guest of each kernel, with debug information and two NUMA nodes."""
     # Twice the usual memory: under stress the module holds hundreds of MiB itself.
@@ -94,14 +112,6 @@ def module_guest(guest: Guest) -> Guest:
     """The guest, with the fixture module loaded; a test that changes it resets it."""
     load_fixture_module(guest)
     return guest
-
-
-@pytest.fixture(scope="session", params=BUILT_KERNELS)
-def built_guest(request: pytest.FixtureRequest, lab: None) -> Iterator[Guest]:
-    """A guest of each kernel built here, with the fixture module loaded."""
-    with Guest.boot(request.param, memory_mib=2048, numa_nodes=2) as booted:
-        load_fixture_module(booted)
-        yield booted
 
 
 @pytest.fixture(scope="session")

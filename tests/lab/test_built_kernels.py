@@ -13,6 +13,7 @@ from typing import Iterable, Iterator
 
 import pytest
 
+from .conftest import on_built_kernels
 from .guest import Guest
 from .truth import Mapping, Truth, page_bytes
 
@@ -52,10 +53,11 @@ def first_used(mappings: Iterable[Mapping]) -> dict[int, Mapping]:
     return first
 
 
+@on_built_kernels
 @pytest.mark.parametrize("area", ["own", "block"])
-def test_what_kcore_says_of_vm_map_ram(built_guest: Guest, area: str) -> None:
+def test_what_kcore_says_of_vm_map_ram(module_guest: Guest, area: str) -> None:
     """Zeros, or a block's first used page again and again, or the page itself."""
-    mappings = [m for m in vm_map_ram_of(built_guest) if m.area == area]
+    mappings = [m for m in vm_map_ram_of(module_guest) if m.area == area]
     wanted = [address for mapping in mappings for address in addresses(mapping)]
     right = [page for mapping in mappings for page in contents(mapping)]
     first = first_used(mappings)
@@ -66,12 +68,13 @@ def test_what_kcore_says_of_vm_map_ram(built_guest: Guest, area: str) -> None:
         "6.1-fixed": right,
     }
     assert len(wanted) > 400
-    assert read_kcore(built_guest, wanted) == expected[built_guest.kernel.name]
+    assert read_kcore(module_guest, wanted) == expected[module_guest.kernel.name]
 
 
-def test_unused_pages_of_a_block(built_guest: Guest) -> None:
+@on_built_kernels
+def test_unused_pages_of_a_block(module_guest: Guest) -> None:
     """Freed pages read as zeros, unless the block's first used page takes over."""
-    truth = Truth.parse(built_guest.read("/proc/vmap_lab").decode())
+    truth = Truth.parse(module_guest.read("/proc/vmap_lab").decode())
     in_blocks = [m for m in truth.mappings if m.area == "block"]
     first = first_used(m for m in in_blocks if m.live)
     freed = [
@@ -88,4 +91,4 @@ def test_unused_pages_of_a_block(built_guest: Guest) -> None:
         "6.1-series": [contents(first[address // BLOCK])[0] for address in freed],
         "6.1-fixed": [bytes(PAGE)] * len(freed),
     }
-    assert read_kcore(built_guest, freed) == expected[built_guest.kernel.name]
+    assert read_kcore(module_guest, freed) == expected[module_guest.kernel.name]

@@ -16,7 +16,7 @@ from typing import Iterable
 
 import pytest
 
-from .conftest import Vmcore
+from .conftest import Vmcore, on_built_kernels
 from .guest import Guest
 from .kernels import KERNELS
 from .truth import Truth
@@ -70,9 +70,10 @@ def test_live_with_every_kind_of_area(module_guest: Guest) -> None:
         assert label in text
 
 
-def test_live_on_built_kernels(built_guest: Guest) -> None:
+@on_built_kernels
+def test_live_on_built_kernels(module_guest: Guest) -> None:
     """Byte for byte on 6.1 with the vm_map_ram series, too."""
-    compare_in(built_guest)
+    compare_in(module_guest)
 
 
 @pytest.mark.parametrize("cpus, numa_nodes", [(1, 1), (4, 2)])

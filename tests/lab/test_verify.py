@@ -7,16 +7,28 @@ series is known from its history; what a wrong page held, from the fixture modul
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 import subprocess
 import sys
 from typing import Any
 
-from .conftest import Vmcore
+import pytest
+from drgn import Object, sizeof
+from drgn.helpers.linux.mm import for_each_vmap_area
+
+from drgn_vmap.commands import run
+from drgn_vmap.helpers import for_each_vmap_block
+
+from .conftest import Vmcore, on_all_kernels
+from .damage import DamagedVmcore
 from .guest import Guest
 from .test_addr import PAGE, ROOT
 from .truth import Truth
+
+pytestmark = on_all_kernels
 
 TRUTH = "/proc/vmap_lab"
 #: Pages of the module's vm_map_ram() mappings that have an area of their own.
@@ -51,6 +63,32 @@ def test_vmcore(vmcore: Vmcore) -> None:
     assert found["verdict"] == ("not-fixed" if old else "fixed")
     assert (found["findings"], found["problems"]) == ([], [])
     assert done.returncode == (1 if old else 0)
+
+
+def words_of(member: Object) -> list[int]:
+    """Return the addresses of the words that a member has."""
+    assert member.address_ is not None
+    return list(range(member.address_, member.address_ + sizeof(member), 8))
+
+
+@pytest.mark.kernels("6.12", "7.3", "6.1-series", "6.1-fixed")
+def test_mixtures(vmcores: dict[str, Vmcore]) -> None:
+    """The series half at work: what no area and no block makes use of does not count."""
+    vmcore = vmcores["elf"]
+    damaged = DamagedVmcore(vmcore.path, vmcore.kernel.vmlinux)
+    prog = damaged.prog
+    flags = [a.flags for a in for_each_vmap_area(prog) if not a.vm]
+    used_maps = [block.used_map for block in for_each_vmap_block(prog)]
+    assert len(flags) > len(used_maps) > 1
+    for members, expected in ((flags, "yes no yes"), (used_maps, "no yes yes")):
+        words = [word for member in members for word in words_of(member)]
+        out = io.StringIO()
+        with damaged.changed(dict.fromkeys(words, 0)):
+            with contextlib.redirect_stdout(out):
+                assert run("verify", prog, ["--json"]) == 1
+        found = json.loads(out.getvalue())
+        assert found["verdict"] == "partial"
+        assert verdicts(found)[:3] == expected.split()
 
 
 def page_at(truth: Truth, address: int) -> tuple[int | None, int]:

@@ -6,8 +6,9 @@ Run `vmap check` and see for oneself what /proc/kcore holds; drgn runs this in a
 drgn reads virtual addresses of a live kernel through /proc/kcore, and a page of the
 fixture module says itself whose it is. Prints JSON: the exit status and the document;
 by address, what each page of the module's areas read as: "zeros", "other", or whose
-page it is by fill and index; and of each area for per-CPU memory its start, how many
-pages drgn's own walk finds mapped, and whether the last one is.
+page it is by fill and index; of each area for per-CPU memory its start, how many
+pages drgn's own walk finds mapped, and whether the last one is; and the start of the
+topmost area.
 """
 
 import contextlib
@@ -88,6 +89,12 @@ def per_cpu_areas() -> List[Tuple[str, int, bool]]:
     return found
 
 
+def topmost_area() -> str:
+    lines = Path("/proc/vmallocinfo").read_text().splitlines()
+    areas = [line for line in lines if "unpurged" not in line]
+    return hex(max(int(line.split("-")[0], 16) for line in areas))
+
+
 fill_per_cpu_chunks()
 out = io.StringIO()
 with contextlib.redirect_stdout(out):
@@ -105,5 +112,6 @@ result = {
         for at in pages(area)
     },
     "per_cpu": per_cpu_areas(),
+    "topmost": topmost_area(),
 }
 print(json.dumps(result))
