@@ -16,9 +16,9 @@ from pathlib import Path
 
 from tests.pages import DEFAULT_KERNEL, ELIDED, Shown, shown_commands
 
-from .conftest import Vmcore
+from .conftest import Vmcore, on_all_kernels
 from .guest import Guest
-from .kernels import KERNELS
+from .kernels import ALL_KERNELS
 
 ROOT = Path(__file__).parents[2]
 PAGE = 4096
@@ -77,6 +77,7 @@ def test_output(vmcores: dict[str, Vmcore]) -> None:
         expect_lines(shown, run_on(vmcore, words))
 
 
+@on_all_kernels
 def test_live_output(module_guest: Guest) -> None:
     """The same of what is shown of a running kernel."""
     for shown in shown_commands("drgn"):
@@ -90,7 +91,7 @@ def test_live_output(module_guest: Guest) -> None:
 def test_kernels_are_there() -> None:
     """Each live command is of a kernel that the lab has."""
     live = {shown.kernel for shown in shown_commands("drgn") if shown.live}
-    assert live and live <= set(KERNELS)
+    assert live and live <= set(ALL_KERNELS)
 
 
 def expect_lines(shown: Shown, text: str) -> None:
