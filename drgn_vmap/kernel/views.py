@@ -29,6 +29,7 @@ from .pagetable import PageTable
 __all__ = ("TwoViews",)
 
 _PRIMERS_AT_ONCE = 64
+_PRIMED_AT_ONCE = 256
 _TRIES = 3
 _ZERO = np.uint64(0)
 
@@ -161,7 +162,7 @@ class TwoViews:
 
     def _read_in_order(self, offsets: Array) -> Tuple[Array, Array, Array]:
         """Return pages, which could be read, and which are as the one read before."""
-        primer = self._prime(b"")
+        primer = self._prime()
         rows, read = self._read(self._kcore, offsets)
         repeated = np.zeros(len(offsets), bool)
         got = rows if read.all() else rows[read]
@@ -172,27 +173,47 @@ class TwoViews:
 
     def _read_primed(self, offsets: Array, unlike: Array) -> Tuple[Array, Array, Array]:
         """Return the same of pages with a primer before each."""
+        rows: Array = np.zeros((len(offsets), self._words), np.uint64)
         read = np.zeros(len(offsets), bool)
         repeated = np.zeros(len(offsets), bool)
-        rows: Array = np.zeros((len(offsets), self._words), np.uint64)
-        for row in np.flatnonzero(offsets != NOWHERE).tolist():
-            primer = self._prime(unlike[row].tobytes())
-            page = self._kcore.read_page(int(offsets[row]))
-            if page is not None:
-                read[row], repeated[row] = True, page == primer
-                rows[row] = np.frombuffer(page, np.uint64)
+        wanted = np.flatnonzero(offsets != NOWHERE)
+        for at in range(0, len(wanted), _PRIMED_AT_ONCE):
+            some = wanted[at : at + _PRIMED_AT_ONCE]
+            primers, pages, there = self._read_pairs(offsets[some], unlike[some])
+            rows[some], read[some] = pages, there
+            repeated[some] = there & _same(pages, primers)
         return rows, read, repeated
 
-    def _prime(self, unlike: bytes) -> bytes:
-        """Read a primer through kcore, other than ``unlike``, and return its bytes."""
+    def _read_pairs(self, offsets: Array, unlike: Array) -> Tuple[Array, Array, Array]:
+        """Return primers, the pages read after each, and which of these could be read."""
+        for _ in range(_TRIES):
+            first = np.frombuffer(self._prime(), np.uint64)
+            pairs = np.empty((len(offsets), 2), np.int64)
+            pairs[:, 0] = self._primers[0]
+            pairs[_same(unlike, first), 0] = self._primers[-1]
+            pairs[:, 1] = offsets
+            rows, read = self._read(self._kcore, pairs.reshape(-1))
+            primers, pages = rows[0::2], rows[1::2]
+            unfit = _same(primers, _ZERO) | _same(primers, unlike)
+            if not unfit.any():
+                return primers, pages, read[1::2]
+            # One may have been freed meanwhile.
+            self._primers = []
+        raise self._no_primer()
+
+    def _prime(self) -> bytes:
+        """Read a primer through kcore, and return its bytes."""
         for _ in range(_TRIES):
             for offset in self._primers:
                 page = self._kcore.read_page(offset)
                 # It may have been freed meanwhile.
-                if page and page != unlike and page.strip(b"\0"):
+                if page and page.strip(b"\0"):
                     return page
             self._primers = list(self._find_primers())
-        raise TargetError(
+        raise self._no_primer()
+
+    def _no_primer(self) -> TargetError:
+        return TargetError(
             "no page of vmalloc space can be read to compare others with: "
             "is this /proc/kcore of the running kernel?"
         )

@@ -15,6 +15,7 @@ import pytest
 
 from .conftest import on_all_kernels
 from .guest import Guest
+from .kernels import KERNELS
 from .truth import Truth
 
 pytestmark = on_all_kernels
@@ -189,6 +190,7 @@ def test_sample(module_guest: Guest) -> None:
     assert (done.status, done.stderr) == (0 if fixed else 1, b"")
 
 
+@pytest.mark.kernels(*KERNELS)
 def test_under_stress(module_guest: Guest) -> None:
     """What comes and goes meanwhile is never taken for wrong; what stays has its class."""
     truth = Truth.parse(module_guest.read("/proc/vmap_lab").decode())
