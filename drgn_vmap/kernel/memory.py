@@ -189,7 +189,7 @@ class Memory:
         """Make room for ``count`` more pages."""
         if self._used + count > len(self._data):
             # Room that is not used costs no memory, moving to another place does.
-            room = max(self._used + count, 2 * len(self._data))
+            room = max(self._used + count, 4 * len(self._data))
             data = np.empty((room, self.page_size), np.uint8)
             data[: self._used] = self._data[: self._used]
             self._data = data
