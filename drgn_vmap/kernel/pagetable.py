@@ -6,19 +6,19 @@ Page tables
 
 Translates many kernel addresses at once through the kernel's own page table
 (``init_mm``), which tells what is mapped whether or not any struct says so.
-Tables are read by physical address and once each. Architectures other than
-x86_64 are walked by drgn, one address at a time.
+Tables are read by physical address and once each. Where their format is not known here,
+drgn walks them, one address at a time.
 """
 
-import re
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
-from drgn import Architecture, FaultError, Program
+from drgn import FaultError, Program
 from drgn.helpers.linux.mm import follow_phys
 
 from .._numpy import Array, U64Array, np
 from ..model import Problem, Translation
 from .memory import Memory
+from .table_formats import TableFormat, table_format
 
 __all__ = ("PageTable",)
 
@@ -27,16 +27,6 @@ _AT_ONCE = 1 << 20
 
 _LEAST_TABLE = 1 << 20
 """Bytes that the smallest table of any architecture maps: s390x's, of 256 pages."""
-
-# Architecture of x86_64: Intel's manual, volume 3, 4-level and 5-level paging.
-_TABLE = np.dtype([("entries", "<u8", (512,))])
-_INDEX = np.uint64(511)
-_PRESENT = np.uint64(1)
-_LEAF = np.uint64(1 << 7)
-_FRAME = np.uint64(((1 << 52) - 1) & ~0xFFF)
-_PTE_SHIFT = 12
-_PMD_SHIFT = 21
-_LEAF_SHIFTS = (30, _PMD_SHIFT)
 
 
 class PageTable:
@@ -50,12 +40,19 @@ class PageTable:
         self._prog = prog
         self._memory = Memory(prog, page_size, physical=True)
         self.problems: List[Problem] = []
-        platform = prog.platform
-        self._is_x86_64 = platform is not None and platform.arch == Architecture.X86_64
-        if self._is_x86_64:
-            self._levels, self._frame = _x86_64_settings(prog)
-            pgd = prog["init_mm"].pgd
-            self._root = follow_phys(prog["init_mm"].address_of_(), pgd).value_()
+        self._format: Optional[TableFormat] = None
+        try:
+            mm = prog["init_mm"]
+            self._root = follow_phys(mm.address_of_(), mm.pgd).value_()
+            self._format = table_format(prog, page_size, self._root_entry)
+        except (FaultError, NotImplementedError, ValueError):
+            pass  # drgn says why of each address.
+
+    def _root_entry(self, order: str) -> int:
+        found, _ = self._memory.records(
+            np.array([self._root], np.uint64), np.dtype(f"{order}u8")
+        )
+        return int(found[0])
 
     def forget(self) -> None:
         """Drop all tables, so that what is looked up next is read anew."""
@@ -84,57 +81,57 @@ class PageTable:
         :param others: Tables of single pages are read where they map part of a
             range, and no more than so many elsewhere.
         """
-        if not self._is_x86_64:
+        if self._format is None:
             for start, end in zip(starts.tolist(), ends.tolist()):
                 self._follow(np.arange(start, end, _LEAST_TABLE, dtype=np.uint64))
             return
-        tables = np.array([self._root], np.uint64)
-        bases = np.zeros(1, np.uint64)
-        for shift in self._levels:
-            tables, bases = self._below(tables, bases, shift)
-        last = bases + np.uint64((1 << _PMD_SHIFT) - 1)
-        at = np.searchsorted(ends, bases, side="right")
+        tables, firsts = np.array([self._root], np.uint64), np.zeros(1, np.uint64)
+        last_level = len(self._format.shifts) - 1
+        for level in range(last_level):
+            tables, firsts = self._below(self._format, tables, firsts, level)
+        last = firsts + np.uint64((1 << self._format.shifts[-2]) - 1)
+        at = np.searchsorted(ends, firsts, side="right")
         wanted = np.append(starts, ~np.uint64(0))[at] <= last
         rest = np.flatnonzero(~wanted)[others:]
-        self._entries(np.delete(tables, rest), np.delete(bases, rest), _PTE_SHIFT)
+        tables, firsts = np.delete(tables, rest), np.delete(firsts, rest)
+        self._entries(self._format, tables, firsts, last_level)
 
     def _below(
-        self, tables: U64Array, bases: U64Array, shift: int
+        self, format_: TableFormat, tables: U64Array, firsts: U64Array, level: int
     ) -> Tuple[U64Array, U64Array]:
         """Return the tables that these ones point to, and the addresses they begin at."""
-        records, _ = self._memory.records(tables, _TABLE)
-        entries = records["entries"]
-        below = entries & _PRESENT != 0
-        if shift in _LEAF_SHIFTS:
-            below &= entries & _LEAF == 0
-        steps = np.arange(512, dtype=np.uint64) << np.uint64(shift)
-        # What is as high as the upper half of the root's entries is sign-extended.
-        bits = np.uint64(64 - self._levels[0] - 9)
-        address = (bases[:, np.newaxis] + steps) << bits
-        address = (address.view(np.int64) >> np.int64(bits)).view(np.uint64)
-        found, first = np.unique(entries[below] & self._frame, return_index=True)
-        return found, address[below][first]
+        addresses = format_.addresses(firsts, level)
+        owners = np.repeat(tables, addresses.shape[1])
+        addresses = addresses.reshape(-1)
+        entries, ok = self._entries(format_, owners, addresses, level)
+        below = ok & format_.present(entries, False)
+        below &= ~format_.leaf(entries, format_.shifts[level])
+        found, first = np.unique(format_.table(entries[below]), return_index=True)
+        return found, addresses[below][first]
 
     def _translate(self, addresses: U64Array) -> Translation:
-        if not self._is_x86_64:
+        format_ = self._format
+        if format_ is None:
             return self._follow(addresses)
         # Neighbours share all tables but the last, so these are walked once.
-        regions, inverse = np.unique(
-            addresses >> np.uint64(_PMD_SHIFT), return_inverse=True
-        )
-        upper = self._walk_upper(regions << np.uint64(_PMD_SHIFT))
+        shift = format_.shifts[-2]
+        regions, inverse = np.unique(addresses >> np.uint64(shift), return_inverse=True)
+        upper = self._walk_upper(format_, regions << np.uint64(shift))
         table, leaf, present, known = (column[inverse] for column in upper)
-        phys = table + (addresses & np.uint64((1 << _PMD_SHIFT) - 1))
-        tables = np.flatnonzero(present & ~leaf)
-        entry, ok = self._entries(table[tables], addresses[tables], _PTE_SHIFT)
-        offset = addresses[tables] & np.uint64((1 << _PTE_SHIFT) - 1)
-        phys[tables] = (entry & self._frame) + offset
-        present[tables] = ok & (entry & _PRESENT != 0)
-        known[tables] = ok
+        phys = table + (addresses & np.uint64((1 << shift) - 1))
+        rows = np.flatnonzero(present & ~leaf)
+        last = len(format_.shifts) - 1
+        entry, ok = self._entries(format_, table[rows], addresses[rows], last)
+        offset = addresses[rows] & np.uint64((1 << format_.shifts[-1]) - 1)
+        phys[rows] = format_.frame(entry) + offset
+        present[rows] = ok & format_.present(entry, True)
+        known[rows] = ok
         phys[~present] = 0
         return Translation(phys, present, known)
 
-    def _walk_upper(self, addresses: U64Array) -> Tuple[U64Array, Array, Array, Array]:
+    def _walk_upper(
+        self, format_: TableFormat, addresses: U64Array
+    ) -> Tuple[U64Array, Array, Array, Array]:
         """
         Walk down to the last table, or to the leaf that stands in its place.
 
@@ -145,42 +142,29 @@ class PageTable:
         table = np.full(count, self._root, np.uint64)
         leaf = np.zeros(count, bool)
         known = np.ones(count, bool)
-        present = self._is_canonical(addresses)
-        for shift in self._levels:
+        present = format_.reaches(addresses)
+        for level, shift in enumerate(format_.shifts[:-1]):
             rows = np.flatnonzero(present & ~leaf)
-            entry, ok = self._entries(table[rows], addresses[rows], shift)
-            present[rows] = ok & (entry & _PRESENT != 0)
+            entry, ok = self._entries(format_, table[rows], addresses[rows], level)
+            present[rows] = ok & format_.present(entry, False)
             known[rows] = ok
-            frame = entry & self._frame
-            if shift in _LEAF_SHIFTS:
-                is_leaf = present[rows] & (entry & _LEAF != 0)
-                inside = np.uint64((1 << shift) - 1)
-                frame = np.where(
-                    is_leaf, (frame & ~inside) + (addresses[rows] & inside), frame
-                )
-                leaf[rows] = is_leaf
-            table[rows] = frame
+            leaf[rows] = present[rows] & format_.leaf(entry, shift)
+            inside = np.uint64((1 << shift) - 1)
+            memory = (format_.frame(entry) & ~inside) + (addresses[rows] & inside)
+            table[rows] = np.where(leaf[rows], memory, format_.table(entry))
         return table, leaf, present, known
 
-    def _is_canonical(self, addresses: U64Array) -> Array:
-        bits = self._levels[0] + 9
-        upper = addresses >> np.uint64(bits - 1)
-        top = np.uint64((1 << (64 - bits + 1)) - 1)
-        canonical: Array = (upper == 0) | (upper == top)
-        return canonical
-
     def _entries(
-        self, tables: U64Array, addresses: U64Array, shift: int
+        self, format_: TableFormat, tables: U64Array, addresses: U64Array, level: int
     ) -> Tuple[U64Array, Array]:
         """Read the entry of each address in its table."""
-        unique, inverse = np.unique(tables, return_inverse=True)
-        records, ok = self._memory.records(unique, _TABLE)
+        places = format_.places(tables, addresses, level)
+        entries, ok = self._memory.records(places, np.dtype(f"{format_.order}u8"))
         self.problems += [
             Problem("unreadable", f"page table {at:#x}", "what it maps is not known")
-            for at in unique[~ok].tolist()
+            for at in np.unique(tables[~ok]).tolist()
         ]
-        index = (addresses >> np.uint64(shift)) & _INDEX
-        return records["entries"][inverse, index.astype(np.intp)], ok[inverse]
+        return entries.astype(np.uint64), ok
 
     def _follow(self, addresses: U64Array) -> Translation:
         """Let drgn walk; it knows more architectures."""
@@ -208,13 +192,3 @@ class PageTable:
         problem = Problem("unreadable", "page table", what)
         if problem not in self.problems:
             self.problems.append(problem)
-
-
-def _x86_64_settings(prog: Program) -> Tuple[Tuple[int, ...], "np.uint64"]:
-    """Return the shifts of the levels above the last, and the mask of a frame."""
-    text = prog["VMCOREINFO"].string_().decode("ascii", "replace")
-    numbers = dict(re.findall(r"^NUMBER\((\w+)\)=(-?\d+)$", text, re.M))
-    five_levels = int(numbers.get("pgtable_l5_enabled", 0))
-    # With memory encryption, entries have a bit that is no part of the address.
-    sme_mask = np.uint64(int(numbers.get("sme_mask", 0)) & (1 << 64) - 1)
-    return (48,) * five_levels + (39, 30, 21), _FRAME & ~sme_mask

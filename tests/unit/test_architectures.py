@@ -8,6 +8,7 @@ read right is seen in the lab on s390x.
 """
 
 import struct
+from typing import Tuple
 
 import pytest
 from drgn import Architecture, Object, Platform, PlatformFlags, Program
@@ -15,9 +16,10 @@ from drgn import Architecture, Object, Platform, PlatformFlags, Program
 from drgn_vmap import describe, take_snapshot
 from drgn_vmap._numpy import np
 from drgn_vmap.errors import SymbolsError
-from drgn_vmap.kernel import blocks, functions
+from drgn_vmap.kernel import blocks, functions, table_formats
 from drgn_vmap.kernel.frames import PageFrames
 from drgn_vmap.kernel.symbols import _is_name
+from drgn_vmap.kernel.table_formats import TableFormat
 from drgn_vmap.model import State
 from tests.fakes.kernel import VMALLOC_START, FakeArea, FakeKernel
 
@@ -121,3 +123,58 @@ def test_calls_of_arm64() -> None:
     """BL leads forward and backward, in steps of four bytes; B and others are no calls."""
     code = struct.pack("<4I", 0x94000002, 0x14000001, 0xD65F03C0, 0x97FFFFFE)
     assert list(functions._aarch64_calls(code + b"\0")) == [8, 12 - 8]
+
+
+def aarch64(page_size: int, **numbers: int) -> TableFormat:
+    found = table_formats._aarch64(numbers, page_size, lambda order: 0)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    "page_size, va_bits, t1sz, shifts",
+    [
+        (4 * KIB, 48, 16, (39, 30, 21, 12)),
+        (4 * KIB, 39, 25, (30, 21, 12)),
+        (4 * KIB, 52, 12, (48, 39, 30, 21, 12)),
+        # Built for 52 bits, on a processor of 48.
+        (4 * KIB, 52, 16, (39, 30, 21, 12)),
+        (16 * KIB, 52, 12, (47, 36, 25, 14)),
+        (16 * KIB, 52, 17, (36, 25, 14)),
+        (64 * KIB, 48, 16, (42, 29, 16)),
+        (64 * KIB, 52, 16, (42, 29, 16)),
+    ],
+)
+def test_levels_of_arm64(
+    page_size: int, va_bits: int, t1sz: int, shifts: Tuple[int, ...]
+) -> None:
+    """Tables of one page each, the root less, for the bits that are in use."""
+    found = aarch64(page_size, VA_BITS=va_bits, TCR_EL1_T1SZ=t1sz)
+    assert found.shifts == shifts
+    assert found.bits == (va_bits if page_size == 64 * KIB else 64 - t1sz)
+
+
+@pytest.mark.parametrize(
+    "page_size, va_bits, entry, address",
+    [
+        (4 * KIB, 48, 0x00680000_4185E703, 0x4185E000),
+        # Bits 51 and 50 of the address are in bits 9 and 8 of the entry.
+        (4 * KIB, 52, 0x00430000_4185E303, 0xF0000_4185E000),
+        # Bits 51 to 48 are in bits 15 to 12.
+        (64 * KIB, 52, 0x00680000_4185F703, 0xF0000_41850000),
+    ],
+)
+def test_addresses_of_arm64(
+    page_size: int, va_bits: int, entry: int, address: int
+) -> None:
+    """Worked out by hand from the manual's figures of descriptors."""
+    found = aarch64(page_size, VA_BITS=va_bits)
+    assert found.frame(np.array([entry], np.uint64)).tolist() == [address]
+
+
+@pytest.mark.parametrize("kind, levels", [(0x0, 2), (0x4, 3), (0x8, 4), (0xC, 5)])
+def test_levels_of_s390x(kind: int, levels: int) -> None:
+    """An entry, valid or not, says of which kind its table is."""
+    found = table_formats._s390x({}, 4 * KIB, lambda order: 0x20 | kind)
+    assert len(found.shifts) == levels
+    assert found.shifts[-2:] == (20, 12)
