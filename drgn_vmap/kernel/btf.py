@@ -81,7 +81,7 @@ class BtfTypes:
         self, prog: Program, data: BtfData, base: Optional["BtfTypes"] = None
     ) -> None:
         self._prog = prog
-        self._data = data
+        self.data = data
         self._base = base
         self._types: Dict[int, Type] = {}
         self._names: Dict[int, Dict[str, List[int]]] = {}
@@ -107,19 +107,19 @@ class BtfTypes:
     def function(self, name: str) -> Optional[Type]:
         """Return the type of a function, or None."""
         for id in self._ids(BtfKind.FUNC, name):
-            return self.type(self._data.record(id).size_or_type)
+            return self.type(self.data.record(id).size_or_type)
         return None
 
     def variable(self, name: str) -> Optional[Type]:
         """Return the type of a variable, or None: most often only per-CPU ones have."""
         for id in self._ids(BtfKind.VAR, name):
-            return self.type(self._data.record(id).size_or_type)
+            return self.type(self.data.record(id).size_or_type)
         return None
 
     def constant(self, name: str) -> Optional[Object]:
         """Return an enumerator, or None."""
         if self._enumerators is None:
-            self._enumerators = self._data.enumerators()
+            self._enumerators = self.data.enumerators()
         if name not in self._enumerators:
             return None
         type_ = self.type(self._enumerators[name])
@@ -136,17 +136,17 @@ class BtfTypes:
         """
         if id == 0:
             return self._prog.void_type()
-        if self._base and id < self._data.first_id:
+        if self._base and id < self.data.first_id:
             return self._base.type(id)
         if id not in self._types:
-            record = self._data.record(id)
+            record = self.data.record(id)
             if self._depth >= _MAX_DEPTH:
-                raise self._data.damaged(record, "a type is made of itself")
+                raise self.data.damaged(record, "a type is made of itself")
             self._depth += 1
             try:
                 self._types[id] = self._make(record)
             except (TypeError, ValueError, OverflowError) as e:
-                raise self._data.damaged(record, str(e)) from e
+                raise self.data.damaged(record, str(e)) from e
             finally:
                 self._depth -= 1
         return self._types[id]
@@ -154,20 +154,20 @@ class BtfTypes:
     def _ids(self, kind: BtfKind, name: str) -> Sequence[int]:
         """Return the numbers of this blob's types of a kind and name."""
         if kind not in self._names:
-            self._names[kind] = self._data.names(kind)
+            self._names[kind] = self.data.names(kind)
         return self._names[kind].get(name, ())
 
     def _make(self, record: BtfRecord) -> Type:
         make = _MAKERS.get(record.kind)
         if make is None:
-            raise self._data.damaged(record, f"kind {record.kind} is no type")
+            raise self.data.damaged(record, f"kind {record.kind} is no type")
         return make(self, record)
 
     def _make_int(self, record: BtfRecord) -> Type:
         if record.size_or_type not in _INT_SIZES:
-            raise self._data.damaged(record, f"{record.size_or_type} bytes are no int")
+            raise self.data.damaged(record, f"{record.size_or_type} bytes are no int")
         encoding = record.fixed[0] >> 24
-        size, order = record.size_or_type, self._data.byteorder
+        size, order = record.size_or_type, self.data.byteorder
         if encoding & _INT_BOOL:
             return self._prog.bool_type(record.name, size, order)
         # Old versions of pahole mark no char as signed.
@@ -176,13 +176,13 @@ class BtfTypes:
 
     def _make_float(self, record: BtfRecord) -> Type:
         if record.size_or_type not in _FLOAT_SIZES:
-            raise self._data.damaged(record, f"{record.size_or_type} bytes: no float")
-        size, order = record.size_or_type, self._data.byteorder
+            raise self.data.damaged(record, f"{record.size_or_type} bytes: no float")
+        size, order = record.size_or_type, self.data.byteorder
         return self._prog.float_type(record.name, size, order)
 
     def _make_pointer(self, record: BtfRecord) -> Type:
         target = self.type(record.size_or_type)
-        return self._prog.pointer_type(target, byteorder=self._data.byteorder)
+        return self._prog.pointer_type(target, byteorder=self.data.byteorder)
 
     def _make_array(self, record: BtfRecord) -> Type:
         element, _, length = record.fixed
@@ -214,7 +214,7 @@ class BtfTypes:
             self.type(record.size_or_type),
             [
                 # At once, as nothing else sees a function that takes itself.
-                TypeParameter(self.type(type_), self._data.string(name) or None)
+                TypeParameter(self.type(type_), self.data.string(name) or None)
                 for name, type_ in parameters[: len(parameters) - is_variadic]
             ],
             is_variadic,
@@ -224,17 +224,17 @@ class BtfTypes:
         if not record.elements:
             return self._prog.enum_type(record.name or None)
         if record.size_or_type not in _ENUM_SIZES:
-            raise self._data.damaged(record, f"{record.size_or_type} bytes: no enum")
+            raise self.data.damaged(record, f"{record.size_or_type} bytes: no enum")
         bits = 32 * (len(record.elements[0]) - 1)
-        signed = record.flag or not self._data.has_enum_signs
+        signed = record.flag or not self.data.has_enum_signs
         top = 1 << bits - 1 if signed else 0
         enumerators = []
         for text, *words in record.elements:
             value = sum(word << 32 * i for i, word in enumerate(words))
             value -= (value & top) << 1
-            enumerators.append(TypeEnumerator(self._data.string(text), value))
+            enumerators.append(TypeEnumerator(self.data.string(text), value))
         signed = record.flag or any(e.value < 0 for e in enumerators)
-        size, order = record.size_or_type, self._data.byteorder
+        size, order = record.size_or_type, self.data.byteorder
         held_in = self._prog.int_type(_ENUM_INTS[size, signed], size, signed, order)
         return self._prog.enum_type(record.name or None, held_in, enumerators)
 
@@ -248,11 +248,11 @@ class BtfTypes:
         for index, (name, id, place) in enumerate(record.elements):
             # Without kind_flag, all of it is the offset.
             size, offset = divmod(place, 1 << 24) if record.flag else (0, place)
-            if id in self._data.odd_ints:
-                offset_in_int, size = self._data.odd_ints[id]
+            if id in self.data.odd_ints:
+                offset_in_int, size = self.data.odd_ints[id]
                 offset += offset_in_int
             later = self._later(id, size, may_be_flexible=index == last)
-            members.append(TypeMember(later, self._data.string(name) or None, offset))
+            members.append(TypeMember(later, self.data.string(name) or None, offset))
         return make(record.name or None, record.size_or_type, members)
 
     def _later(
@@ -272,7 +272,7 @@ class BtfTypes:
             try:
                 return Object(self._prog, type_, bit_field_size=bits or None)
             except (TypeError, ValueError, OverflowError) as e:
-                raise self._data.damaged(self._data.record(id), str(e)) from e
+                raise self.data.damaged(self.data.record(id), str(e)) from e
 
         return make
 
@@ -283,15 +283,15 @@ class BtfTypes:
         :raises SymbolsError: if there are absurdly many, or if it holds itself: drgn
             would never come to an end.
         """
-        if self._base and id < self._data.first_id:
+        if self._base and id < self.data.first_id:
             return self._base._count_fields(id, depth)
         if id not in self._fields:
-            record = self._data.record(id)
+            record = self.data.record(id)
             count = len(record.elements)
             for _, member, _ in record.elements:
                 inner = self._compound_in(member)
                 if depth > _MAX_DEPTH or count > _MAX_FIELDS:
-                    raise self._data.damaged(record, "a struct is made of itself")
+                    raise self.data.damaged(record, "a struct is made of itself")
                 count += self._count_fields(inner, depth + 1) if inner else 0
             self._fields[id] = count
         return self._fields[id]
@@ -299,16 +299,16 @@ class BtfTypes:
     def _compound_in(self, id: int) -> Optional[int]:
         """Return the struct or union that a type is or is an array of, or None."""
         for _ in range(_MAX_DEPTH):
-            kind = self._data.kind(id)
+            kind = self.data.kind(id)
             if kind in (BtfKind.STRUCT, BtfKind.UNION):
                 return id
             if kind == BtfKind.ARRAY:
-                id = self._data.record(id).fixed[0]
+                id = self.data.record(id).fixed[0]
             elif kind in _QUALIFIERS or kind == BtfKind.TYPEDEF:
-                id = self._data.record(id).size_or_type
+                id = self.data.record(id).size_or_type
             else:
                 return None
-        raise self._data.damaged(self._data.record(id), "a type is made of itself")
+        raise self.data.damaged(self.data.record(id), "a type is made of itself")
 
 
 _MAKERS: Dict[int, Callable[[BtfTypes, BtfRecord], Type]] = {

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from .btf import BtfTypes
     from .kallsyms import Kallsyms
 
-__all__ = ("ensure_types",)
+__all__ = ("BTF_FINDER", "ensure_types", "kernel_types")
 
-_NAME = "vmap-btf"
-"""Of our finders."""
+BTF_FINDER = "vmap-btf"
+"""Name of our finders; those of modules' types begin with it."""
 _SYSFS = Path("/sys/kernel/btf/vmlinux")
 _MAX_BYTES = 256 << 20
 _INSTALL = "install the kernel's debug info, or name its vmlinux with drgn -s"
@@ -52,7 +52,7 @@ def ensure_types(prog: Program) -> str:
     if _has_debug_info(prog):
         _set_enabled(prog, False)
         return "dwarf"
-    if _NAME not in prog.registered_type_finders():
+    if BTF_FINDER not in prog.registered_type_finders():
         _register(prog)
     _set_enabled(prog, True)
     return "btf"
@@ -65,7 +65,8 @@ def _has_debug_info(prog: Program) -> bool:
     except LookupError:
         pass
     # Somebody has put the program together, with types of their own.
-    return bool(set(prog.enabled_type_finders()) - {"dwarf", _NAME})
+    others = set(prog.enabled_type_finders()) - {"dwarf"}
+    return any(not name.startswith(BTF_FINDER) for name in others)
 
 
 def _register(prog: Program) -> None:
@@ -79,26 +80,39 @@ def _register(prog: Program) -> None:
 
 
 def _register_btf(prog: Program) -> None:
-    # Not at the top of the file: with debug info they are not needed.
+    from .kallsyms import kernel_kallsyms
+
+    prog.register_symbol_finder(BTF_FINDER, kernel_kallsyms(prog).find)
+    types = kernel_types(prog)
+    prog.register_type_finder(BTF_FINDER, types.find)
+    prog.register_object_finder(BTF_FINDER, _Objects(types).find)
+
+
+def kernel_types(prog: Program) -> "BtfTypes":
+    """
+    Return the kernel's types by its BTF, whatever the program has them from.
+
+    :raises SymbolsError: if there are none.
+    """
     from .btf import BtfTypes
     from .btf_data import BtfData
     from .kallsyms import kernel_kallsyms
 
-    symbols = kernel_kallsyms(prog)
-    prog.register_symbol_finder(_NAME, symbols.find)
-    types = BtfTypes(prog, BtfData(_read_btf(prog, symbols)))
-    prog.register_type_finder(_NAME, types.find)
-    prog.register_object_finder(_NAME, _Objects(types).find)
+    if BTF_FINDER not in prog.cache:
+        data = BtfData(_read_btf(prog, kernel_kallsyms(prog)))
+        prog.cache[BTF_FINDER] = BtfTypes(prog, data)
+    found: BtfTypes = prog.cache[BTF_FINDER]
+    return found
 
 
 def _set_enabled(prog: Program, enabled: bool) -> None:
     """Put our finders in their places, or take them away."""
-    if _NAME not in prog.registered_object_finders():
+    if BTF_FINDER not in prog.registered_object_finders():
         return
-    types = [name for name in prog.enabled_type_finders() if name != _NAME]
-    objects = [name for name in prog.enabled_object_finders() if name != _NAME]
-    symbols = [name for name in prog.enabled_symbol_finders() if name != _NAME]
-    ours = [_NAME] * enabled
+    types = [name for name in prog.enabled_type_finders() if name != BTF_FINDER]
+    objects = [name for name in prog.enabled_object_finders() if name != BTF_FINDER]
+    symbols = [name for name in prog.enabled_symbol_finders() if name != BTF_FINDER]
+    ours = [BTF_FINDER] * enabled
     # Modules' debug info may be there without the kernel's, and may have types of the
     # same name.
     prog.set_enabled_type_finders(ours + types)
