@@ -71,6 +71,22 @@ def expect_module(places: list[Any], truth: Truth) -> int:
     return live
 
 
+def frames_of(truth: Truth) -> list[str]:
+    """Return a physical address in each frame that is mapped."""
+    live = (one for one in truth.mappings if one.live)
+    frames = {frame for mapping in live for frame in mapping.pfns}
+    return [f"phys:{frame * PAGE + 8:x}" for frame in sorted(frames)]
+
+
+def expect_frames(places: list[Any], truth: Truth) -> None:
+    """Expect each page of each mapping among the places where its frame is mapped."""
+    found = {(place["asked"], place["address"]) for place in places}
+    for mapping in truth.mappings:
+        for index, frame in enumerate(mapping.pfns if mapping.live else ()):
+            address = hex(mapping.address + index * PAGE + 8)
+            assert (f"phys:{frame * PAGE + 8:x}", address) in found
+
+
 def test_live(module_guest: Guest) -> None:
     """Each page, where its frames are mapped, and what kcore returns for it."""
     module_guest.write("/proc/vmap_lab", b"reset")
@@ -104,6 +120,7 @@ def test_vmcore(vmcore: Vmcore) -> None:
     freed = {m.address for m in truth.mappings if not m.live and m.area == "own"}
     states = [p["area"]["state"] for p in places if int(p["address"], 16) in freed]
     assert "lazy" in states and set(states) <= NOT_IN_USE
+    expect_frames(on_vmcore(vmcore, "addr", *frames_of(truth))["addresses"], truth)
 
 
 def test_every_range_of_a_vmcore(vmcores: dict[str, Vmcore]) -> None:

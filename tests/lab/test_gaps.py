@@ -13,13 +13,12 @@ from collections import Counter
 from typing import Any, Iterator
 
 import pytest
-from drgn import Object, Program
-from drgn.helpers.linux.list import list_for_each_entry
-from drgn.helpers.linux.mm import for_each_vmap_area
+from drgn import Program
 
 from .conftest import Vmcore
 from .guest import Guest
 from .test_addr import on_vmcore
+from .walked import walked
 
 PAGE = 4096
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
@@ -86,31 +85,6 @@ def test_no_room(full_guest: Guest) -> None:
             assert way["bytes"] > 0 and way["areas"][0]["kinds"] == ["ioremap"]
         assert found["answer"]["busy"] >= RESERVED * LARGEST
     assert small == 3
-
-
-def walked(prog: Program) -> dict[str, list[tuple[int, int]]]:
-    """Return start and end of areas by state, from lists, by drgn's helpers."""
-
-    def listed(head: Object) -> Iterator[Object]:
-        return list_for_each_entry("struct vmap_area", head.address_of_(), "list")
-
-    found = {"busy": list(for_each_vmap_area(prog))}
-    found["free"] = list(listed(prog["free_vmap_area_list"]))
-    try:
-        nodes = prog["vmap_nodes"]
-    except KeyError:
-        lazy = "purge_vmap_area_list"
-        found["lazy"] = list(listed(prog[lazy])) if lazy in prog else []
-    else:
-        every = [nodes[index] for index in range(prog["nr_vmap_nodes"].value_())]
-        found["lazy"] = [va for node in every for va in listed(node.lazy.head)]
-        found["pool"] = [
-            va for node in every for pool in node.pool for va in listed(pool.head)
-        ]
-    return {
-        state: [(va.va_start.value_(), va.va_end.value_()) for va in areas]
-        for state, areas in found.items()
-    }
 
 
 def test_sums(vmcores: dict[str, Vmcore]) -> None:
