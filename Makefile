@@ -16,11 +16,12 @@ LAB := $(BIN)/python -m tests.lab
 SAMPLE := build/linux-$(KERNEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench lab samples shell format clean packages
+.PHONY: help demo test foreign lint unit bench lab samples shell format clean packages
 
 help:
 	@echo 'make demo                     look at a vmcore: seconds, no root, no guest'
 	@echo 'make test                     everything: lint, unit tests, tests on real kernels'
+	@echo 'make foreign                  vmcores of arm64, ppc64le and s390x: fetches 2 GB'
 	@echo 'make lint                     formatting, style, types'
 	@echo 'make unit                     the tests that need no guest: units, and the samples'
 	@echo "make bench BENCH='…'      how fast it is beside others; its options in BENCH"
@@ -42,6 +43,12 @@ demo: $(READY)
 # an emulated kernel keeps hardly more than one processor busy.
 test: lint packages
 	@$(BIN)/pytest --numprocesses 2 --dist loadgroup
+
+# Those of arm64 that carry their types are among "everything" as well.
+foreign: PACKAGES += tests/lab/debian-packages-foreign.txt
+foreign: export VMAP_FOREIGN := all
+foreign: $(READY) packages
+	@$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/lab/test_foreign.py
 
 lint: $(READY)
 	@$(BIN)/black --quiet --check --diff $(SOURCES)

@@ -84,7 +84,10 @@ def shared_guests(item: pytest.Item) -> Iterator[str]:
         yield "built guests"
     elif kernel is not None:
         yield f"guest of {kernel}"
-    if "kdump_vmcore" in getattr(item, "fixturenames", ()):
+    fixtures = getattr(item, "fixturenames", ())
+    if "foreign_dump" in fixtures:
+        yield f"guest of {item.callspec.params['foreign_dump']}"  # type: ignore[attr-defined]
+    if "kdump_vmcore" in fixtures:
         yield "crashed guest"
 
 
@@ -153,7 +156,7 @@ def kdump_vmcore(lab: None) -> Iterator[Vmcore]:
 
 def load_fixture_module(guest: Guest) -> None:
     """Build the fixture module for a guest's kernel, load it, and let it settle."""
-    guest.put(modules.build(guest.kernel.name), FIXTURE_MODULE)
+    guest.put(modules.build(guest.kernel), FIXTURE_MODULE)
     loaded = guest.run(f"insmod {FIXTURE_MODULE}")
     assert loaded.status == 0, loaded.stderr
     # The kernel frees the module's init text a moment later, and purges for it.

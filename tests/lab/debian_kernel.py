@@ -15,7 +15,7 @@ from .chroot import unpack_tools
 from .kernel import Kernel
 from .packages import Archive, PackageError, unpack
 
-__all__ = ("DebianKernel",)
+__all__ = ("DebianKernel", "fetch_vmlinux")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class DebianKernel(Kernel):
         failures = []
         for release in self._releases(archive):
             try:
-                _fetch_vmlinux(archive, release, directory / "vmlinux")
+                fetch_vmlinux(archive, release, directory / "vmlinux")
                 _fetch_image(archive, release, directory)
             except PackageError as error:
                 failures.append(str(error))
@@ -81,7 +81,12 @@ class DebianKernel(Kernel):
                 yield name[len("linux-image-") : -len("-dbg")]
 
 
-def _fetch_vmlinux(archive: Archive, release: str, vmlinux: Path) -> None:
+def fetch_vmlinux(archive: Archive, release: str, vmlinux: Path) -> None:
+    """
+    Fetch the kernel with its debug information.
+
+    :raises PackageError: if the mirror does not have it.
+    """
     package = f"linux-image-{release}-dbg"
     with TemporaryDirectory(dir=vmlinux.parent) as unpacked:
         with archive.downloaded([package]) as [deb]:

@@ -52,3 +52,8 @@ class Kernel(ABC):
     def modules(self) -> Path:
         """The directory that becomes ``/lib/modules/$(uname -r)``."""
         return self.files / "modules"
+
+    @property
+    def make_options(self) -> tuple[str, ...]:
+        """How make is told for what to build modules."""
+        return ()

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from typing import Mapping
 
+from .architecture import ARM64, PPC64EL, S390X
 from .built_kernel import BuiltKernel
 from .debian_kernel import DebianKernel
+from .foreign_kernel import ForeignKernel
 from .kernel import Kernel
 
-__all__ = ("ALL_KERNELS", "BUILT_KERNELS", "KERNELS")
+__all__ = ("ALL_KERNELS", "BUILT_KERNELS", "FOREIGN_KERNELS", "KERNELS")
 
 KERNELS = {
     kernel.name: kernel
@@ -52,4 +54,29 @@ BUILT_KERNELS = {
 }
 """Kernels that no distribution here has: with the vm_map_ram series, and before."""
 
+FOREIGN_KERNELS = {
+    kernel.name: kernel
+    for kernel in (
+        ForeignKernel(
+            "6.12-arm64",
+            ARM64,
+            ("bookworm", "bookworm-security"),
+            r"6\.12\.[0-9.]+\+deb12[0-9.]*-cloud-arm64",
+            names_itself=True,
+        ),
+        ForeignKernel(
+            "6.1-arm64",
+            ARM64,
+            ("bookworm", "bookworm-security"),
+            r"6\.1\.0-[0-9]+-cloud-arm64",
+        ),
+        ForeignKernel(
+            "6.1-ppc64el", PPC64EL, ("bookworm",), r"6\.1\.0-[0-9]+-powerpc64le"
+        ),
+        ForeignKernel("6.1-s390x", S390X, ("bookworm",), r"6\.1\.0-[0-9]+-s390x"),
+    )
+}
+"""Kernels of other architectures, whose vmcores are read on this one."""
+
 ALL_KERNELS: Mapping[str, Kernel] = {**KERNELS, **BUILT_KERNELS}
+"""Those of this architecture, with everything in their guests."""

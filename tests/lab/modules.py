@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from . import chroot
 from .cache import build_once
 from .kernel import Kernel
-from .kernels import ALL_KERNELS
 
 __all__ = ("build",)
 
@@ -22,13 +21,12 @@ SOURCES = tuple(
 )
 
 
-def build(kernel_name: str) -> Path:
+def build(kernel: Kernel) -> Path:
     """
     Return ``vmap_lab.ko`` for a kernel of the lab, built once for each source text.
 
     :raises chroot.ChrootError: if it does not build; what make printed is in the text.
     """
-    kernel = ALL_KERNELS[kernel_name]
     recipe = hashlib.sha256(kernel.release.encode())
     for file in (Path(__file__), *SOURCES):
         recipe.update(file.read_bytes())
@@ -43,6 +41,6 @@ def _build(kernel: Kernel, module: Path) -> None:
         for source in SOURCES:
             shutil.copy(source, workspace)
         make = ["make", "-C", f"/lib/modules/{kernel.release}/build"]
-        make += [f"M={chroot.WORK}", "modules"]
+        make += [*kernel.make_options, f"M={chroot.WORK}", "modules"]
         chroot.run_in_tree(kernel.module_tree, Path(workspace), *make)
         shutil.move(Path(workspace) / f"{NAME}.ko", module)

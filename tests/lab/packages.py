@@ -24,6 +24,7 @@ from .cache import cache_dir, locked
 __all__ = ("Archive", "PackageError", "mirror", "unpack")
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+HOST = "amd64"
 MERGED_DIRECTORIES = ("bin", "sbin", "lib", "lib64")
 
 
@@ -37,11 +38,14 @@ class Archive:
 
     :param suites: names below ``dists/`` of a mirror, such as ``bookworm`` and
         ``bookworm-security``; the first one names the state directory.
+    :param architecture: Debian's name of what machines the packages are for.
     """
 
-    def __init__(self, *suites: str) -> None:
+    def __init__(self, *suites: str, architecture: str = HOST) -> None:
         self.suites = suites
-        self._directory = cache_dir() / "apt" / suites[0]
+        self._architecture = architecture
+        other = "" if architecture == HOST else f"-{architecture}"
+        self._directory = cache_dir() / "apt" / f"{suites[0]}{other}"
 
     def newest(self, pattern: str) -> str:
         """
@@ -108,10 +112,10 @@ class Archive:
                 unpack(deb, root)
 
     def _apt(self, tool: str, *arguments: str, cwd: Path | None = None) -> str:
-        return _run(
-            [tool, *_apt_options(self._directory, self.suites), "-q", *arguments],
-            cwd=cwd,
-        )
+        return _run([tool, *self._options(), "-q", *arguments], cwd=cwd)
+
+    def _options(self) -> tuple[str, ...]:
+        return _apt_options(self._directory, self.suites, self._architecture)
 
 
 def unpack(deb: Path, directory: Path, members: Iterable[str] = ()) -> None:
@@ -140,7 +144,9 @@ def unpack(deb: Path, directory: Path, members: Iterable[str] = ()) -> None:
 
 
 @lru_cache(maxsize=None)
-def _apt_options(directory: Path, suites: tuple[str, ...]) -> tuple[str, ...]:
+def _apt_options(
+    directory: Path, suites: tuple[str, ...], architecture: str
+) -> tuple[str, ...]:
     """Return the options that keep apt in a directory, after fetching its indexes."""
     with locked(directory):
         for needed in ("lists/partial", "archives/partial"):
@@ -157,7 +163,8 @@ def _apt_options(directory: Path, suites: tuple[str, ...]) -> tuple[str, ...]:
             "Dir::Etc::SourceParts": "/dev/null",
             "Dir::Etc::Preferences": "/dev/null",
             "Dir::Etc::PreferencesParts": "/dev/null",
-            "APT::Architecture": "amd64",
+            "APT::Architecture": architecture,
+            "APT::Architectures": architecture,
             "APT::Sandbox::User": "" if os.geteuid() else "root",
             "Acquire::Languages": "none",
             "Acquire::Retries": "3",

@@ -35,10 +35,10 @@ def on_vmcore(vmcore: Vmcore, verb: str, *args: str) -> Any:
     return json.loads(done.stdout)
 
 
-def expect_page(place: Any, mapping: Mapping, index: int) -> None:
+def expect_page(place: Any, mapping: Mapping, index: int, page_size: int) -> None:
     """Compare what was said of a page of a live mapping."""
-    address, area = mapping.address + index * PAGE, place["area"]
-    assert place["phys"] == hex(mapping.pfns[index] * PAGE), (place, mapping)
+    address, area = mapping.address + index * page_size, place["area"]
+    assert place["phys"] == hex(mapping.pfns[index] * page_size), (place, mapping)
     assert area["state"] == "busy"
     if mapping.kind != "vm_map_ram":
         assert KINDS[mapping.kind] in area["kinds"]
@@ -50,13 +50,13 @@ def expect_page(place: Any, mapping: Mapping, index: int) -> None:
     assert (area["kinds"], place["block_page"]) == (["vmap_block"], "used")
     # Blocks are aligned to their size.
     assert int(area["start"], 16) == address - address % size
-    assert place["page"] == address % size // PAGE
+    assert place["page"] == address % size // page_size
 
 
 def expect_module(places: list[Any], truth: Truth) -> int:
     """Compare the pages of mappings that were asked for; return how many are live."""
     pages = {
-        hex(mapping.address + index * PAGE): (mapping, index)
+        hex(mapping.address + index * truth.page_size): (mapping, index)
         for mapping in truth.mappings
         for index in range(mapping.pages)
     }
@@ -65,7 +65,7 @@ def expect_module(places: list[Any], truth: Truth) -> int:
         mapping, index = pages[place["address"]]
         if mapping.live:
             live += 1
-            expect_page(place, mapping, index)
+            expect_page(place, mapping, index, truth.page_size)
         elif mapping.area == "block":
             assert place["block_page"] == "freed"
     return live

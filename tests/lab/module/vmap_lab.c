@@ -35,6 +35,7 @@
 /* ioremap() of more could pass the physical address space of small machines. */
 #define MAX_RESERVE (512ULL << 30)
 #define MAX_HUGE_BYTES (8UL << 20)
+#define MAX_ARRAY_BYTES (64UL << 20)
 #define ALIAS_PAGES 4096U
 
 struct mapping;
@@ -492,11 +493,11 @@ static int add_plain(void)
 
 	for (i = 0; i < ARRAY_SIZE(plain) && !error; i++)
 		error = add_pages_of(plain[i].kind, plain[i].pages);
-	if (!error)
-		error = add_pages_of(VMALLOC, array_page);
-	if (!error)
-		error = add_pages_of(VMALLOC, array_page + 1);
-	return error;
+	/* With pages of 64 KiB that would be a GiB. */
+	if (error || array_page * PAGE_SIZE > MAX_ARRAY_BYTES)
+		return error;
+	error = add_pages_of(VMALLOC, array_page);
+	return error ?: add_pages_of(VMALLOC, array_page + 1);
 }
 
 static int add_on_nodes(void)

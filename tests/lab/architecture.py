@@ -1,0 +1,105 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Machines other than this one that QEMU emulates: one record each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ("ARM64", "PPC64EL", "S390X", "Architecture")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What has to be known of an architecture to build for it and to boot it."""
+
+    debian: str
+    """Debian's name of it."""
+
+    linux: str
+    """Its directory below arch/ of the kernel."""
+
+    triplet: str
+    """What its cross compiler's name begins with."""
+
+    image: str
+    """The file below /boot that QEMU boots, less the release."""
+
+    qemu: str
+    """QEMU's program."""
+
+    package: str
+    """The Debian package that QEMU's program is in."""
+
+    machine: tuple[str, ...]
+    """Arguments that choose machine, processor and devices."""
+
+    console: str
+    """The terminal at QEMU's first serial port."""
+
+    byteorder: str
+    """``little`` or ``big``."""
+
+    modules: tuple[str, ...] = ()
+    """Modules to load at boot."""
+
+    direct_map: int | None = None
+    """
+    Where a dump has to say that physical memory begins, if QEMU's dump is to be mended
+    before drgn can open it.
+    """
+
+    @property
+    def is_dump_whole(self) -> bool:
+        """Whether drgn opens what QEMU writes."""
+        return self.direct_map is None
+
+
+ARM64 = Architecture(
+    debian="arm64",
+    linux="arm64",
+    triplet="aarch64-linux-gnu",
+    image="vmlinuz",
+    qemu="qemu-system-aarch64",
+    package="qemu-system-arm",
+    machine=("-M", "virt", "-cpu", "cortex-a72", "-device", "vmcoreinfo"),
+    console="ttyAMA0",
+    byteorder="little",
+    # It gives QEMU the VMCOREINFO for its dump.
+    modules=("qemu_fw_cfg",),
+)
+
+PPC64EL = Architecture(
+    debian="ppc64el",
+    linux="powerpc",
+    triplet="powerpc64le-linux-gnu",
+    image="vmlinux",
+    qemu="qemu-system-ppc64",
+    package="qemu-system-ppc",
+    # What QEMU can't emulate of the processor's defences, and a device whose registers
+    # are mapped in the kernel's range for I/O.
+    machine=(
+        "-M",
+        "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off",
+        "-cpu",
+        "power9",
+        "-device",
+        "e1000",
+    ),
+    console="hvc0",
+    byteorder="little",
+    direct_map=0xC000000000000000,
+)
+
+S390X = Architecture(
+    debian="s390x",
+    linux="s390",
+    triplet="s390x-linux-gnu",
+    image="vmlinuz",
+    qemu="qemu-system-s390x",
+    package="qemu-system-misc",
+    machine=("-M", "s390-ccw-virtio", "-cpu", "max"),
+    console="ttysclp0",
+    byteorder="big",
+    direct_map=0,
+)

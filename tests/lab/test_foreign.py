@@ -1,0 +1,327 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Vmcores of other architectures, read on this one, against the guest's own file and the
+fixture module's list.
+
+Guests have one process, which starts no other, so what /proc/vmallocinfo held is what
+the vmcore holds, to the byte. arm64 kernels that carry their types and names are always
+tried; the others need hundreds of MB of debug information, and are tried if that is
+cached or VMAP_FOREIGN=all asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Iterator
+
+import pytest
+from drgn import FaultError, Program
+from drgn.helpers.linux.mm import follow_phys
+from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import NoteSegment
+
+from drgn_vmap import take_snapshot
+from drgn_vmap._numpy import np
+from drgn_vmap.kernel.pagetable import PageTable
+
+from .conftest import Vmcore
+from .foreign_guest import ForeignGuest
+from .foreign_kernel import ForeignKernel
+from .kernels import FOREIGN_KERNELS
+from .test_addr import expect_module
+from .test_blocks import compare as compare_blocks
+from .test_ls import compare_kinds
+from .test_slice import compare
+from .truth import Truth
+
+ROOT = Path(__file__).parents[2]
+MEND = ROOT / "contrib/mend_qemu_core.py"
+
+#: By the flags of the areas of PCI host bridges' I/O space: there are none in 6.1.
+POWERPC_VERDICT = {"6.1": "no"}
+
+
+def why_not(kernel: ForeignKernel) -> str | None:
+    """Return why a kernel is not tried here; None if it is."""
+    architecture = kernel.architecture
+    if not shutil.which(architecture.qemu):
+        return f"{architecture.qemu} is not installed (package {architecture.package})"
+    asked = os.environ.get("VMAP_FOREIGN") == "all"
+    if asked or kernel.names_itself or kernel.has_vmlinux:
+        return None
+    return "its debug information is not cached, and VMAP_FOREIGN=all not set"
+
+
+@pytest.fixture(scope="session", params=FOREIGN_KERNELS)
+def foreign_dump(request: pytest.FixtureRequest, lab: None) -> Iterator[Vmcore]:
+    """What QEMU writes of a guest of each kernel, with lazily freed areas."""
+    kernel = FOREIGN_KERNELS[request.param]
+    reason = why_not(kernel)
+    if reason:
+        # Those that need no debug information are cheap enough for anybody.
+        required = "lab" in os.environ.get("VMAP_REQUIRE", "").split(",")
+        end = pytest.fail if required and kernel.names_itself else pytest.skip
+        end(f"{kernel.name}: {reason}")
+    with TemporaryDirectory(dir="/var/tmp") as directory:
+        path = Path(directory) / "vmcore"
+        with ForeignGuest(kernel) as guest:
+            guest.run("echo lazy 3 >/proc/vmap_lab")
+            vmallocinfo = guest.dump_with_vmallocinfo(path)
+            truth = guest.read("/proc/vmap_lab")
+        yield Vmcore(path, kernel, vmallocinfo, truth)
+
+
+@pytest.fixture(scope="session")
+def answer_before_mending(
+    foreign_dump: Vmcore,
+) -> subprocess.CompletedProcess[str]:
+    """What ls says of the file as QEMU wrote it."""
+    return run(foreign_dump, "ls", symbols=False)
+
+
+@pytest.fixture(scope="session")
+def vmcore(
+    foreign_dump: Vmcore, answer_before_mending: subprocess.CompletedProcess[str]
+) -> Vmcore:
+    """The vmcore of each kernel, mended in place where it has to be."""
+    if not kernel_of(foreign_dump).architecture.is_dump_whole:
+        foreign_dump.path.chmod(0o600)
+        done = subprocess.run(
+            [sys.executable, MEND, foreign_dump.path], capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("mended: ")
+    return foreign_dump
+
+
+def kernel_of(vmcore: Vmcore) -> ForeignKernel:
+    assert isinstance(vmcore.kernel, ForeignKernel)
+    return vmcore.kernel
+
+
+def truth_of(vmcore: Vmcore) -> Truth:
+    return Truth.parse(vmcore.truth.decode())
+
+
+def run(
+    vmcore: Vmcore, verb: str, *words: object, symbols: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a verb as a person would."""
+    return drgn(vmcore, f"scripts/vmap_{verb}.py", *words, symbols=symbols)
+
+
+def drgn(
+    vmcore: Vmcore, script: str, *words: object, symbols: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a script of the checkout."""
+    command = [sys.executable, "-m", "drgn", "-q", "-c", str(vmcore.path)]
+    kernel = kernel_of(vmcore)
+    if symbols and not kernel.names_itself:
+        command += ["-s", str(kernel.vmlinux)]
+    else:
+        command += ["--no-default-symbols"]
+    command += [script, *map(str, words)]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+
+
+def answer(vmcore: Vmcore, verb: str, *words: object) -> Any:
+    """Return the JSON of a verb, when nothing was wrong."""
+    done = run(vmcore, verb, "--json", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["problems"] == []
+    return found
+
+
+def test_before_mending(
+    foreign_dump: Vmcore, answer_before_mending: subprocess.CompletedProcess[str]
+) -> None:
+    """Of a dump that has to be mended first, one line says with what."""
+    done, kernel = answer_before_mending, kernel_of(foreign_dump)
+    if kernel.architecture.is_dump_whole:
+        assert done.returncode == (0 if kernel.names_itself else 2)
+        return
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert "contrib/mend_qemu_core.py" in line
+
+
+def test_what_is_in_the_file(vmcore: Vmcore) -> None:
+    """VMCOREINFO is there, the byte order is right, and segments lie in the file."""
+    kernel = kernel_of(vmcore)
+    with vmcore.path.open("rb") as file:
+        elf = ELFFile(file)
+        assert elf.little_endian == (kernel.architecture.byteorder == "little")
+        texts = [
+            note["n_descdata"]
+            for segment in elf.iter_segments("PT_NOTE")
+            if isinstance(segment, NoteSegment)
+            for note in segment.iter_notes()
+            if note["n_name"] == "VMCOREINFO"
+        ]
+        [text] = texts
+        assert text.startswith(f"OSRELEASE={kernel.release}\n".encode())
+        end = vmcore.path.stat().st_size
+        linear = kernel.architecture.direct_map
+        for segment in elf.iter_segments("PT_LOAD"):
+            assert segment["p_offset"] + segment["p_filesz"] <= end
+            if linear is not None:
+                assert segment["p_vaddr"] == linear + segment["p_paddr"]
+
+
+def test_ls(vmcore: Vmcore) -> None:
+    """It lists what the guest's own file held, byte for byte."""
+    done = run(vmcore, "ls", "--pointers", "auto")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == vmcore.vmallocinfo.decode()
+    assert " unpurged vm_area\n" in done.stdout
+
+
+def test_kinds(vmcore: Vmcore) -> None:
+    """Each of the module's areas is of the kind that it was made as."""
+    compare_kinds(answer(vmcore, "ls")["areas"], truth_of(vmcore))
+
+
+def test_blocks(vmcore: Vmcore) -> None:
+    """Each page of each block is what the module did to it."""
+    found = answer(vmcore, "blocks")
+    compare_blocks(found, truth_of(vmcore), vmcore.kernel.name.split("-")[0])
+
+
+def test_translation(vmcore: Vmcore) -> None:
+    """Each page of each of the module's mappings leads to the frame it got."""
+    truth = truth_of(vmcore)
+    pages = [
+        hex(mapping.address + index * truth.page_size)
+        for mapping in truth.mappings
+        for index in range(mapping.pages)
+    ]
+    live = 0
+    for at in range(0, len(pages), ARGUMENTS):
+        some = pages[at : at + ARGUMENTS]
+        places = answer(vmcore, "addr", *some)["addresses"]
+        assert [place["address"] for place in places] == some
+        live += expect_module(places, truth)
+    assert live == sum(m.pages for m in truth.mappings if m.live)
+
+
+ARGUMENTS = 2000
+
+
+def test_page_table(vmcore: Vmcore) -> None:
+    """Each page of each area is where drgn's own walk of the page table leads."""
+    prog = Program()
+    prog.set_core_dump(vmcore.path)
+    if not kernel_of(vmcore).names_itself:
+        prog.load_debug_info([vmcore.kernel.vmlinux])
+    snapshot = take_snapshot(prog)
+    page_size = snapshot.kernel.page_size
+    ranges = zip(snapshot.areas.start.tolist(), snapshot.areas.end.tolist())
+    pages = np.array(
+        [
+            address
+            for start, end in ranges
+            for address in range(start, min(end, start + LOOKED_AT), page_size)
+        ],
+        np.uint64,
+    )
+    found = PageTable(prog, page_size).translate(pages)
+    assert found.known.all() and found.present.sum() > 500
+    mm = prog["init_mm"].address_of_()
+    for page, phys, present in zip(
+        pages.tolist(), found.phys.tolist(), found.present.tolist()
+    ):
+        try:
+            walked = follow_phys(mm, page).value_()
+        except FaultError:
+            walked = None
+        assert walked == (phys if present else None), hex(page)
+
+
+LOOKED_AT = 64 << 20
+
+
+def test_fsck(vmcore: Vmcore) -> None:
+    """Nothing is wrong; page arrays and the page table are held against each other."""
+    found = {one["id"]: one for one in answer(vmcore, "fsck")["checks"]}
+    verdicts = {one["verdict"] for one in found.values()}
+    assert verdicts <= {"ok", "skipped", "explainable"}
+    assert found["area-lists"]["verdict"] == "ok"
+    owned = [m for m in truth_of(vmcore).mappings if m.kind in WITH_PAGE_ARRAY]
+    assert found["vm-pages"]["checked"] >= sum(m.pages for m in owned)
+
+
+WITH_PAGE_ARRAY = (
+    "vmalloc",
+    "vmalloc_user",
+    "vmalloc_node",
+    "vmalloc_huge",
+    "vmap_put",
+)
+
+
+def test_sums(vmcore: Vmcore) -> None:
+    """top and gaps have as many areas and bytes as the guest's own file."""
+    lines = [line.split() for line in vmcore.vmallocinfo.decode().splitlines()]
+    lazy = [int(words[1]) for words in lines if words[2:3] == ["unpurged"]]
+    busy = [int(words[1]) for words in lines if words[2:3] != ["unpurged"]]
+    rows = answer(vmcore, "top", "-n", 0)["rows"]
+    assert sum(row["areas"] for row in rows) == len(busy)
+    assert sum(row["bytes"] for row in rows) == sum(busy)
+    gaps = answer(vmcore, "gaps")
+    assert gaps["busy"] + gaps["outside"] == sum(busy)
+    assert gaps["lazy"] == sum(lazy)
+
+
+def test_verify(vmcore: Vmcore) -> None:
+    """Patches 1 to 3 by the version that brought them, 6 by the PCI I/O area's flags."""
+    done = run(vmcore, "verify", "--json")
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    version = vmcore.kernel.name.split("-")[0]
+    old = version == "6.1"
+    powerpc = "not-applicable"
+    if kernel_of(vmcore).architecture.linux == "powerpc":
+        powerpc = POWERPC_VERDICT[version]
+    verdicts = [patch["verdict"] for patch in found["patches"]]
+    assert verdicts[:3] == (["no"] * 3 if old else ["yes"] * 3)
+    assert verdicts[5:] == [powerpc, "not-applicable"]
+    assert done.returncode == (1 if old else 0)
+
+
+def test_report(vmcore: Vmcore, tmp_path: Path) -> None:
+    """The report is written, and has the areas."""
+    done = run(vmcore, "report", "-o", tmp_path / "report.html")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "map_vmalloc" in (tmp_path / "report.html").read_text()
+
+
+def test_slice(vmcore: Vmcore, tmp_path: Path) -> None:
+    """A slice says the same of everything, and tells if it needs a vmlinux to."""
+    done = run(vmcore, "slice", "-o", tmp_path / "slice")
+    assert (done.returncode, done.stdout) == (0, "")
+    if kernel_of(vmcore).names_itself:
+        assert done.stderr == ""
+    else:
+        [line] = done.stderr.splitlines()
+        assert line.endswith(f" with drgn -s {vmcore.kernel.vmlinux}")
+    found = answers(replace(vmcore, path=tmp_path / "slice"))
+    assert found["ls --pointers auto"][1] == vmcore.vmallocinfo.decode()
+    compare(found, answers(vmcore))
+
+
+def answers(vmcore: Vmcore) -> Any:
+    """Return what every verb says."""
+    done = drgn(vmcore, "tests/samples/answers.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
