@@ -11,7 +11,7 @@ the page table for each.
 
 from typing import Optional
 
-from drgn import FaultError, Program, ProgramFlags
+from drgn import FaultError, PlatformFlags, Program, ProgramFlags
 from drgn.helpers.linux.mm import follow_phys
 
 __all__ = ("direct_map",)
@@ -33,7 +33,12 @@ def direct_map(prog: Program) -> Optional[int]:
 
 
 def _find(prog: Program) -> Optional[int]:
-    if prog.flags & ProgramFlags.IS_LIVE:
+    platform = prog.platform
+    if platform is None or prog.flags & ProgramFlags.IS_LIVE:
+        return None
+    # On 32 bits, memory that the direct map has no room for begins where it ends, and
+    # so does vmalloc space: an address would tell nothing.
+    if not platform.flags & PlatformFlags.IS_64_BIT:
         return None
     try:
         # setup_command_line() (init/main.c) keeps it in memory that memblock gives out.

@@ -23,11 +23,14 @@ BYTES_AN_AREA = 6144
 
 MAKING_SECONDS = 3600.0
 LIVE_SECONDS = 1200.0
-LS = "drgn -q -c /proc/kcore scripts/vmap_ls.py"
+DRGN = "drgn -q -c /proc/kcore"
+LS = "scripts/vmap_ls.py"
 LIVE = {
     "cat": "cat /proc/vmallocinfo",
-    "ls": LS,
-    "drgn": "drgn -q -c /proc/kcore -e pass",
+    "drgn alone": f"{DRGN} -e pass",
+    "ls": f"{DRGN} {LS}",
+    "drgn alone, BTF": f"{DRGN} --no-default-symbols -e pass",
+    "ls, BTF": f"{DRGN} --no-default-symbols {LS}",
 }
 
 
