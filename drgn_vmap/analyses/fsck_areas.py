@@ -282,6 +282,8 @@ def _vm_sizes(found: Inspection) -> Outcome:
 
 def _vm_pages(found: Inspection) -> Outcome:
     areas, pages = found.snapshot.areas, found.vm_pages
+    if len(pages.known) and not pages.known.any():
+        return Skip("where the page table leads is not known")
     vm = areas.vm[pages.row]
     start = areas.start[pages.row]
 

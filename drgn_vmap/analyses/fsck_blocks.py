@@ -192,6 +192,8 @@ def _block_of_area(found: Inspection) -> Outcome:
 def _mapped_pages(found: Inspection) -> Outcome:
     blocks = found.blocks
     table = blocks.table
+    if len(table.mapped_known) and not table.mapped_known.any():
+        return Skip("which pages are mapped is not known")
     in_use = table.used if blocks.has_used_map else _handed_out(blocks)
     stray: Array = table.mapped & ~in_use
     failures = failures_at(

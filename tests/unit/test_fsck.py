@@ -10,7 +10,7 @@ import pytest
 
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.fsck import confirmed, run_checks
-from drgn_vmap.model import AreaTree, Check, Inspection, Problem, Verdict
+from drgn_vmap.model import AreaTree, Check, Inspection, Problem, Verdict, VmPages
 from drgn_vmap.render.fsck import check_json, check_lines
 from tests.fakes.blocks import BITS, FakeBlock, blocks_of
 from tests.fakes.inspection import inspection_of
@@ -90,6 +90,18 @@ def test_mapped_page_without_used_map() -> None:
     assert wrong(kernel_with(FakeBlock(free=BITS - 2, mapped="##"), False)) == set()
     found = kernel_with(FakeBlock(free=BITS - 2, mapped="..#"), False)
     assert wrong(found) == {"block-mapped"}
+
+
+def test_what_is_mapped_is_not_known() -> None:
+    """Without the page table, as on ppc64 with its hash table, nothing is called ok."""
+    lost = replace(HEALTHY, mapped_known=False)
+    found = inspection_of(blocks_of([lost]))
+    row, word = np.zeros(2, np.intp), np.ones(2, np.uint64)
+    pages = VmPages(row, word, word, word, word - np.uint64(1), np.zeros(2, bool))
+    found = replace(found, vm_pages=pages)
+    for id_ in ("block-mapped", "vm-pages"):
+        assert check(found, id_).verdict == Verdict.SKIPPED
+        assert "not known" in str(check(found, id_).reason)
 
 
 def test_moment_is_explained_by_who_was_at_it() -> None:
