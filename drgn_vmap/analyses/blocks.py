@@ -110,7 +110,7 @@ def block_totals(blocks: Blocks) -> BlockTotals:
         blocks=len(table),
         pages=len(table) * blocks.bits_per_block,
         used_pages=int(table.used.sum()) if blocks.has_used_map else None,
-        mapped_pages=int(table.mapped.sum()),
+        mapped_pages=int(table.mapped.sum()) if table.mapped_known.all() else None,
         free_pages=int(table.free.sum()),
         stranded_pages=int(table.dirty.sum()),
         purgeable=int(purgeable_mask(blocks).sum()),

@@ -136,7 +136,8 @@ class BlockTotals:
     """That the blocks cover."""
     used_pages: Optional[int]
     """None on kernels without used_map."""
-    mapped_pages: int
+    mapped_pages: Optional[int]
+    """None if part of the page table cannot be read."""
     free_pages: int
     stranded_pages: int
     purgeable: int

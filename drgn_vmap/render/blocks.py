@@ -91,7 +91,9 @@ def summary_text(blocks: Blocks, totals: BlockTotals) -> str:
     page = blocks.kernel.page_size
     block = size_text(blocks.bits_per_block * page)
     if totals.used_pages is None:
-        held = f"{totals.mapped_pages} mapped pages"
+        count = totals.mapped_pages
+        unknown = "an unknown number of mapped pages"
+        held = unknown if count is None else f"{count} mapped pages"
         note = (
             "This kernel keeps no bitmap of used pages (used_map, since 6.3): "
             "MAPPED, from the page table, stands in for it.\n"

@@ -149,6 +149,10 @@ def test_unknown_mapping_is_no_zero() -> None:
     [block] = describe_blocks(blocks, select_blocks(blocks))
     assert block.mapped_ranges is None
     assert "unreadable" in block_table([block], blocks_by_cpu(blocks))
+    without = blocks_of([FakeBlock(free=BITS, mapped_known=False)], has_used_map=False)
+    totals = block_totals(without)
+    assert totals.mapped_pages is None
+    assert "hold an unknown number of mapped pages" in summary_text(without, totals)
 
 
 def test_summary() -> None:
