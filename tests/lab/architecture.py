@@ -40,6 +40,9 @@ class Architecture:
     byteorder: str
     """``little`` or ``big``."""
 
+    memory_mib: int = 512
+    """Enough for the fixture module, whose mappings are counted in pages."""
+
     modules: tuple[str, ...] = ()
     """Modules to load at boot."""
 
@@ -88,6 +91,7 @@ PPC64EL = Architecture(
     ),
     console="hvc0",
     byteorder="little",
+    memory_mib=1024,
     direct_map=0xC000000000000000,
 )
 

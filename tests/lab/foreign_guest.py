@@ -42,9 +42,7 @@ class ForeignGuest:
     :raises GuestError: if it does not boot.
     """
 
-    def __init__(
-        self, kernel: ForeignKernel, cpus: int = 2, memory_mib: int = 512
-    ) -> None:
+    def __init__(self, kernel: ForeignKernel) -> None:
         self.kernel = kernel
         self._directory = TemporaryDirectory(
             prefix=f"lab-{kernel.name}-", dir="/var/tmp"
@@ -59,7 +57,7 @@ class ForeignGuest:
         self._warnings = directory / "warnings"
         with self._warnings.open("wb") as warnings:
             self._process = subprocess.Popen(
-                self._command(initramfs, cpus, memory_mib),
+                self._command(initramfs),
                 stdin=subprocess.DEVNULL,
                 stderr=warnings,
             )
@@ -122,12 +120,12 @@ class ForeignGuest:
                 return before
         raise self._error("/proc/vmallocinfo changed during each of the dumps")
 
-    def _command(self, initramfs: Path, cpus: int, memory_mib: int) -> list[str]:
+    def _command(self, initramfs: Path) -> list[str]:
         architecture = self.kernel.architecture
         # setpriv: a guest never outlives who started it.
         command = ["setpriv", "--pdeathsig", "KILL", "--", architecture.qemu]
         command += ["-accel", "tcg,thread=multi", *architecture.machine]
-        command += ["-smp", str(cpus), "-m", f"{memory_mib}M"]
+        command += ["-smp", "2", "-m", f"{architecture.memory_mib}M"]
         command += ["-nodefaults", "-display", "none", "-no-reboot"]
         console = f"socket,id=console,path={self._console_socket},server=on,wait=on"
         command += ["-chardev", console, "-serial", "chardev:console"]
