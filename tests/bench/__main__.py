@@ -62,7 +62,8 @@ def main() -> None:
             print(f"\n{kcore_table(kcore[-1])}", flush=True)
     found = [bar for kernel in args.kernels for bar in bars(kernel, results)]
     headers = ("KERNEL", "BAR", "ON THE CLOCK", "CPU", "BOUND", "")
-    print("\n" + tabulate(found, headers, "plain", disable_numparse=True))
+    if found:
+        print("\n" + tabulate(found, headers, "plain", disable_numparse=True))
     if args.json:
         document = {
             "machine": _machine(),
