@@ -18,12 +18,12 @@ from typing import Any
 # Where each public name lives. They are imported when first used, because drgn
 # imports this package at every start, and numpy takes its time.
 _HOMES = {
-    "Area": "model",
-    "AreaTable": "model",
-    "Kernel": "model",
-    "Problem": "model",
-    "Snapshot": "model",
-    "State": "model",
+    "Area": "model.areas",
+    "AreaTable": "model.areas",
+    "Kernel": "model.areas",
+    "Problem": "model.areas",
+    "Snapshot": "model.areas",
+    "State": "model.areas",
     "VmapError": "errors",
     "describe": "analyses.describe",
     "take_snapshot": "kernel.snapshot",

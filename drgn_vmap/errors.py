@@ -7,7 +7,7 @@ Errors
 What stops a command. Each message is one line that says what is wrong and,
 after a colon, what to do about it; commands print it and exit with status 2.
 Damage that does not stop a command is no error but a
-:class:`~drgn_vmap.model.Problem`.
+:class:`~drgn_vmap.model.areas.Problem`.
 """
 
 __all__ = (

@@ -25,7 +25,7 @@ from drgn.helpers.linux.mm import find_vmap_area
 from drgn.helpers.linux.percpu import per_cpu
 from drgn.helpers.linux.xarray import xa_for_each
 
-from .model import VM_FLAGS, VMAP_BLOCK, VMAP_RAM
+from .model.areas import VM_FLAGS, VMAP_BLOCK, VMAP_RAM
 
 __all__ = (
     "VmapAddress",

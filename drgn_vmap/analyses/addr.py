@@ -12,19 +12,10 @@ from dataclasses import replace
 from typing import Dict, Iterator, Optional, Sequence, Tuple
 
 from .._numpy import Array, U64Array, np
-from ..model import (
-    Area,
-    Blocks,
-    KcoreAnswer,
-    KcoreRules,
-    Kernel,
-    PageState,
-    Place,
-    Snapshot,
-    Spot,
-    State,
-    Translation,
-)
+from ..model.areas import Area, Kernel, Snapshot, State
+from ..model.blocks import Blocks, PageState
+from ..model.kcore import KcoreAnswer, KcoreRules, Translation
+from ..model.places import Place, Spot
 from .blocks import page_states
 from .describe import describe
 from .kcore import is_guarded, unread_flags

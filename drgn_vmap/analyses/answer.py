@@ -10,7 +10,7 @@ What is said of a single patch of the vm_map_ram series, and on what grounds.
 from dataclasses import dataclass, replace
 from typing import Tuple
 
-from ..model import PatchVerdict, Strength
+from ..model.series import PatchVerdict, Strength
 
 __all__ = ("Answer",)
 

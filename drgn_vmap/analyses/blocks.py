@@ -11,7 +11,7 @@ neither full nor empty.
 from typing import Iterator, Optional, Tuple
 
 from .._numpy import Array, np
-from ..model import (
+from ..model.blocks import (
     NO_CPU,
     Block,
     Blocks,
@@ -88,7 +88,7 @@ def purgeable_mask(blocks: Blocks) -> Array:
 
 def page_states(blocks: Blocks, rows: Array) -> Array:
     """
-    Return the :class:`~drgn_vmap.model.PageState` of each page: a row a block, a column a page.
+    Return the :class:`~drgn_vmap.model.blocks.PageState` of each page: a row a block, a column a page.
 
     Without used_map a page that has been handed out is in use if it is mapped.
     """

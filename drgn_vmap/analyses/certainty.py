@@ -13,7 +13,8 @@ amidst a change; and its area must still be there afterwards.
 from typing import Callable, Iterator, Protocol, Tuple
 
 from .._numpy import Array, U64Array, np
-from ..model import KcoreRules, Look, PageClass, Snapshot, State
+from ..model.areas import Snapshot, State
+from ..model.kcore import KcoreRules, Look, PageClass
 from .check import NO_PAGE, Pages, Targets, classify, find_sources, is_unsure
 
 __all__ = ("Measurer", "Views")

@@ -11,18 +11,14 @@ from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .._numpy import Array, U64Array, np
-from ..model import (
-    Area,
+from ..model.areas import Area, Problem, Snapshot, State, vm_flag
+from ..model.kcore import (
     CheckedArea,
     KcoreCheck,
     KcoreRules,
     Look,
     PageClass,
     PageFinding,
-    Problem,
-    Snapshot,
-    State,
-    vm_flag,
 )
 from .describe import describe
 from .kcore import guarded_mask, unread_mask

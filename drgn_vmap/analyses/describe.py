@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Iterator, Optional
 
 from .._numpy import Array, np
-from ..model import Area, Snapshot, State
+from ..model.areas import Area, Snapshot, State
 from .kinds import KINDS, kind_masks
 
 __all__ = ("describe",)

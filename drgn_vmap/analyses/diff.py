@@ -11,7 +11,8 @@ same size and caller.
 
 from typing import Counter, Dict, Iterable, Tuple
 
-from ..model import Area, CallerChange, Difference, State
+from ..model.areas import Area, State
+from ..model.saved import CallerChange, Difference
 
 __all__ = ("compare",)
 

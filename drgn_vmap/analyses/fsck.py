@@ -11,7 +11,7 @@ is a small function in a table; those of areas and of blocks have their own file
 from dataclasses import replace
 from typing import Sequence, Tuple
 
-from ..model import Check, Failure, Inspection, Verdict
+from ..model.inspection import Check, Failure, Inspection, Verdict
 from .fsck_areas import AREA_CHECKS
 from .fsck_blocks import BLOCK_CHECKS
 from .outcome import CheckFunction, Outcome, Skip

@@ -12,15 +12,8 @@ import re
 from typing import Iterable, Iterator, List, Sequence, Tuple
 
 from .._numpy import Array, U64Array, np
-from ..model import (
-    VMAP_BLOCK,
-    VMAP_RAM,
-    AreaTable,
-    AreaTree,
-    Failure,
-    Inspection,
-    State,
-)
+from ..model.areas import VMAP_BLOCK, VMAP_RAM, AreaTable, State
+from ..model.inspection import AreaTree, Failure, Inspection
 from .outcome import CheckFunction, Looked, Outcome, Skip, failures_at
 from .top import reconcile
 

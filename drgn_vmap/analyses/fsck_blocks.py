@@ -11,14 +11,9 @@ moments in which vb_alloc(), vb_free() or a purge change it.
 from typing import Sequence, Tuple
 
 from .._numpy import Array, U64Array, np
-from ..model import (
-    NO_CPU,
-    VMAP_BLOCK,
-    VMAP_RAM,
-    Blocks,
-    Inspection,
-    State,
-)
+from ..model.areas import VMAP_BLOCK, VMAP_RAM, State
+from ..model.blocks import NO_CPU, Blocks
+from ..model.inspection import Inspection
 from .outcome import CheckFunction, Looked, Outcome, Skip, failures_at
 
 __all__ = ("BLOCK_CHECKS",)

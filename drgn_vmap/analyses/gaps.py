@@ -11,17 +11,8 @@ an allocation would fit, and what stands in its way.
 from typing import Dict, Optional, Tuple
 
 from .._numpy import Array, U64Array, np
-from ..model import (
-    Fit,
-    Gap,
-    Gaps,
-    InTheWay,
-    LazyPages,
-    SizeClass,
-    Snapshot,
-    State,
-    VmallocRange,
-)
+from ..model.areas import Snapshot, State
+from ..model.space import Fit, Gap, Gaps, InTheWay, LazyPages, SizeClass, VmallocRange
 from .describe import describe
 
 __all__ = ("find_fit", "find_gaps", "needed_bytes")

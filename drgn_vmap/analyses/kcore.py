@@ -11,7 +11,8 @@ mapped there.
 from typing import Dict
 
 from .._numpy import Array, np
-from ..model import VM_FLAGS, KcoreRules, Kernel, Snapshot, vm_flag
+from ..model.areas import VM_FLAGS, Kernel, Snapshot, vm_flag
+from ..model.kcore import KcoreRules
 
 __all__ = ("guarded_mask", "is_guarded", "unread_flags", "unread_mask")
 

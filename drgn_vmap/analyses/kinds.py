@@ -11,7 +11,7 @@ every kind that applies.
 from typing import Dict, Mapping, Tuple
 
 from .._numpy import Array, np
-from ..model import VMAP_RAM, Snapshot, State, vm_flag
+from ..model.areas import VMAP_RAM, Snapshot, State, vm_flag
 
 __all__ = ("KINDS", "kind_masks", "ram_mask")
 

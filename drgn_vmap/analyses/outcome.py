@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Callable, Iterable, List, Union
 
 from .._numpy import Array, U64Array, np
-from ..model import Failure, Inspection
+from ..model.inspection import Failure, Inspection
 
 __all__ = ("CheckFunction", "Looked", "Outcome", "Skip", "failures_at")
 

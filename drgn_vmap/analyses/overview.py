@@ -9,7 +9,9 @@ What a person who opens a kernel is told first, and what should alarm them.
 
 from typing import Iterator
 
-from ..model import Overview, SeriesVerdict, State
+from ..model.areas import State
+from ..model.pictures import Overview
+from ..model.series import SeriesVerdict
 
 __all__ = ("warnings",)
 

@@ -11,7 +11,9 @@ from dataclasses import replace
 from typing import Dict, List, Tuple
 
 from .._numpy import Array, U64Array, np
-from ..model import CELLS_A_ROW, BlockMaps, Blocks, PageState, Snapshot, State, Stretch
+from ..model.areas import Snapshot, State
+from ..model.blocks import Blocks, PageState
+from ..model.pictures import CELLS_A_ROW, BlockMaps, Stretch
 from .blocks import block_totals, describe_blocks, page_states
 from .kinds import kind_masks
 

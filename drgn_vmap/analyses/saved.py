@@ -13,7 +13,8 @@ import json
 from typing import Any, Dict, Mapping, Optional
 
 from ..errors import UsageError
-from ..model import Area, SavedAreas, State
+from ..model.areas import Area, State
+from ..model.saved import SavedAreas
 
 __all__ = ("areas_from_json",)
 

@@ -6,7 +6,7 @@ A copy of /proc/vmallocinfo
 
 Reads areas back from the text that a kernel printed (mm/vmalloc.c, since 5.10). A
 line counts only if what was understood of it, printed again, is that line; any
-other becomes a :class:`~drgn_vmap.model.Problem` and is never guessed at.
+other becomes a :class:`~drgn_vmap.model.areas.Problem` and is never guessed at.
 """
 
 import math
@@ -16,17 +16,17 @@ from typing import Dict, Iterator, List, Match, Optional, Sequence, Tuple, Union
 
 from .._numpy import Array, np
 from ..errors import UsageError
-from ..model import (
+from ..model.areas import (
     VM_FLAGS,
     Area,
     AreaTable,
     Kernel,
     Problem,
-    SavedText,
     Snapshot,
     State,
     VmallocinfoRules,
 )
+from ..model.saved import SavedText
 from .describe import describe
 
 __all__ = ("areas_from_text", "describe_saved")

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Optional, Sequence, Tuple
 
 from .._numpy import Array, np
-from ..model import Snapshot, State
+from ..model.areas import Snapshot, State
 from .kinds import kind_masks
 from .vmallocinfo import listed_rows
 

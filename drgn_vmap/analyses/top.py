@@ -12,7 +12,8 @@ import re
 from typing import Dict, List, Optional, Tuple
 
 from .._numpy import Array, U64Array, np
-from ..model import PageCounter, Reconciliation, Snapshot, State, Sum, Top, vm_flag
+from ..model.areas import Snapshot, State, vm_flag
+from ..model.sums import PageCounter, Reconciliation, Sum, Top
 from .kinds import KINDS, kind_masks
 
 __all__ = ("GROUPINGS", "reconcile", "sum_areas")

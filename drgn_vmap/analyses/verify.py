@@ -10,15 +10,15 @@ areas" (v6.3), which of its patches, and what that rests on.
 
 from typing import Optional, Sequence, Tuple, Union
 
-from ..model import (
-    Blocks,
-    CheckedArea,
+from ..model.areas import Snapshot
+from ..model.blocks import Blocks
+from ..model.kcore import CheckedArea
+from ..model.saved import SavedText
+from ..model.series import (
     Patch,
     PatchVerdict,
-    SavedText,
     SeriesSigns,
     SeriesVerdict,
-    Snapshot,
     Strength,
     Verification,
 )

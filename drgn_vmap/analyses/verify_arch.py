@@ -11,7 +11,8 @@ these areas tell, in a kernel and in a copy of /proc/vmallocinfo as well.
 from typing import Iterable, Iterator, Sequence
 
 from .._numpy import Array, np
-from ..model import VM_FLAGS, PatchVerdict, Snapshot, State, Strength, vm_flag
+from ..model.areas import VM_FLAGS, Snapshot, State, vm_flag
+from ..model.series import PatchVerdict, Strength
 from .answer import Answer
 
 __all__ = ("POWERPC", "SH", "powerpc_answer", "powerpc_rows", "sh_answer", "sh_rows")

@@ -12,16 +12,9 @@ the code runs. A member without its marks is no patch.
 from typing import List, Optional
 
 from .._numpy import Array, np
-from ..model import (
-    VMAP_BLOCK,
-    VMAP_RAM,
-    Blocks,
-    PatchVerdict,
-    SeriesSigns,
-    Snapshot,
-    State,
-    Strength,
-)
+from ..model.areas import VMAP_BLOCK, VMAP_RAM, Snapshot, State
+from ..model.blocks import Blocks
+from ..model.series import PatchVerdict, SeriesSigns, Strength
 from .answer import Answer
 
 __all__ = (

@@ -10,14 +10,8 @@ mapped, held against what the code lets expect. Reading has the last word.
 
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..model import (
-    CheckedArea,
-    Finding,
-    PageClass,
-    PageFinding,
-    PatchVerdict,
-    Strength,
-)
+from ..model.kcore import CheckedArea, PageClass, PageFinding
+from ..model.series import Finding, PatchVerdict, Strength
 from .answer import Answer
 
 __all__ = ("FINDING", "judge_blocks", "judge_reading")

@@ -9,7 +9,7 @@ of the kernel at hand (vmalloc_info_show(), or s_show() before 6.9).
 """
 
 from .._numpy import Array, np
-from ..model import Snapshot, State, vm_flag
+from ..model.areas import Snapshot, State, vm_flag
 from .kinds import ram_mask
 
 __all__ = ("listed_rows",)

@@ -29,7 +29,8 @@ from ..kernel.mappings import find_mappings, struct_page_phys
 from ..kernel.pagetable import PageTable
 from ..kernel.snapshot import take_areas_around, take_snapshot
 from ..kernel.vread import kcore_rules
-from ..model import Problem, Spot
+from ..model.areas import Problem
+from ..model.places import Spot
 from ..render.addr import place_json, place_text
 from ..render.records import document
 from .common import add_json, problem_status, warn_of_problems, write_text

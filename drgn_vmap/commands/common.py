@@ -11,7 +11,7 @@ import sys
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from ..errors import UsageError
-from ..model import Problem
+from ..model.areas import Problem
 from ..render.escape import printable
 from ..render.tables import folded
 from . import EXIT_FOUND, EXIT_OK

@@ -29,7 +29,7 @@ from ..analyses.describe import describe
 from ..analyses.diff import compare
 from ..analyses.saved import areas_from_json
 from ..analyses.saved_text import areas_from_text, describe_saved
-from ..model import SavedAreas
+from ..model.saved import SavedAreas
 from ..render.diff import diff_json, diff_text
 from ..render.records import kernel_json
 from . import EXIT_FOUND

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Tuple
 
 from ..analyses.fsck import confirmed, run_checks
 from ..kernel.inspection import inspect
-from ..model import Check, Inspection, Verdict
+from ..model.inspection import Check, Inspection, Verdict
 from ..render.fsck import check_json, check_lines
 from ..render.records import document
 from . import EXIT_FOUND, EXIT_OK

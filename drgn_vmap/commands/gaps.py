@@ -31,7 +31,8 @@ from ..kernel.free import lowest_fit
 from ..kernel.lazy import lazy_pages
 from ..kernel.ranges import vmalloc_range
 from ..kernel.snapshot import take_snapshot
-from ..model import Fit, Snapshot, VmallocRange
+from ..model.areas import Snapshot
+from ..model.space import Fit, VmallocRange
 from ..render.gaps import fit_text, gaps_json, gaps_text
 from ..render.records import document
 from . import EXIT_FOUND

@@ -27,7 +27,7 @@ from ..analyses.describe import describe
 from ..analyses.kinds import KINDS
 from ..analyses.select import SORTS, Selection, select_rows
 from ..errors import UsageError
-from ..model import Problem
+from ..model.areas import Problem
 from ..render.escape import printable
 from ..render.pointers import MODES, pointer_format
 from ..render.proc import proc_lines

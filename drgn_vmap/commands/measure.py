@@ -17,7 +17,7 @@ from ..kernel.snapshot import take_areas_around, take_snapshot
 from ..kernel.target import is_this_machine
 from ..kernel.views import TwoViews
 from ..kernel.vread import kcore_rules
-from ..model import KcoreCheck
+from ..model.kcore import KcoreCheck
 
 if TYPE_CHECKING:
     from drgn import Program

@@ -17,7 +17,8 @@ from ..kernel.lazy import lazy_pages
 from ..kernel.ranges import vmalloc_range
 from ..kernel.series import series_signs
 from ..kernel.snapshot import take_snapshot
-from ..model import Blocks, Overview
+from ..model.blocks import Blocks
+from ..model.pictures import Overview
 from ..render.overview import overview_text
 from . import VERBS
 from .common import problem_status, write_text

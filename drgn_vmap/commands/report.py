@@ -28,7 +28,10 @@ from ..analyses.saved_text import areas_from_text, describe_saved
 from ..analyses.top import reconcile, sum_areas
 from ..analyses.verify import verify_text
 from ..errors import UsageError
-from ..model import Overview, Report, Snapshot, Top, Verdict
+from ..model.areas import Snapshot
+from ..model.inspection import Verdict
+from ..model.pictures import Overview, Report
+from ..model.sums import Top
 from ..render.report import report_html
 from . import EXIT_FOUND
 from .common import add_from, add_output, problem_status, read_file

@@ -27,7 +27,7 @@ from typing import IO, TYPE_CHECKING, Iterator, List
 
 from ..errors import UsageError
 from ..kernel.slicing import Slice
-from ..model import Problem
+from ..model.areas import Problem
 from ..render.core import core_end, core_start
 from ..render.escape import printable
 from .common import add_output, problem_status, warn_of_problems

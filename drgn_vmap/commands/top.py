@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Optional, Tuple
 
 from ..analyses.saved_text import areas_from_text
 from ..analyses.top import GROUPINGS, reconcile, sum_areas
-from ..model import PageCounter, Snapshot
+from ..model.areas import Snapshot
+from ..model.sums import PageCounter
 from ..render.openmetrics import openmetrics
 from ..render.records import document
 from ..render.top import top_json, top_table, verdict_text

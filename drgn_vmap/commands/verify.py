@@ -32,7 +32,10 @@ from ..analyses.verify import verify, verify_text
 from ..analyses.verify_ram import unmarked_rows
 from ..analyses.verify_read import FINDING
 from ..errors import VmapError
-from ..model import Blocks, CheckedArea, SeriesVerdict, Snapshot, Verification
+from ..model.areas import Snapshot
+from ..model.blocks import Blocks
+from ..model.kcore import CheckedArea
+from ..model.series import SeriesVerdict, Verification
 from ..render.records import document
 from ..render.verify import verification_json, verification_lines
 from . import EXIT_FOUND

@@ -15,7 +15,7 @@ from typing import Iterable, List, Optional, Tuple
 from drgn import Program, offsetof
 
 from .._numpy import Array, U64Array, np
-from ..model import Problem, State
+from ..model.areas import Problem, State
 from .layout import Layout
 from .lists import walk_list, walk_llist
 from .memory import Memory

@@ -17,7 +17,8 @@ from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.percpu import per_cpu_ptr
 
 from .._numpy import Array, U64Array, np
-from ..model import NO_CPU, Blocks, BlockTable, Problem
+from ..model.areas import Problem
+from ..model.blocks import NO_CPU, Blocks, BlockTable
 from .layout import Layout, probe_layout
 from .lists import walk_list
 from .memory import Memory

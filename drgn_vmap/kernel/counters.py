@@ -15,7 +15,7 @@ from drgn.helpers.linux.cpumask import for_each_online_cpu
 from drgn.helpers.linux.mmzone import for_each_online_pgdat
 from drgn.helpers.linux.percpu import per_cpu_ptr
 
-from ..model import PageCounter
+from ..model.sums import PageCounter
 
 __all__ = ("vmalloc_pages",)
 

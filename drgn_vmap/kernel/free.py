@@ -13,7 +13,7 @@ from typing import Dict, Optional
 
 from drgn import FaultError, Object, Program, container_of
 
-from ..model import VmallocRange
+from ..model.space import VmallocRange
 
 __all__ = ("lowest_fit",)
 

@@ -15,7 +15,8 @@ from drgn import ObjectAbsentError, Program, Type, offsetof
 
 from .._numpy import Array, U64Array, np
 from ..errors import VmapError
-from ..model import AreaTable, AreaTree, Inspection, Kernel, State, VmPages, vm_flag
+from ..model.areas import AreaTable, Kernel, State, vm_flag
+from ..model.inspection import AreaTree, Inspection, VmPages
 from .activity import activity
 from .blocks import take_blocks
 from .counters import vmalloc_pages

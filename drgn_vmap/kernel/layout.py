@@ -16,7 +16,7 @@ from drgn import FaultError, Program, ProgramFlags, Type, sizeof
 
 from .._numpy import Record
 from ..errors import SymbolsError, TargetError
-from ..model import Kernel, Problem, VmallocinfoRules
+from ..model.areas import Kernel, Problem, VmallocinfoRules
 from .debug_info import ensure_types
 from .functions import has_function, has_parameter
 from .numa import numa_nodes

@@ -11,7 +11,7 @@ many it lets wait (mm/vmalloc.c).
 from drgn import Program
 from drgn.helpers.linux.cpumask import num_online_cpus
 
-from ..model import LazyPages
+from ..model.space import LazyPages
 
 __all__ = ("lazy_pages",)
 

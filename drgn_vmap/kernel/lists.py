@@ -13,7 +13,7 @@ from typing import List, Tuple
 
 from drgn import FaultError, Program, ProgramFlags
 
-from ..model import Problem
+from ..model.areas import Problem
 
 __all__ = ("MAX_NODES", "walk_list", "walk_llist")
 

@@ -15,7 +15,7 @@ from drgn.helpers.linux.mmzone import for_each_online_pgdat
 
 from .._numpy import Array, U64Array, np
 from ..errors import UsageError
-from ..model import Problem, Snapshot, State
+from ..model.areas import Problem, Snapshot, State
 from .frames import PageFrames
 from .pagetable import PageTable
 

@@ -14,7 +14,7 @@ from typing import List, Tuple
 from drgn import FaultError, ObjectAbsentError, Program
 
 from .._numpy import Array, np
-from ..model import Problem
+from ..model.areas import Problem
 from .layout import Layout
 
 __all__ = ("VmapNodes", "read_nodes")

@@ -16,7 +16,8 @@ from drgn import FaultError, Program
 from drgn.helpers.linux.mm import follow_phys
 
 from .._numpy import Array, U64Array, np
-from ..model import Problem, Translation
+from ..model.areas import Problem
+from ..model.kcore import Translation
 from .memory import Memory
 from .table_formats import TableFormat, table_format
 

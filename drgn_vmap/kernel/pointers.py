@@ -10,7 +10,7 @@ How this kernel prints %pK (lib/vsprintf.c).
 from drgn import FaultError, Program
 
 from ..errors import SymbolsError, TargetError
-from ..model import PointerPolicy
+from ..model.areas import PointerPolicy
 
 __all__ = ("pointer_policy",)
 

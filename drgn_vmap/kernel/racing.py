@@ -11,7 +11,7 @@ is repeated a few times, and what is still odd is told as a race.
 from dataclasses import replace
 from typing import Iterable, Tuple
 
-from ..model import Kernel, Problem
+from ..model.areas import Kernel, Problem
 
 __all__ = ("as_races", "tries")
 

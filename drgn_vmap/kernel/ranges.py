@@ -14,7 +14,7 @@ from typing import Optional, Tuple
 from drgn import Architecture, Program
 
 from ..errors import SymbolsError
-from ..model import VmallocRange
+from ..model.space import VmallocRange
 
 __all__ = ("vmalloc_range",)
 

@@ -12,7 +12,9 @@ from typing import Optional, Tuple
 
 from drgn import FaultError, Program
 
-from ..model import Blocks, Problem, SeriesSigns
+from ..model.areas import Problem
+from ..model.blocks import Blocks
+from ..model.series import SeriesSigns
 from .blocks import take_blocks
 from .functions import has_function, has_parameter, knows_inlined_calls
 

@@ -17,7 +17,9 @@ from drgn import FaultError, PlatformFlags, Program, ProgramFlags
 
 from .._numpy import np
 from ..errors import SymbolsError, TargetError, VmapError
-from ..model import AreaTable, CoreHead, Inspection, Kernel, Problem, State, vm_flag
+from ..model.areas import AreaTable, Kernel, Problem, State, vm_flag
+from ..model.core import CoreHead
+from ..model.inspection import Inspection
 from .activity import SLICE_NOTE, activity, activity_note
 from .debug_info import ensure_types
 from .frames import PageFrames

@@ -4,8 +4,8 @@
 Snapshot
 --------
 
-Reads all of it, once, into a :class:`~drgn_vmap.model.Snapshot`. What could not
-be read becomes a :class:`~drgn_vmap.model.Problem`; on a live kernel, where
+Reads all of it, once, into a :class:`~drgn_vmap.model.areas.Snapshot`. What could not
+be read becomes a :class:`~drgn_vmap.model.areas.Problem`; on a live kernel, where
 damage is most likely a change under the reader's eyes, reading is repeated a few
 times first.
 """
@@ -17,7 +17,7 @@ from drgn import FaultError, Program
 
 from .._numpy import Array, U64Array, np
 from ..errors import SymbolsError
-from ..model import (
+from ..model.areas import (
     VMAP_BLOCK,
     VMAP_RAM,
     AreaTable,

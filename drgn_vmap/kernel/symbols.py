@@ -17,7 +17,7 @@ from typing import Dict, Iterable, List, Optional, Tuple
 from drgn import FaultError, Object, Program, TypeKind, offsetof
 
 from .._numpy import Array, U64Array, np
-from ..model import Problem
+from ..model.areas import Problem
 from .kallsyms import kernel_kallsyms
 from .lists import walk_list
 from .memory import Memory

@@ -16,7 +16,7 @@ from typing import List, Sequence, Tuple
 from drgn import FaultError
 
 from .._numpy import Array, Record, U64Array, np
-from ..model import Problem
+from ..model.areas import Problem
 from .memory import Memory
 from .structs import join_records
 

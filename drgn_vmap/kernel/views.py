@@ -22,7 +22,8 @@ from drgn import Program
 
 from .._numpy import Array, U64Array, np
 from ..errors import TargetError
-from ..model import Look, Problem, Translation
+from ..model.areas import Problem
+from ..model.kcore import Look, Translation
 from .kcore import NOWHERE, Kcore
 from .pagetable import PageTable
 

@@ -14,7 +14,7 @@ from typing import Iterator
 from drgn import FaultError, MissingDebugInfoError, Program
 
 from ..errors import SymbolsError, TargetError
-from ..model import Snapshot
+from ..model.areas import Snapshot
 from .debug_info import ensure_types
 from .faults import faults_named
 from .snapshot import take_snapshot

@@ -10,7 +10,7 @@ vread_iter(), of mm/vmalloc.c.
 
 from drgn import Program
 
-from ..model import KcoreRules
+from ..model.kcore import KcoreRules
 from .functions import has_function, knows_inlined_calls
 
 __all__ = ("kcore_rules",)

@@ -9,7 +9,8 @@ What is at an address, for people and as JSON.
 
 from typing import Any, Dict, List, Optional, Tuple
 
-from ..model import Area, Place, State
+from ..model.areas import Area, State
+from ..model.places import Place
 from .escape import printable
 from .records import area_json
 from .sizes import size_text

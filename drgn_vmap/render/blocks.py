@@ -10,7 +10,7 @@ What is inside the blocks, as a table and a map for people, and as JSON.
 from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from .._numpy import Array
-from ..model import Block, Blocks, BlockTotals, CpuBlocks, PageRange, PageState
+from ..model.blocks import Block, Blocks, BlockTotals, CpuBlocks, PageRange, PageState
 from .sizes import size_text
 from .tables import plain_table
 
@@ -71,7 +71,7 @@ def block_map(blocks: Iterable[Block], states: Array) -> str:
     """
     Draw each block, one character a page.
 
-    :param states: The :class:`~drgn_vmap.model.PageState` of each block's pages.
+    :param states: The :class:`~drgn_vmap.model.blocks.PageState` of each block's pages.
     """
     drawn = [_LEGEND]
     for block, row in zip(blocks, states.tolist()):

@@ -9,7 +9,7 @@ What ``check`` found, for people and as JSON.
 
 from typing import Any, Dict, Iterator, List, Mapping, Sequence
 
-from ..model import CheckedArea, KcoreCheck, PageClass, PageFinding
+from ..model.kcore import CheckedArea, KcoreCheck, PageClass, PageFinding
 from .tables import plain_table
 
 __all__ = ("check_json", "check_text")

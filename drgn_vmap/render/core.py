@@ -14,7 +14,7 @@ import struct
 from typing import Iterator, Sequence, Tuple
 
 from ..errors import TargetError
-from ..model import CoreHead
+from ..model.core import CoreHead
 
 __all__ = ("core_end", "core_start")
 

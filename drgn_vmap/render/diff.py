@@ -9,7 +9,8 @@ What changed between two moments, for people and as JSON.
 
 from typing import Any, Dict, List, Optional, Sequence
 
-from ..model import Area, Difference, SavedAreas
+from ..model.areas import Area
+from ..model.saved import Difference, SavedAreas
 from .escape import printable
 from .records import area_json, json_document
 from .sizes import size_text

@@ -11,7 +11,8 @@ path, so a drawing is small however much it shows.
 from itertools import groupby
 from typing import Dict, List, Sequence, Tuple
 
-from ..model import CELLS_A_ROW, PageState, Stretch
+from ..model.blocks import PageState
+from ..model.pictures import CELLS_A_ROW, Stretch
 from .html import Html, element
 from .sizes import size_text
 

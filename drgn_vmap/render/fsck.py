@@ -10,7 +10,7 @@ Their outcomes as lines for people, and as JSON.
 from collections import Counter
 from typing import Any, Dict, List, Sequence
 
-from ..model import Check, Verdict
+from ..model.inspection import Check, Verdict
 from .escape import printable
 
 __all__ = ("check_json", "check_lines")

@@ -9,7 +9,8 @@ What is left of vmalloc space, for people and as JSON.
 
 from typing import Any, Dict, Optional
 
-from ..model import Area, Fit, Gap, Gaps, InTheWay, State
+from ..model.areas import Area, State
+from ..model.space import Fit, Gap, Gaps, InTheWay
 from .escape import printable
 from .records import area_json
 from .sizes import size_text

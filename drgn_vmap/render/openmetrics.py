@@ -10,7 +10,8 @@ takes it from a file.
 
 from typing import Iterable, List, Optional, Tuple
 
-from ..model import Kernel, Reconciliation, Sum, Top
+from ..model.areas import Kernel
+from ..model.sums import Reconciliation, Sum, Top
 from .escape import printable
 
 __all__ = ("openmetrics",)

@@ -9,7 +9,8 @@ One screen about a kernel's vmalloc state.
 
 from typing import Sequence
 
-from ..model import Overview, State
+from ..model.areas import State
+from ..model.pictures import Overview
 from .escape import printable
 from .sizes import size_text
 from .top import verdict_text

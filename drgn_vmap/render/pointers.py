@@ -13,7 +13,7 @@ from typing import Callable, List, Optional
 from siphash24 import siphash24
 
 from .._numpy import U64Array
-from ..model import PointerPolicy
+from ..model.areas import PointerPolicy
 
 __all__ = ("MODES", "PointerFormat", "pointer_format")
 

@@ -10,7 +10,7 @@ Areas as lines of /proc/vmallocinfo, byte for byte (mm/vmalloc.c).
 from typing import Dict, Iterator, List
 
 from .._numpy import Array, U64Array, np
-from ..model import VM_FLAGS, AreaTable, Kernel, Snapshot, State
+from ..model.areas import VM_FLAGS, AreaTable, Kernel, Snapshot, State
 from .escape import printable
 from .pointers import PointerFormat
 from .repeats import texts_of_rows

@@ -24,7 +24,7 @@ from typing import (
 )
 
 from .._numpy import Array
-from ..model import Area, AreaTable, Kernel, Problem, Snapshot
+from ..model.areas import Area, AreaTable, Kernel, Problem, Snapshot
 from .escape import printable
 from .repeats import texts_of_rows
 from .tables import plain_table

@@ -9,20 +9,12 @@ One HTML file about a kernel's vmalloc state. It loads nothing and runs nothing.
 
 from typing import Dict, Iterator, List, Sequence
 
-from ..model import (
-    Area,
-    BlockMaps,
-    Gaps,
-    PatchVerdict,
-    Report,
-    SeriesVerdict,
-    State,
-    Stretch,
-    Sum,
-    Top,
-    Verdict,
-    Verification,
-)
+from ..model.areas import Area, State
+from ..model.inspection import Verdict
+from ..model.pictures import BlockMaps, Report, Stretch
+from ..model.series import PatchVerdict, SeriesVerdict, Verification
+from ..model.space import Gaps
+from ..model.sums import Sum, Top
 from .drawing import block_drawing, legend, part_id, stretch_drawing
 from .html import Content, Html, element, table
 from .sizes import size_text

@@ -9,7 +9,7 @@ Sums of areas as a table for people, and as JSON.
 
 from typing import Any, Dict, Optional
 
-from ..model import Reconciliation, Sum, Top
+from ..model.sums import Reconciliation, Sum, Top
 from .escape import printable
 from .sizes import size_text
 from .tables import plain_table

@@ -9,7 +9,7 @@ Whether it is in a kernel, patch by patch, as lines for people and as JSON.
 
 from typing import Any, Dict, List
 
-from ..model import Patch, SeriesVerdict, Verification
+from ..model.series import Patch, SeriesVerdict, Verification
 from .escape import printable
 
 __all__ = ("verification_json", "verification_lines", "verdict_text")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Sequence
 
 from drgn_vmap._numpy import Array, U64Array, np
-from drgn_vmap.model import NO_CPU, Blocks, BlockTable, Kernel, VmallocinfoRules
+from drgn_vmap.model.areas import Kernel, VmallocinfoRules
+from drgn_vmap.model.blocks import NO_CPU, Blocks, BlockTable
 
 BITS = 128
 PAGE = 4096

@@ -7,16 +7,11 @@ from __future__ import annotations
 from dataclasses import fields
 
 from drgn_vmap._numpy import np
-from drgn_vmap.model import (
-    AreaTable,
-    Blocks,
-    Inspection,
-    LazyPages,
-    PageCounter,
-    Snapshot,
-    State,
-    VmPages,
-)
+from drgn_vmap.model.areas import AreaTable, Snapshot, State
+from drgn_vmap.model.blocks import Blocks
+from drgn_vmap.model.inspection import Inspection, VmPages
+from drgn_vmap.model.space import LazyPages
+from drgn_vmap.model.sums import PageCounter
 
 __all__ = ("inspection_of",)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Callable
 
 from drgn_vmap._numpy import Array, U64Array, np
-from drgn_vmap.model import Look
+from drgn_vmap.model.kcore import Look
 
 __all__ = ("FakeViews", "page")
 

@@ -25,7 +25,7 @@ from drgn.helpers.linux.xarray import xa_for_each
 
 from drgn_vmap.analyses.fsck import run_checks
 from drgn_vmap.kernel.inspection import inspect
-from drgn_vmap.model import Check, Verdict
+from drgn_vmap.model.inspection import Check, Verdict
 
 from .conftest import Vmcore
 from .damage import DamagedVmcore

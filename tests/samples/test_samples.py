@@ -22,6 +22,7 @@ import pytest
 from drgn import FaultError, Program
 
 from drgn_vmap.commands import run
+from drgn_vmap.kernel.debug_info import ensure_types
 from tests.lab.test_addr import NOT_IN_USE, expect_frames, expect_module, frames_of
 from tests.lab.test_blocks import compare as compare_blocks
 from tests.lab.test_ls import compare_kinds
@@ -81,10 +82,11 @@ class Opened:
 def opened(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Opened]:
-    """Each of the samples."""
+    """Each of the samples, with the types and names that it carries."""
     path = request.param.unpack(tmp_path_factory.mktemp("sample") / "slice")
     prog = Program()
     prog.set_core_dump(path)
+    ensure_types(prog)
     yield Opened(request.param, path, prog, Truth.parse(request.param.truth))
     path.unlink()
 

@@ -6,13 +6,7 @@ from dataclasses import fields, replace
 from typing import Any, Dict, Mapping, Sequence
 
 from drgn_vmap._numpy import np
-from drgn_vmap.model import (
-    AreaTable,
-    Kernel,
-    Snapshot,
-    State,
-    VmallocinfoRules,
-)
+from drgn_vmap.model.areas import AreaTable, Kernel, Snapshot, State, VmallocinfoRules
 
 __all__ = ("BASE", "KERNEL", "PAGE", "area", "snapshot_of")
 

@@ -16,16 +16,10 @@ from drgn_vmap._numpy import np
 from drgn_vmap.analyses.addr import block_starts, find_places, virtual_addresses
 from drgn_vmap.commands import run
 from drgn_vmap.kernel.snapshot import take_areas_around, take_snapshot
-from drgn_vmap.model import (
-    VMAP_BLOCK,
-    VMAP_RAM,
-    KcoreRules,
-    PageState,
-    Place,
-    Spot,
-    State,
-    Translation,
-)
+from drgn_vmap.model.areas import VMAP_BLOCK, VMAP_RAM, State
+from drgn_vmap.model.blocks import PageState
+from drgn_vmap.model.kcore import KcoreRules, Translation
+from drgn_vmap.model.places import Place, Spot
 from drgn_vmap.render.addr import place_json, place_text
 from tests.fakes.blocks import BITS, START, FakeBlock, blocks_of
 from tests.fakes.kernel import PAGE, VMALLOC_START, FakeArea, FakeKernel

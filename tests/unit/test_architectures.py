@@ -20,7 +20,7 @@ from drgn_vmap.kernel import blocks, functions, table_formats
 from drgn_vmap.kernel.frames import PageFrames
 from drgn_vmap.kernel.symbols import _is_name
 from drgn_vmap.kernel.table_formats import TableFormat
-from drgn_vmap.model import State
+from drgn_vmap.model.areas import State
 from tests.fakes.kernel import VMALLOC_START, FakeArea, FakeKernel
 
 KIB = 1024

@@ -16,7 +16,7 @@ from drgn_vmap.analyses.blocks import (
     page_states,
     select_blocks,
 )
-from drgn_vmap.model import Blocks, PageState
+from drgn_vmap.model.blocks import Blocks, PageState
 from drgn_vmap.render.blocks import block_map, block_table, blocks_json, summary_text
 from tests.fakes.blocks import BITS, START, FakeBlock, blocks_of
 

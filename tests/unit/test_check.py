@@ -22,15 +22,8 @@ from drgn_vmap.analyses.check import Scope, Tally, find_targets, primers, sum_up
 from drgn_vmap.commands import run
 from drgn_vmap.errors import TargetError
 from drgn_vmap.kernel.kcore import NOWHERE, Kcore
-from drgn_vmap.model import (
-    VMAP_BLOCK,
-    VMAP_RAM,
-    KcoreCheck,
-    KcoreRules,
-    PageClass,
-    Snapshot,
-    State,
-)
+from drgn_vmap.model.areas import VMAP_BLOCK, VMAP_RAM, Snapshot, State
+from drgn_vmap.model.kcore import KcoreCheck, KcoreRules, PageClass
 from drgn_vmap.render.check import check_json, check_text
 from tests.fakes.kcore import FakeViews, page
 from tests.fakes.kernel import FakeArea, FakeKernel

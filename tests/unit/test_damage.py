@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from drgn_vmap import Snapshot, describe, take_snapshot
 from drgn_vmap.analyses.vmallocinfo import listed_rows
-from drgn_vmap.model import State
+from drgn_vmap.model.areas import State
 from drgn_vmap.render.pointers import pointer_format
 from drgn_vmap.render.proc import proc_lines
 from tests.fakes.kernel import (

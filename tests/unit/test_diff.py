@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from drgn_vmap.analyses.diff import compare
 from drgn_vmap.analyses.saved import areas_from_json
 from drgn_vmap.errors import UsageError
-from drgn_vmap.model import Area, State
+from drgn_vmap.model.areas import Area, State
 from drgn_vmap.render.records import area_json, json_document
 from tests.unit.snapshots import BASE, PAGE
 from tests.unit.sources import ROOT

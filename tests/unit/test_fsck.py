@@ -10,7 +10,8 @@ import pytest
 
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.fsck import confirmed, run_checks
-from drgn_vmap.model import AreaTree, Check, Inspection, Problem, Verdict, VmPages
+from drgn_vmap.model.areas import Problem
+from drgn_vmap.model.inspection import AreaTree, Check, Inspection, Verdict, VmPages
 from drgn_vmap.render.fsck import check_json, check_lines
 from tests.fakes.blocks import BITS, FakeBlock, blocks_of
 from tests.fakes.inspection import inspection_of

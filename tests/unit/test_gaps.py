@@ -18,7 +18,8 @@ import pytest
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.gaps import find_fit, find_gaps, needed_bytes
 from drgn_vmap.commands.common import size
-from drgn_vmap.model import Fit, Gap, LazyPages, State, VmallocRange
+from drgn_vmap.model.areas import State
+from drgn_vmap.model.space import Fit, Gap, LazyPages, VmallocRange
 from drgn_vmap.render.gaps import fit_text, gaps_json, gaps_text
 from tests.unit.snapshots import BASE, PAGE, area, snapshot_of
 

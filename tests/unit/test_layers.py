@@ -44,7 +44,7 @@ DRGN_FOR_TYPES = DRGN_AT_RUN_TIME | {"commands", "drgn_vmap"}
 #: Who may import numpy: it has to be told to start no threads before it is imported.
 NUMPY = {"_numpy", "tests"}
 #: Who may import by a name that only running the code tells.
-DYNAMIC = {"_numpy", "drgn_vmap", "commands", "model", "tests"}
+DYNAMIC = {"_numpy", "drgn_vmap", "commands", "tests"}
 #: Who may print, and who has no business outside its arguments and results.
 PRINTING = {"commands", "scripts"}
 PURE = {"errors", "model", "analyses", "render"}

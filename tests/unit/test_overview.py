@@ -18,17 +18,12 @@ from drgn_vmap.analyses.gaps import find_gaps
 from drgn_vmap.analyses.overview import warnings
 from drgn_vmap.analyses.top import reconcile, sum_areas
 from drgn_vmap.commands import VERBS
-from drgn_vmap.model import (
-    BlockTotals,
-    LazyPages,
-    Overview,
-    PageCounter,
-    Problem,
-    SeriesVerdict,
-    Snapshot,
-    State,
-    VmallocRange,
-)
+from drgn_vmap.model.areas import Problem, Snapshot, State
+from drgn_vmap.model.blocks import BlockTotals
+from drgn_vmap.model.pictures import Overview
+from drgn_vmap.model.series import SeriesVerdict
+from drgn_vmap.model.space import LazyPages, VmallocRange
+from drgn_vmap.model.sums import PageCounter
 from drgn_vmap.render.overview import overview_text
 from tests.fakes.kernel import FakeKernel
 from tests.unit.snapshots import BASE, PAGE, area, snapshot_of

@@ -19,20 +19,15 @@ from drgn_vmap.analyses.blocks import block_totals
 from drgn_vmap.analyses.describe import describe
 from drgn_vmap.analyses.report import largest_rows, map_blocks, stretches
 from drgn_vmap.analyses.top import sum_areas
-from drgn_vmap.model import (
-    VMAP_RAM,
-    Check,
-    Failure,
+from drgn_vmap.model.areas import VMAP_RAM, Problem, Snapshot, State
+from drgn_vmap.model.inspection import Check, Failure, Verdict
+from drgn_vmap.model.pictures import Report
+from drgn_vmap.model.series import (
     Finding,
     Patch,
     PatchVerdict,
-    Problem,
-    Report,
     SeriesVerdict,
-    Snapshot,
-    State,
     Strength,
-    Verdict,
     Verification,
 )
 from drgn_vmap.render.report import report_html

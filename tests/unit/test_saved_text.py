@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.saved_text import areas_from_text, describe_saved
 from drgn_vmap.errors import UsageError
-from drgn_vmap.model import Area, SavedText
+from drgn_vmap.model.areas import Area
+from drgn_vmap.model.saved import SavedText
 from drgn_vmap.render.pointers import pointer_format
 from drgn_vmap.render.proc import proc_lines
 from tests.unit.sources import ROOT

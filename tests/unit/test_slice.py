@@ -20,7 +20,7 @@ from drgn_vmap.commands.progress import Progress
 from drgn_vmap.errors import TargetError
 from drgn_vmap.kernel.activity import activity, activity_note
 from drgn_vmap.kernel.recording import Recorder
-from drgn_vmap.model import CoreHead
+from drgn_vmap.model.core import CoreHead
 from drgn_vmap.render.core import core_end, core_start
 
 PAGE = 4096

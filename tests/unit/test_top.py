@@ -15,7 +15,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.top import reconcile, sum_areas
-from drgn_vmap.model import VMAP_BLOCK, VMAP_RAM, PageCounter, Snapshot, State
+from drgn_vmap.model.areas import VMAP_BLOCK, VMAP_RAM, Snapshot, State
+from drgn_vmap.model.sums import PageCounter
 from drgn_vmap.render.openmetrics import openmetrics
 from drgn_vmap.render.top import top_table, verdict_text
 from tests.unit.snapshots import PAGE, area, snapshot_of

@@ -19,18 +19,13 @@ import pytest
 from drgn_vmap.analyses.saved_text import areas_from_text
 from drgn_vmap.analyses.verify import verify, verify_text
 from drgn_vmap.commands import run
-from drgn_vmap.model import (
-    VM_FLAGS,
-    VMAP_RAM,
-    CheckedArea,
-    PageClass,
-    PageFinding,
+from drgn_vmap.model.areas import VM_FLAGS, VMAP_RAM, Problem, State
+from drgn_vmap.model.kcore import CheckedArea, PageClass, PageFinding
+from drgn_vmap.model.series import (
     Patch,
     PatchVerdict,
-    Problem,
     SeriesSigns,
     SeriesVerdict,
-    State,
     Strength,
     Verification,
 )
