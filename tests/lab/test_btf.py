@@ -146,6 +146,40 @@ def test_vmcore(vmcore: Vmcore, capsys: pytest.CaptureFixture[str]) -> None:
     compare_variables(dwarf, btf)
 
 
+def test_vmcore_of_a_crash(kdump_vmcore: Vmcore) -> None:
+    """What makedumpfile left out of a vmcore is not what types and names need."""
+    dwarf, btf = programs(kdump_vmcore)
+    assert (ensure_types(dwarf), ensure_types(btf)) == ("dwarf", "btf")
+    for words in VERBS:
+        assert output(btf, words) == output(dwarf, words)
+
+
+def test_from_outside_over_qmp(module_guest: Guest) -> None:
+    """The same of a running guest: as its own file has it, and as with debug info."""
+    listed = ask_over_qmp(module_guest, "--no-default-symbols", VERBS[0])
+    if module_guest.kernel.name in NAMELESS:
+        assert (listed.returncode, listed.stdout) == (2, "")
+        assert "VMCOREINFO" in listed.stderr.splitlines()[-1]
+        return
+    assert listed.stdout.encode() == module_guest.read("/proc/vmallocinfo")
+    for words in VERBS[1:]:
+        without, with_it = (
+            ask_over_qmp(module_guest, how, words)
+            for how in ("--no-default-symbols", f"-s{module_guest.vmlinux}")
+        )
+        assert without.stdout and without.returncode == with_it.returncode
+        assert as_with_dwarf(without.stdout) == with_it.stdout, words
+
+
+def ask_over_qmp(
+    guest: Guest, how: str, words: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a script on the guest from outside; its socket serves one at a time."""
+    command = [sys.executable, "-m", "drgn", "-q", "--qemu", str(guest.qmp_socket), how]
+    command += [str(ROOT / f"scripts/vmap_{words[0]}.py"), *words[1:]]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
 def compare_probes(dwarf: Program, btf: Program) -> None:
     """What inlining hides is told by other signs, and they say the same."""
     for name in FUNCTIONS:

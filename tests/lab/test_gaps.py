@@ -87,6 +87,26 @@ def test_no_room(full_guest: Guest) -> None:
     assert small == 3
 
 
+#: Each of them as often as there is room. The last one may be freed without a purge.
+SIZES = (LARGEST, 32 * GIB, 2 * GIB, 32 * MIB)
+
+
+def test_room_after_a_purge(full_guest: Guest) -> None:
+    """What only freed areas have room for fits once they are purged, which is done."""
+    for size in SIZES:
+        take = f"while echo reserve 1 {size} > /proc/vmap_lab; do :; done 2> /dev/null"
+        assert full_guest.run(take, timeout=300).status == 0
+    for there_is_room in (False, True):
+        if there_is_room:
+            full_guest.write("/proc/vmap_lab", b"reserve less\n")
+        [found] = fit_and_try(full_guest, [(SIZES[-1], SIZES[-1])])
+        fit, tried = found["answer"]["fit"], found["tried"]
+        assert (fit["fits"], fit["after_purge"]) == (False, there_is_room)
+        assert (tried["result"] == "fits") == there_is_room
+        if there_is_room:
+            assert tried["addr"] == fit["where_after_purge"], (fit, tried)
+
+
 def test_sums(vmcores: dict[str, Vmcore]) -> None:
     """Each sum, the largest gap and the histogram, added up from the lists."""
     vmcore = vmcores["elf"]

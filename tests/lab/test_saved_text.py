@@ -21,6 +21,7 @@ from .test_addr import on_vmcore
 ROOT = Path(__file__).parents[2]
 PAGE = 4096
 LEAKED = 25
+VMALLOCINFO = "/proc/vmallocinfo"
 KPTR_RESTRICT = "/proc/sys/kernel/kptr_restrict"
 
 
@@ -30,13 +31,9 @@ def script(verb: str, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("restrict", ["0", "1", "2"])
-def test_every_line(module_guest: Guest, tmp_path: Path, restrict: str) -> None:
-    """Hashed, real and hidden addresses: all is understood, and comes back as it was."""
-    module_guest.write(KPTR_RESTRICT, restrict.encode())
-    text = module_guest.read("/proc/vmallocinfo")
-    module_guest.write(KPTR_RESTRICT, b"0")
-    path = tmp_path / "vmallocinfo"
+def expect_back(text: bytes, directory: Path) -> None:
+    """Expect each line to be understood, and to come back as it was."""
+    path = directory / "vmallocinfo"
     path.write_bytes(text)
     done = script("ls", "--from", str(path))
     assert (done.returncode, done.stderr) == (0, "")
@@ -44,11 +41,36 @@ def test_every_line(module_guest: Guest, tmp_path: Path, restrict: str) -> None:
     assert len(text.splitlines()) > 100
 
 
+@pytest.mark.parametrize("restrict", ["0", "1", "2"])
+def test_every_line(module_guest: Guest, tmp_path: Path, restrict: str) -> None:
+    """Hashed, real and hidden addresses."""
+    module_guest.write(KPTR_RESTRICT, restrict.encode())
+    text = module_guest.read(VMALLOCINFO)
+    module_guest.write(KPTR_RESTRICT, b"0")
+    expect_back(text, tmp_path)
+
+
+def test_every_line_under_stress(module_guest: Guest, tmp_path: Path) -> None:
+    """Areas that are being made, freed and purged, in samples taken all the while."""
+    module_guest.write("/proc/vmap_lab", b"stress start")
+    try:
+        done = module_guest.run("sleep 3", sample=VMALLOCINFO)
+    finally:
+        module_guest.write("/proc/vmap_lab", b"stress stop")
+    assert len(set(done.samples)) > 3
+    expect_back(b"".join(done.samples), tmp_path)
+
+
+def test_every_line_of_a_crash(kdump_vmcore: Vmcore, tmp_path: Path) -> None:
+    """What was saved before the kernel crashed."""
+    expect_back(kdump_vmcore.vmallocinfo, tmp_path)
+
+
 def test_sums_of_a_vmcore(vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
     """The file and the vmcore name the same callers, with the same sums."""
     vmcore = vmcores["elf"]
+    expect_back(vmcore.vmallocinfo, tmp_path)
     path = tmp_path / "vmallocinfo"
-    path.write_bytes(vmcore.vmallocinfo)
     file = json.loads(script("top", "--from", str(path), "--json").stdout)
     core = on_vmcore(vmcore, "top")
     ram = ("vm_map_ram", "vmap_block")

@@ -760,6 +760,10 @@ static int command_reserve(const char *arguments)
 		shrink(&reserve_set, 0);
 		return 0;
 	}
+	if (!strcmp(arguments, "less")) {
+		shrink(&reserve_set, max(reserve_set.live, 1UL) - 1);
+		return 0;
+	}
 	if (sscanf(arguments, "%lu %lli", &count, (long long *)&size) != 2 || !size ||
 	    !IS_ALIGNED(size, PAGE_SIZE) || !nothing_of(size))
 		return -EINVAL;
