@@ -41,9 +41,9 @@ def _find(prog: Program) -> Optional[int]:
     if not platform.flags & PlatformFlags.IS_64_BIT:
         return None
     try:
-        # setup_command_line() (init/main.c) keeps it in memory that memblock gives out.
-        line = prog["saved_command_line"].value_()
-        phys = follow_phys(prog["init_mm"].address_of_(), line).value_()
+        # vmalloc_init() makes it, in a slab, and slabs lie in the direct map.
+        cache = prog["vmap_area_cachep"].value_()
+        phys = follow_phys(prog["init_mm"].address_of_(), cache).value_()
     except (LookupError, FaultError, NotImplementedError, ValueError):
         return None
-    return int(line - phys)
+    return int(cache - phys)

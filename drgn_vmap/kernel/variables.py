@@ -81,6 +81,7 @@ _VARIABLES: Dict[str, _Variable] = {
     "vmap_purge_lock": _Variable("struct mutex", _VMALLOC_C),
     "vmap_lazy_nr": _COUNTER,
     "nr_vmalloc_pages": _COUNTER,
+    "vmap_area_cachep": _Variable("struct kmem_cache *", _VMALLOC_C),
     "vmap_block_queue": _Variable("struct vmap_block_queue", _VMALLOC_C),
     "vmap_blocks": _Variable("struct xarray", _VMALLOC_C),
     # Where vmalloc space is, and how its addresses are printed.
@@ -110,7 +111,6 @@ _VARIABLES: Dict[str, _Variable] = {
     "mem_section": _Variable("struct mem_section **"),
     "__highest_present_section_nr": _WORD,
     "_totalram_pages": _Variable("atomic_long_t"),
-    "saved_command_line": _Variable("char *"),
     "slab_caches": _Variable("struct list_head"),
     # Modules, tasks and time.
     "modules": _Variable("struct list_head"),
