@@ -16,10 +16,6 @@ from .._numpy import Array, np
 
 __all__ = ("PackedNames", "PlainNames")
 
-_TOKENS = 256
-_NEWLINE, _NOTHING = _TOKENS, _TOKENS + 1
-"""Tokens of our own, which stand in the place of lengths."""
-
 
 class PlainNames:
     """
@@ -109,10 +105,12 @@ class PackedNames:
     @cached_property
     def _plain(self) -> PlainNames:
         codes = np.frombuffer(self._data, np.uint8, self._end).astype(np.int16)
-        codes[self._starts] = _NEWLINE
-        codes[self._big] = _NOTHING
+        # Tokens of our own stand in the place of lengths.
+        newline, nothing = len(self._tokens), len(self._tokens) + 1
+        codes[self._starts] = newline
+        codes[self._big] = nothing
         texts = [*self._tokens, b"\n", b""]
-        return PlainNames(_unpack(np.append(codes, _NEWLINE), texts))
+        return PlainNames(_unpack(np.append(codes, newline), texts))
 
 
 def _unpack(codes: Array, texts: Sequence[bytes]) -> bytes:
