@@ -48,7 +48,8 @@ def take_snapshot(
     Read the vmalloc state of a kernel.
 
     :param all_states: Also read ranges that are being purged, pooled or free.
-    :param once: Do not read a live kernel again if something is odd.
+    :param once: Do not start over on a live kernel if something is odd; trees that
+        change meanwhile are walked again all the same.
     :raises VmapError: if the target is none that can be read.
     """
     states = _ALL_STATES if all_states else _LISTED_STATES

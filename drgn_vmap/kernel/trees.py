@@ -111,15 +111,15 @@ def read_rb_trees(
         return tree
     parts = [(tree.address, tree.records, tree.root)]
     lost = np.setdiff1d(met, tree.address)
-    for _ in range(times):
-        if not len(lost):
-            break
+    for left in reversed(range(times)):
         roots = read_rb_roots(memory, heads, dtype)
         root = _climb(memory, lost, dtype, link_offset, roots)
         there = root >= 0
         records, _ = memory.records(lost[there], dtype)
         parts.append((lost[there], records, root[there]))
         lost = lost[~there]
+        if not (len(lost) and left):
+            break
         memory.refresh()
     return join_nodes(parts, dtype, tree.problems)
 
