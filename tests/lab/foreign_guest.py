@@ -15,7 +15,6 @@ import subprocess
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
@@ -37,7 +36,7 @@ BEGIN, END = b"lab: begin\n", re.compile(rb"lab: end (\d+)\n")
 
 class ForeignGuest:
     """
-    A running guest with the fixture module loaded: a context manager that ends it.
+    A running guest with the fixture module loaded, until it is closed.
 
     :raises GuestError: if it does not boot.
     """
@@ -67,17 +66,6 @@ class ForeignGuest:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> ForeignGuest:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the guest as a power cut would."""

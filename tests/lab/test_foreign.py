@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -72,7 +73,7 @@ def foreign_dump(request: pytest.FixtureRequest, lab: None) -> Iterator[Vmcore]:
         end(f"{kernel.name}: {reason}")
     with TemporaryDirectory(dir="/var/tmp") as directory:
         path = Path(directory) / "vmcore"
-        with ForeignGuest(kernel) as guest:
+        with closing(ForeignGuest(kernel)) as guest:
             guest.run("echo lazy 3 >/proc/vmap_lab")
             vmallocinfo = guest.dump_with_vmallocinfo(path)
             truth = guest.read("/proc/vmap_lab")
