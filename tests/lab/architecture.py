@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ("ARM64", "PPC64EL", "S390X", "Architecture")
+__all__ = ("ARM64", "ARM64_16K", "PPC64EL", "S390X", "Architecture")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,14 @@ ARM64 = Architecture(
     byteorder="little",
     # It gives QEMU the VMCOREINFO for its dump.
     modules=("qemu_fw_cfg",),
+)
+
+ARM64_16K = replace(
+    ARM64,
+    # Not every processor has pages of 16 KiB. Its pointers are signed in a way of QEMU's
+    # own, which is quick.
+    machine=("-M", "virt", "-cpu", "max,pauth-impdef=on", "-device", "vmcoreinfo"),
+    memory_mib=1024,
 )
 
 PPC64EL = Architecture(

@@ -122,7 +122,7 @@ class ForeignGuest:
         # quiet: what the kernel says would stand amidst what is read.
         name = architecture.console
         arguments = f"console={name} LAB_CONSOLE={name} quiet loglevel=1 panic=-1"
-        return [*command, "-append", arguments]
+        return [*command, "-append", f"{arguments} {self.kernel.arguments}"]
 
     def _connect(self) -> None:
         deadline = time.monotonic() + SOCKET_SECONDS

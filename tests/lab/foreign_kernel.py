@@ -12,29 +12,20 @@ from tempfile import TemporaryDirectory
 from .architecture import Architecture
 from .cache import build_once, cache_dir
 from .chroot import unpack_tools
-from .debian_kernel import fetch_vmlinux
-from .kernel import Kernel
-from .packages import Archive, PackageError, unpack
+from .packaged_kernel import PackagedKernel, fetch_vmlinux
+from .packages import Archive, unpack
 
 __all__ = ("ForeignKernel",)
 
-HOST_SUITES = ("bookworm", "bookworm-security")
-"""Where the compilers are that run on this machine, and built these kernels."""
-
 COMPILER = "gcc-12"
+"""What built these kernels; their suites have it for this machine as well."""
 
 
 @dataclass(frozen=True)
-class ForeignKernel(Kernel):
+class ForeignKernel(PackagedKernel):
     """A kernel for another architecture, and what a guest of it needs beside it."""
 
     architecture: Architecture
-
-    suites: tuple[str, ...]
-    """The suites that hold its packages."""
-
-    releases: str
-    """POSIX pattern of ``uname -r``; the newest one is taken that can be had."""
 
     names_itself: bool = False
     """
@@ -42,15 +33,21 @@ class ForeignKernel(Kernel):
     takes hundreds of MB to fetch.
     """
 
+    arguments: str = ""
+    """More of its command line."""
+
+    cached_as: str = ""
+    """The kernel it shares files with, if only their command lines differ."""
+
+    @property
+    def archive(self) -> Archive:
+        """The packages this kernel belongs to."""
+        return Archive(*self.suites, architecture=self.architecture.debian)
+
     @property
     def directory(self) -> Path:
         """Where everything made of this kernel is cached."""
-        return cache_dir() / "kernels" / self.name
-
-    @property
-    def files(self) -> Path:
-        """``release``, ``vmlinuz``, ``busybox`` and ``modules``."""
-        return build_once(self.directory / "files", self._fetch)
+        return cache_dir() / "kernels" / (self.cached_as or self.name)
 
     @property
     def busybox(self) -> Path:
@@ -60,15 +57,13 @@ class ForeignKernel(Kernel):
     @property
     def vmlinux(self) -> Path:
         """The kernel with its debug information, fetched when first asked for."""
-        return build_once(
-            self.directory / f"vmlinux-{self.release}",
-            lambda file: fetch_vmlinux(self._archive, self.release, file),
-        )
+        return self._vmlinux(self.release)
 
     @property
-    def has_vmlinux(self) -> bool:
-        """Whether the debug information was fetched already."""
-        return (self.directory / f"vmlinux-{self.release}").exists()
+    def is_cached(self) -> bool:
+        """Whether it was fetched already, with its debug information if it needs any."""
+        found = self.directory.glob("files" if self.names_itself else "vmlinux-*")
+        return any(found)
 
     @property
     def module_tree(self) -> Path:
@@ -85,41 +80,32 @@ class ForeignKernel(Kernel):
             f"CC={triplet}-{COMPILER}",
         )
 
-    @property
-    def _archive(self) -> Archive:
-        return Archive(*self.suites, architecture=self.architecture.debian)
+    def _vmlinux(self, release: str) -> Path:
+        return build_once(
+            self.directory / f"vmlinux-{release}",
+            lambda file: fetch_vmlinux(self.archive, release, file),
+        )
 
-    def _fetch(self, directory: Path) -> None:
-        """Fetch the newest release that the mirror has, and a shell."""
-        directory.mkdir()
-        archive = self._archive
-        self._fetch_busybox(archive, directory / "busybox")
-        failures = []
-        for name in reversed(archive.names(f"linux-image-{self.releases}")):
-            release = name[len("linux-image-") :]
-            try:
-                self._fetch_image(archive, release, directory)
-            except PackageError as error:
-                failures.append(str(error))
-                continue
-            (directory / "release").write_text(release)
-            return
-        reasons = "; ".join(failures) or "no such package"
-        raise PackageError(f"no kernel {self.name} in {self.suites}: {reasons}")
+    def _fetch_release(self, release: str, directory: Path) -> None:
+        """Fetch the image, a shell, and the debug information if nothing does without."""
+        if not self.names_itself:
+            self._vmlinux(release)
+        self._fetch_busybox(directory / "busybox")
+        self._fetch_image(release, directory)
 
-    def _fetch_busybox(self, archive: Archive, busybox: Path) -> None:
+    def _fetch_busybox(self, busybox: Path) -> None:
         with TemporaryDirectory(dir=busybox.parent) as unpacked:
-            with archive.downloaded(["busybox-static"]) as [deb]:
+            with self.archive.downloaded(["busybox-static"]) as [deb]:
                 unpack(deb, Path(unpacked), ["*/bin/busybox"])
             [found] = Path(unpacked).rglob("bin/busybox")
             found.rename(busybox)
 
-    def _fetch_image(self, archive: Archive, release: str, directory: Path) -> None:
+    def _fetch_image(self, release: str, directory: Path) -> None:
         """Fetch the image and the modules that a guest loads, of hundreds."""
         wanted = [f"*/{name}.ko*" for name in self.architecture.modules]
         image = self.architecture.image
         with TemporaryDirectory(dir=directory) as unpacked:
-            with archive.downloaded([f"linux-image-{release}"]) as [deb]:
+            with self.archive.downloaded([f"linux-image-{release}"]) as [deb]:
                 unpack(deb, Path(unpacked), [f"./boot/{image}-*", *wanted])
             boot = Path(unpacked) / "boot"
             [vmlinuz] = boot.glob(f"{image}-{glob.escape(release)}")
@@ -130,9 +116,9 @@ class ForeignKernel(Kernel):
                 file.rename(modules / file.name)
 
     def _tools(self, root: Path) -> None:
-        host = Archive(*HOST_SUITES)
+        host = Archive(*self.suites)
         release = self.release
-        with self._archive.downloaded(self._header_packages(release)) as debs:
+        with self.archive.downloaded(self._header_packages(release)) as debs:
             kbuild = self._kbuild(release)
             cross = f"{COMPILER}-{self.architecture.triplet}"
             unpack_tools(host, [cross, kbuild], root)
@@ -143,7 +129,7 @@ class ForeignKernel(Kernel):
         headers = f"linux-headers-{release}"
         common = [
             name
-            for name in self._archive.direct_dependencies(headers)
+            for name in self.archive.direct_dependencies(headers)
             if name.endswith("-common")
         ]
         return [headers, *common]
@@ -151,7 +137,7 @@ class ForeignKernel(Kernel):
     def _kbuild(self, release: str) -> str:
         [kbuild] = [
             name
-            for name in self._archive.direct_dependencies(f"linux-headers-{release}")
+            for name in self.archive.direct_dependencies(f"linux-headers-{release}")
             if name.startswith("linux-kbuild-")
         ]
         return kbuild

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Mapping
 
-from .architecture import ARM64, PPC64EL, S390X
+from .architecture import ARM64, ARM64_16K, PPC64EL, S390X
 from .built_kernel import BuiltKernel
 from .debian_kernel import DebianKernel
 from .foreign_kernel import ForeignKernel
@@ -54,26 +54,45 @@ BUILT_KERNELS = {
 }
 """Kernels that no distribution here has: with the vm_map_ram series, and before."""
 
+_BOOKWORM = ("bookworm", "bookworm-security")
+_BACKPORTS = ("bookworm-backports", "bookworm")
+_DEB12 = r"6\.12\.[0-9.]+\+deb12[0-9.]*"
+
 FOREIGN_KERNELS = {
     kernel.name: kernel
     for kernel in (
         ForeignKernel(
             "6.12-arm64",
+            _BOOKWORM,
+            (f"{_DEB12}-cloud-arm64",),
             ARM64,
-            ("bookworm", "bookworm-security"),
-            r"6\.12\.[0-9.]+\+deb12[0-9.]*-cloud-arm64",
             names_itself=True,
         ),
         ForeignKernel(
-            "6.1-arm64",
-            ARM64,
-            ("bookworm", "bookworm-security"),
-            r"6\.1\.0-[0-9]+-cloud-arm64",
+            "6.12-arm64-16k",
+            _BOOKWORM,
+            (f"{_DEB12}-arm64-16k",),
+            ARM64_16K,
+            names_itself=True,
+        ),
+        ForeignKernel("6.1-arm64", _BOOKWORM, (r"6\.1\.0-[0-9]+-cloud-arm64",), ARM64),
+        ForeignKernel(
+            "6.1-ppc64el", _BACKPORTS, (r"6\.1\.0-[0-9]+-powerpc64le",), PPC64EL
         ),
         ForeignKernel(
-            "6.1-ppc64el", PPC64EL, ("bookworm",), r"6\.1\.0-[0-9]+-powerpc64le"
+            "6.1-ppc64el-hash",
+            _BACKPORTS,
+            (r"6\.1\.0-[0-9]+-powerpc64le",),
+            PPC64EL,
+            arguments="disable_radix",
+            cached_as="6.1-ppc64el",
         ),
-        ForeignKernel("6.1-s390x", S390X, ("bookworm",), r"6\.1\.0-[0-9]+-s390x"),
+        ForeignKernel("6.12-ppc64el", _BACKPORTS, (f"{_DEB12}-powerpc64le",), PPC64EL),
+        ForeignKernel(
+            "6.12-ppc64el-64k", _BACKPORTS, (f"{_DEB12}-powerpc64le-64k",), PPC64EL
+        ),
+        ForeignKernel("6.1-s390x", _BACKPORTS, (r"6\.1\.0-[0-9]+-s390x",), S390X),
+        ForeignKernel("6.12-s390x", _BACKPORTS, (f"{_DEB12}-s390x",), S390X),
     )
 }
 """Kernels of other architectures, whose vmcores are read on this one."""
