@@ -42,6 +42,7 @@ def find_places(
     spots: Sequence[Spot],
     snapshot: Snapshot,
     translation: Translation,
+    by_vm_struct: Array,
     blocks: Optional[Blocks],
     rules: KcoreRules,
 ) -> Iterator[Place]:
@@ -50,6 +51,8 @@ def find_places(
 
     :param snapshot: With the areas around each address, of all states.
     :param translation: Of ``virtual_addresses(spots)``.
+    :param by_vm_struct: Of which of them an area's vm_struct told it, as the page table
+        could not.
     :param blocks: With the blocks that hold some of the addresses.
     """
     addresses = virtual_addresses(spots)
@@ -65,6 +68,7 @@ def find_places(
             address=address,
             phys=int(translation.phys[at]) if present else None,
             phys_known=known,
+            by_vm_struct=bool(by_vm_struct[at]),
         )
         place = _in_area(place, snapshot, finder.area(int(rows[at])))
         place = pages.in_block(place)

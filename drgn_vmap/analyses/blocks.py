@@ -90,7 +90,8 @@ def page_states(blocks: Blocks, rows: Array) -> Array:
     """
     Return the :class:`~drgn_vmap.model.blocks.PageState` of each page: a row a block, a column a page.
 
-    Without used_map a page that has been handed out is in use if it is mapped.
+    Without used_map a page that has been handed out is in use if it is mapped, and
+    unknown if that cannot be told.
     """
     table = blocks.table
     bits = blocks.bits_per_block
@@ -98,6 +99,8 @@ def page_states(blocks: Blocks, rows: Array) -> Array:
     mapped = table.mapped[rows]
     used = table.used[rows] if blocks.has_used_map else mapped & handed_out
     states = np.where(handed_out, PageState.FREED, PageState.FREE)
+    if not blocks.has_used_map:
+        states[handed_out & ~table.mapped_known[rows, None]] = PageState.UNKNOWN
     states[mapped] = PageState.MAPPED
     states[used] = PageState.USED
     return states

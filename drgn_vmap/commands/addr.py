@@ -24,6 +24,7 @@ import sys
 from typing import TYPE_CHECKING, Dict, List, Sequence, Tuple
 
 from ..analyses.addr import block_starts, find_places, virtual_addresses
+from ..kernel.area_pages import AreaPages
 from ..kernel.blocks import take_blocks
 from ..kernel.mappings import find_mappings, struct_page_phys
 from ..kernel.pagetable import PageTable
@@ -62,10 +63,14 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
     addresses = virtual_addresses(spots)
     snapshot = take_areas_around(prog, addresses)
     table = PageTable(prog, snapshot.kernel.page_size)
-    translation = table.translate(addresses)
+    translation, by_vm_struct = AreaPages(prog, snapshot).complete(
+        addresses, table.translate(addresses)
+    )
     starts = block_starts(snapshot, addresses)
     blocks = take_blocks(prog, starts=starts) if len(starts) else None
-    places = find_places(spots, snapshot, translation, blocks, kcore_rules(prog))
+    places = find_places(
+        spots, snapshot, translation, by_vm_struct, blocks, kcore_rules(prog)
+    )
     problems = (*problems, *snapshot.problems, *table.problems)
     problems += blocks.problems if blocks else ()
     problems = tuple(dict.fromkeys(problems))

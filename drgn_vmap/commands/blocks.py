@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--map",
         action="store_true",
         help="draw each block, one character a page: used #, mapped but unused !, "
-        "freed x, free .",
+        "freed x, free .; ? if used and freed cannot be told apart",
     )
 
 

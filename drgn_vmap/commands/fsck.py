@@ -9,7 +9,8 @@ what they count. Each check is "ok"; "failed", with the address of what is wrong
 just that moment; or "skipped", with the reason. On a live kernel a failure counts
 only if it is still there when all is read anew.
 
-Exit status: 0 if no check failed, 1 if one did, or 2 if it cannot.
+Exit status: 0 if no check failed, 1 if one did or what is mapped in a vmcore could
+not be read, or 2 if it cannot.
 """
 
 import argparse
@@ -18,11 +19,12 @@ from typing import TYPE_CHECKING, Tuple
 
 from ..analyses.fsck import confirmed, run_checks
 from ..kernel.inspection import inspect
+from ..model.areas import UNSUPPORTED
 from ..model.inspection import Check, Inspection, Verdict
 from ..render.fsck import check_json, check_lines
 from ..render.records import document
-from . import EXIT_FOUND, EXIT_OK
-from .common import add_json, write_text
+from . import EXIT_FOUND
+from .common import add_json, problem_status, warn_of_problems, write_text
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -41,14 +43,18 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
     """Print the outcome of all checks."""
     found, checks = inspect_and_check(prog)
     problems = tuple(dict.fromkeys((*found.snapshot.problems, *found.blocks.problems)))
+    unsupported = [p for p in problems if p.what == UNSUPPORTED]
     kernel = found.snapshot.kernel
     if args.json:
         body = {"checks": [check_json(check) for check in checks]}
         sys.stdout.write(document("fsck", kernel, problems, **body))
     else:
         write_text(check_lines(checks))
-    failed = any(check.verdict == Verdict.FAILED for check in checks)
-    return EXIT_FOUND if failed else EXIT_OK
+        # All others are failures of the check that everything can be read.
+        warn_of_problems("fsck", unsupported)
+    if any(check.verdict == Verdict.FAILED for check in checks):
+        return EXIT_FOUND
+    return problem_status(unsupported)
 
 
 def inspect_and_check(prog: "Program") -> Tuple[Inspection, Tuple[Check, ...]]:

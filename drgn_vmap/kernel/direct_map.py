@@ -14,6 +14,8 @@ from typing import Optional
 from drgn import FaultError, PlatformFlags, Program, ProgramFlags
 from drgn.helpers.linux.mm import follow_phys
 
+from .ppc64 import LINEAR_START, has_hash_table
+
 __all__ = ("direct_map",)
 
 _CACHE_KEY = "drgn_vmap.direct_map"
@@ -40,6 +42,8 @@ def _find(prog: Program) -> Optional[int]:
     # so does vmalloc space: an address would tell nothing.
     if not platform.flags & PlatformFlags.IS_64_BIT:
         return None
+    if has_hash_table(prog):
+        return LINEAR_START
     try:
         # vmalloc_init() makes it, in a slab, and slabs lie in the direct map.
         cache = prog["vmap_area_cachep"].value_()

@@ -14,13 +14,12 @@ from typing import Iterator, List, Optional
 from drgn import ObjectAbsentError, Program, Type, offsetof
 
 from .._numpy import Array, U64Array, np
-from ..errors import VmapError
-from ..model.areas import AreaTable, Kernel, State, vm_flag
+from ..model.areas import AreaTable, Kernel
 from ..model.inspection import AreaTree, Inspection, VmPages
 from .activity import activity
+from .area_pages import named_pages, rows_with_pages
 from .blocks import take_blocks
 from .counters import vmalloc_pages
-from .frames import PageFrames
 from .functions import has_function, has_parameter
 from .layout import Layout, probe_layout
 from .lazy import lazy_pages
@@ -28,13 +27,10 @@ from .memory import Memory
 from .nodes import VmapNodes, read_nodes
 from .pagetable import PageTable
 from .snapshot import take_snapshot
-from .structs import record_dtype, word_dtype
+from .structs import record_dtype
 from .trees import TreeNodes, walk_rb_trees
 
 __all__ = ("inspect",)
-
-_MAX_PAGES = 1 << 22
-"""More pages than are looked at in one area; torn records may claim any number."""
 
 
 def inspect(prog: Program) -> Inspection:
@@ -142,28 +138,19 @@ def _tree(layout: Layout, found: TreeNodes, index: int, area: Type) -> AreaTree:
 
 def _vm_pages(prog: Program, kernel: Kernel, areas: AreaTable) -> VmPages:
     """Look up the pages of areas that vmalloc() filled or vmap() was given to keep."""
-    owned = areas.flags & (vm_flag("VM_ALLOC") | vm_flag("VM_MAP_PUT_PAGES")) != 0
-    owned &= areas.flags & vm_flag("VM_UNINITIALIZED") == 0
-    owned &= (areas.state == State.BUSY) & areas.vm_ok
     page_size = np.uint64(kernel.page_size)
-    owned &= areas.nr_pages <= (areas.end - areas.start) // page_size
-    owned &= areas.nr_pages <= _MAX_PAGES
-    rows = np.flatnonzero(owned)
+    rows = rows_with_pages(areas, kernel.page_size)
     counts = areas.nr_pages[rows].astype(np.intp)
     row = np.repeat(rows, counts)
     index: U64Array = np.arange(len(row), dtype=np.uint64)
     index -= np.repeat(np.cumsum(counts) - counts, counts).astype(np.uint64)
-    word = word_dtype(prog)
-    memory = Memory(prog, kernel.page_size)
-    page, ok = memory.records(areas.pages[row] + index * np.uint64(word.itemsize), word)
-    try:
-        frame = PageFrames(prog).of(page)
-    except VmapError:
-        frame, ok = np.zeros_like(page), np.zeros_like(ok)
+    named = named_pages(prog, kernel.page_size, areas, row, index)
     found = PageTable(prog, kernel.page_size).translate(
         areas.start[row] + index * page_size
     )
-    return VmPages(row, index, page, frame * page_size, found.phys, found.known & ok)
+    return VmPages(
+        row, index, named.page, named.phys, found.phys, found.known & named.ok
+    )
 
 
 def _pool_lengths(prog: Program, nodes: VmapNodes) -> Array:

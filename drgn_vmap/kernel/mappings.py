@@ -16,6 +16,7 @@ from drgn.helpers.linux.mmzone import for_each_online_pgdat
 from .._numpy import Array, U64Array, np
 from ..errors import UsageError
 from ..model.areas import Problem, Snapshot, State
+from .area_pages import AreaPages
 from .frames import PageFrames
 from .pagetable import PageTable
 
@@ -57,13 +58,14 @@ def find_mappings(
     """
     page_size = snapshot.kernel.page_size
     table = PageTable(prog, page_size)
+    named = AreaPages(prog, snapshot)
     by_frame: Dict[int, Set[int]] = {}
     for phys in wanted:
         by_frame.setdefault(phys - phys % page_size, set()).add(phys)
     frames = np.array(sorted(by_frame), np.uint64)
     pairs: Set[Tuple[int, int]] = set()
     for addresses in _candidates(snapshot, frames):
-        found = table.translate(addresses)
+        found, _ = named.complete(addresses, table.translate(addresses))
         hits = np.flatnonzero(found.present & np.isin(found.phys, frames))
         for page, frame in zip(addresses[hits].tolist(), found.phys[hits].tolist()):
             pairs.update((phys, page + phys - frame) for phys in by_frame[frame])

@@ -16,9 +16,10 @@ from drgn import FaultError, Program
 from drgn.helpers.linux.mm import follow_phys
 
 from .._numpy import Array, U64Array, np
-from ..model.areas import Problem
+from ..model.areas import UNSUPPORTED, Problem
 from ..model.kcore import Translation
 from .memory import Memory
+from .ppc64 import UNTRANSLATED, has_hash_table
 from .table_formats import TableFormat, table_format
 
 __all__ = ("PageTable",)
@@ -42,6 +43,8 @@ class PageTable:
         self._memory = Memory(prog, page_size, physical=True)
         self.problems: List[Problem] = []
         self._format: Optional[TableFormat] = None
+        if has_hash_table(prog):
+            return
         try:
             mm = prog["init_mm"]
             self._root = follow_phys(mm.address_of_(), mm.pgd).value_()
@@ -169,10 +172,13 @@ class PageTable:
 
     def _follow(self, addresses: U64Array) -> Translation:
         """Let drgn walk; it knows more architectures."""
-        mm = self._prog["init_mm"].address_of_()
         phys = np.zeros(len(addresses), np.uint64)
         present = np.zeros(len(addresses), bool)
+        if has_hash_table(self._prog):
+            self.problems = [UNTRANSLATED]
+            return Translation(phys, present, present.copy())
         known = np.ones(len(addresses), bool)
+        mm = self._prog["init_mm"].address_of_()
         for at, address in enumerate(addresses.tolist()):
             try:
                 phys[at] = follow_phys(mm, address).value_()
@@ -181,15 +187,15 @@ class PageTable:
                 # Else it is a table that cannot be read.
                 known[at] = e.address == address
                 if not known[at]:
-                    self._report(f"what it maps is not known: {e}")
+                    self._report("unreadable", f"what it maps is not known: {e}")
             except (NotImplementedError, ValueError) as e:
-                self._report(str(e))
+                self._report(UNSUPPORTED, f"what is mapped is not known: {e}")
                 known[:] = False
                 break
         return Translation(phys, present, known)
 
-    def _report(self, what: str) -> None:
+    def _report(self, what: str, detail: str) -> None:
         """Note a problem that all addresses may have, once."""
-        problem = Problem("unreadable", "page table", what)
+        problem = Problem(what, "page table", detail)
         if problem not in self.problems:
             self.problems.append(problem)

@@ -17,14 +17,12 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional, Set, Tupl
 
 from drgn import Architecture, FaultError, Program, ProgramFlags
 
+from .ppc64 import LINEAR_BYTES, LINEAR_START
+
 __all__ = ("Recorder",)
 
 _RUN_PAGES = 256
 """Pages fetched in one go."""
-
-# drgn finds the page tables of ppc64 by their addresses in the linear mapping
-# (PAGE_OFFSET of arch/powerpc), which a real vmcore's program headers describe.
-_LINEAR = {Architecture.PPC64: (0xC000000000000000, 1 << 51)}
 
 
 class Recorder:
@@ -66,12 +64,13 @@ class Recorder:
         is_live = bool(self._source.flags & ProgramFlags.IS_LIVE)
         program.set_linux_kernel_custom(self._vmcoreinfo, is_live=is_live)
         platform = self._source.platform
-        if platform is not None and platform.arch in _LINEAR:
-            start, size = _LINEAR[platform.arch]
+        # drgn finds the page tables of ppc64 by their addresses in the linear mapping,
+        # which a real vmcore's program headers describe.
+        if platform is not None and platform.arch == Architecture.PPC64:
             program.add_memory_segment(
-                start,
-                size,
-                lambda at, count, *_: self._read(at - start, count, 0, True),
+                LINEAR_START,
+                LINEAR_BYTES,
+                lambda at, count, *_: self._read(at - LINEAR_START, count, 0, True),
             )
         if self._vmlinux:
             program.load_debug_info([self._vmlinux])

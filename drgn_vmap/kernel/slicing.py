@@ -28,6 +28,7 @@ from .kallsyms import kallsyms_tables
 from .mappings import struct_page_phys
 from .pagetable import PageTable
 from .pointers import pointer_policy
+from .ppc64 import LINEAR_START, has_hash_table
 from .racing import as_races
 from .ranges import vmalloc_range
 from .recording import Recorder
@@ -161,7 +162,7 @@ def _read(program: Program, names_are_read: Callable[[], None]) -> _Found:
     problems = (*found.snapshot.problems, *found.blocks.problems, *table.problems)
     problems = tuple(dict.fromkeys(problems))
     kernel = found.snapshot.kernel
-    return _Found(program, kernel, areas, _direct_map(table, found), problems)
+    return _Found(program, kernel, areas, _direct_map(program, table, found), problems)
 
 
 def _read_struct_pages(program: Program) -> None:
@@ -172,12 +173,14 @@ def _read_struct_pages(program: Program) -> None:
         pass
 
 
-def _direct_map(table: PageTable, found: Inspection) -> int:
+def _direct_map(program: Program, table: PageTable, found: Inspection) -> int:
     """
     Return where physical address 0 is mapped. All struct vmap_area are slab objects,
     so each of them tells; 0 if they do not agree, and then drgn has to go through
     the page table for each address.
     """
+    if has_hash_table(program):
+        return LINEAR_START
     addresses = np.concatenate([tree.address for tree in found.trees])
     at = table.translate(addresses)
     offsets = np.unique(addresses[at.present] - at.phys[at.present])

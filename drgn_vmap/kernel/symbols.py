@@ -21,6 +21,7 @@ from ..model.areas import Problem
 from .kallsyms import kernel_kallsyms
 from .lists import walk_list
 from .memory import Memory
+from .ppc64 import UNTRANSLATED, has_hash_table
 from .structs import record_dtype
 
 __all__ = ("SymbolNames",)
@@ -112,6 +113,9 @@ class _Modules:
         return None
 
     def _read(self) -> List[_Module]:
+        if has_hash_table(self._prog):
+            self.problems.append(UNTRANSLATED)
+            return []
         head = self._prog["modules"].address_
         assert head is not None
         links, problems = walk_list(self._prog, head)

@@ -11,6 +11,7 @@ from drgn import Architecture, FaultError, Program, ProgramFlags
 from drgn.helpers.linux.mm import follow_phys
 
 from ..errors import TargetError
+from .ppc64 import has_hash_table, read_linear_only
 
 __all__ = ("check_dump", "is_this_machine", "mending")
 
@@ -29,14 +30,15 @@ def check_dump(prog: Program) -> None:
     """
     if not mending(prog):
         return
+    if has_hash_table(prog):
+        read_linear_only(prog)
+        return
     try:
         init_mm = prog["init_mm"].address_of_()
     except LookupError:
         return
     try:
         follow_phys(init_mm, init_mm)
-    except NotImplementedError:
-        return  # By the hash table of ppc64, which is another matter.
     except FaultError as e:
         if e.address != init_mm.value_():
             raise TargetError(

@@ -21,6 +21,7 @@ __all__ = (
     "VMAP_BLOCK",
     "vm_flag",
     "State",
+    "UNSUPPORTED",
     "Problem",
     "VmallocinfoRules",
     "PointerPolicy",
@@ -73,6 +74,10 @@ class State(enum.IntEnum):
     def label(self) -> str:
         """Name in JSON and tables."""
         return self.name.lower()
+
+
+UNSUPPORTED = "unsupported"
+"""What :attr:`Problem.what` is if nothing is damaged, but drgn cannot read it."""
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,8 @@ class PageState(enum.IntEnum):
     USED = 2
     MAPPED = 3
     """In the page table although nobody uses it."""
+    UNKNOWN = 4
+    """Handed out before; only the page table, which cannot be read, tells more."""
 
 
 @dataclass(frozen=True)

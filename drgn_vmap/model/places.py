@@ -41,6 +41,8 @@ class Place:
     phys: Optional[int] = None
     """None if nothing is mapped there, or if that is not known."""
     phys_known: bool = True
+    by_vm_struct: bool = False
+    """The area's vm_struct told the physical address, as the page table could not."""
     area: Optional[Area] = None
     """The area that it lies in."""
     page: Optional[int] = None

@@ -46,6 +46,7 @@ def place_json(place: Place) -> Dict[str, Any]:
         "vb": None if place.vb is None else f"{place.vb:#x}",
         "block_page": _block_page(place),
         "phys": None if place.phys is None else f"{place.phys:#x}",
+        "phys_by": "vm_struct" if place.by_vm_struct else None,
         "missing": _missing(place),
         "kcore": kcore
         and {
@@ -132,7 +133,8 @@ def _block_page(place: Place) -> Optional[str]:
 
 def _phys_text(place: Place) -> str:
     if place.phys is not None:
-        return f"{place.phys:#x}"
+        source = ", by the area's vm_struct" if place.by_vm_struct else ""
+        return f"{place.phys:#x}{source}"
     return "nothing is mapped" if place.phys_known else "the page table is unreadable"
 
 

@@ -21,8 +21,9 @@ _CHARACTERS = {
     PageState.FREED: "x",
     PageState.USED: "#",
     PageState.MAPPED: "!",
+    PageState.UNKNOWN: "?",
 }
-_LEGEND = "# used, ! mapped but unused, x freed, . free\n"
+_LEGEND = "# used, ! mapped but unused, x freed, . free"
 _PAGES_A_LINE = 64
 _SPARE = ("XARRAY OF CPU", "VMAP_BLOCK", "LIST OF CPU", "PURGEABLE", "MAPPED", "USED")
 
@@ -73,7 +74,8 @@ def block_map(blocks: Iterable[Block], states: Array) -> str:
 
     :param states: The :class:`~drgn_vmap.model.blocks.PageState` of each block's pages.
     """
-    drawn = [_LEGEND]
+    unknown = ", ? used or freed" if (states == PageState.UNKNOWN).any() else ""
+    drawn = [f"{_LEGEND}{unknown}\n"]
     for block, row in zip(blocks, states.tolist()):
         text = "".join(_CHARACTERS[PageState(state)] for state in row)
         lines = [

@@ -28,6 +28,7 @@ _BLOCK_CLASSES = {
     PageState.FREED: "freed",
     PageState.USED: "used",
     PageState.MAPPED: "mapped",
+    PageState.UNKNOWN: "unknown",
 }
 
 

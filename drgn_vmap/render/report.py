@@ -10,6 +10,7 @@ One HTML file about a kernel's vmalloc state. It loads nothing and runs nothing.
 from typing import Dict, Iterator, List, Sequence
 
 from ..model.areas import Area, State
+from ..model.blocks import PageState
 from ..model.inspection import Verdict
 from ..model.pictures import BlockMaps, Report, Stretch
 from ..model.series import PatchVerdict, SeriesVerdict, Verification
@@ -40,6 +41,7 @@ _COLOURS: Dict[str, str] = {
     "pool": "#67a82f",
     "used": "#e07b2a",
     "freed": "#a33b3b",
+    "unknown": "#808080",
     "mapped": "#c9b400",
 }
 
@@ -310,6 +312,8 @@ def _blocks(maps: BlockMaps) -> List[Html]:
         ("freed", "freed, of no use before the whole block is given back"),
         ("mapped", "mapped but unused"),
     ]
+    if any(PageState.UNKNOWN in states for states in maps.states):
+        looks.append(("unknown", "used or freed, which is not known"))
     headers = ("used", "stranded", "free", "block", "pages")
     return [element("p", said), legend(looks), table(headers, rows, 3)]
 

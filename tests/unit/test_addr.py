@@ -53,8 +53,9 @@ def place_of(page: int, rules: KcoreRules = NEW, mapped: bool = True) -> Place:
     phys = np.array([0x1230010 if mapped else 0], np.uint64)
     there = np.array([mapped])
     translation = Translation(phys, there, np.array([True]))
+    told = np.array([False])
     blocks = BLOCKS if len(block_starts(KERNEL, virtual_addresses(spots))) else None
-    [place] = find_places(spots, KERNEL, translation, blocks, rules)
+    [place] = find_places(spots, KERNEL, translation, told, blocks, rules)
     return place
 
 

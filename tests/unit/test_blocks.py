@@ -115,6 +115,27 @@ def test_page_states_without_used_map() -> None:
     ]
 
 
+def test_page_states_without_anything() -> None:
+    """Where the page table is not known either, what was handed out is not."""
+    blocks = blocks_of([FakeBlock(free=BITS - 2, mapped_known=False)], False)
+    rows = np.array([0])
+    states = page_states(blocks, rows)
+    assert states[0][:3].tolist() == [
+        PageState.UNKNOWN,
+        PageState.UNKNOWN,
+        PageState.FREE,
+    ]
+    legend, _, _, line, *_ = block_map(describe_blocks(blocks, rows), states).split(
+        "\n"
+    )
+    assert legend.endswith(", . free, ? used or freed")
+    assert line == f"     0  ??{'.' * 62}"
+    # With a bitmap, it is known all the same.
+    blocks = blocks_of([FakeBlock(used="#", free=BITS - 2, mapped_known=False)])
+    [states] = page_states(blocks, rows)
+    assert states[:2].tolist() == [PageState.USED, PageState.FREED]
+
+
 def test_map() -> None:
     """A drawing has 64 pages a line."""
     blocks = blocks_of([FakeBlock(used="##..", mapped="##.!", free=BITS - 4)])

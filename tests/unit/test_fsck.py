@@ -10,7 +10,7 @@ import pytest
 
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.fsck import confirmed, run_checks
-from drgn_vmap.model.areas import Problem
+from drgn_vmap.model.areas import UNSUPPORTED, Problem
 from drgn_vmap.model.inspection import AreaTree, Check, Inspection, Verdict, VmPages
 from drgn_vmap.render.fsck import check_json, check_lines
 from tests.fakes.blocks import BITS, FakeBlock, blocks_of
@@ -179,6 +179,14 @@ def test_problem_of_a_reader_is_a_failure() -> None:
     found = replace(found, blocks=replace(found.blocks, problems=(problem,)))
     [failure] = check(found, "readable").failures
     assert failure.address == 0xFFFF888000001000
+
+
+def test_what_drgn_cannot_do_is_no_failure() -> None:
+    """Nothing is damaged where drgn has no page tables of an architecture."""
+    found = kernel_with(HEALTHY)
+    problem = Problem(UNSUPPORTED, "page table", "unknown")
+    found = replace(found, blocks=replace(found.blocks, problems=(problem,)))
+    assert check(found, "readable").verdict == Verdict.OK
 
 
 def test_confirmed() -> None:
