@@ -25,7 +25,7 @@ notes, the processors' registers, are kept unless they are in the wrong byte ord
 A file that already has VMCOREINFO is left alone. Dumps of x86_64 and arm64 guests need
 no mending: give QEMU `-device vmcoreinfo`, and load qemu_fw_cfg in the guest.
 
-Tried on dumps of Debian's 6.1 for ppc64el (radix MMU) and s390x, by QEMU 7.2;
+Tried on dumps of Debian's 6.1 and 6.12 for ppc64el and s390x, by QEMU 7.2;
 tests/lab/test_foreign.py does it again, and has pyelftools check the result. Python 3.8,
 nothing else.
 """
