@@ -9,7 +9,7 @@ trees only: of a hash table it refuses all addresses but those that a vmcore's p
 headers name, and not as an unreadable address, but as something it cannot do.
 """
 
-from drgn import Architecture, FaultError, Program
+from drgn import Architecture, FaultError, Program, ProgramFlags
 from drgn.helpers.linux.mm import follow_phys
 
 from ..model.areas import UNSUPPORTED, Problem
@@ -41,8 +41,12 @@ UNTRANSLATED = Problem(
 
 
 def has_hash_table(prog: Program) -> bool:
-    """Return whether this is a ppc64 kernel whose addresses drgn cannot translate."""
-    if prog.platform is None or prog.platform.arch != Architecture.PPC64:
+    """
+    Return whether this is a vmcore of ppc64 whose addresses drgn cannot translate. A
+    running kernel translates them itself, in /proc/kcore.
+    """
+    is_ppc64 = prog.platform and prog.platform.arch == Architecture.PPC64
+    if not is_ppc64 or prog.flags & ProgramFlags.IS_LIVE:
         return False
     if _HASH_KEY not in prog.cache:
         prog.cache[_HASH_KEY] = _is_refused(prog)
