@@ -7,9 +7,10 @@ Overview
 What a person who opens a kernel is told first, and what should alarm them.
 """
 
+from collections import Counter
 from typing import Iterator
 
-from ..model.areas import State
+from ..model.areas import UNSUPPORTED, State
 from ..model.pictures import Overview
 from ..model.series import SeriesVerdict
 
@@ -24,11 +25,14 @@ _STRANDED = 0.5
 def warnings(found: Overview) -> Iterator[str]:
     """Yield what is odd, each with the verb that tells more."""
     gaps, blocks, kernel = found.gaps, found.blocks, found.snapshot.kernel
-    problems = [p for p in found.snapshot.problems if p.what != "racing"]
-    if len(problems) < len(found.snapshot.problems):
+    kinds = Counter(problem.what for problem in found.snapshot.problems)
+    if kinds.pop("racing", 0):
         yield "areas changed while they were read, so some may be missing: ls"
-    if problems:
-        yield f"{len(problems)} problems while reading, so areas may be missing: ls"
+    if kinds.pop(UNSUPPORTED, 0):
+        yield "drgn cannot read all of this kernel, so callers may have no names: ls"
+    if kinds:
+        count = sum(kinds.values())
+        yield f"{count} problems while reading, so areas may be missing: ls"
     if found.pages.difference_pages and not kernel.live:
         lost = abs(found.pages.difference_pages)
         yield f"areas and the kernel's counter differ by {lost} pages: top"
