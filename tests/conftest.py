@@ -22,5 +22,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def foreign_kernels(reporter: pytest.TerminalReporter, *outcomes: str) -> list[str]:
     """Return the kernels of other architectures that some tests had such outcomes on."""
     reports = [one for outcome in outcomes for one in reporter.getreports(outcome)]
-    found = {one.nodeid.partition("[")[2][:-1] for one in reports}
+    found = {one.nodeid.partition("[")[2].partition("]")[0] for one in reports}
     return [name for name in FOREIGN_KERNELS if name in found]
