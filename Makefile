@@ -21,7 +21,7 @@ SAMPLE := build/linux-$(KERNEL)
 help:
 	@echo 'make demo                     look at a vmcore: seconds, no root, no guest'
 	@echo 'make test                     everything: lint, unit tests, tests on real kernels'
-	@echo 'make foreign                  vmcores of arm64, ppc64le and s390x: fetches 4 GB'
+	@echo 'make foreign                  vmcores of arm64, ppc64le and s390x: fetches 2 GB'
 	@echo 'make lint                     formatting, style, types'
 	@echo 'make unit                     the tests that need no guest: units, and the samples'
 	@echo "make bench BENCH='…'      how fast it is beside others; its options in BENCH"

@@ -162,6 +162,11 @@ def reader_answer(signs: SeriesSigns, flags: Answer) -> Answer:
         if signs.inlined_known
         else ["BTF does not name functions that were inlined: told by a symbol alone"]
     )
+    if not (signs.ram_reader or signs.inlined_known) and flags.is_yes:
+        return _unknown(
+            "neither vmap_ram_vread_iter() nor vmap_ram_vread() has a symbol, but BTF "
+            "does not name functions that were inlined"
+        )
     if not signs.ram_reader:
         return _no(
             strength,

@@ -108,9 +108,29 @@ def _aarch64_calls(code: bytes) -> Iterator[int]:
             yield 4 * (index + distance)
 
 
+def _ppc64_calls(code: bytes) -> Iterator[int]:
+    """Yield where relative BL instructions of little-endian code lead."""
+    for index, (word,) in enumerate(struct.iter_unpack("<I", code[: len(code) & ~3])):
+        if word >> 26 == 18 and word & 3 == 1:
+            distance = (word & 0x3FFFFFC) - ((word & 0x2000000) << 1)
+            yield 4 * index + distance
+            # Calls skip what sets the callee's TOC pointer up, the two instructions that
+            # its symbol is at (ELFv2 ABI, local entry points).
+            yield 4 * index + distance - 8
+
+
+def _s390x_calls(code: bytes) -> Iterator[int]:
+    """Yield where BRASL instructions lead that return by register 14, as calls do."""
+    # As on x86-64, what only looks like a call does no harm.
+    for found in re.finditer(rb"\xc0\xe5(?=(.{4}))", code, re.S):
+        yield found.start() + 2 * struct.unpack(">i", found[1])[0]
+
+
 _CALLS: Dict[Optional[Architecture], Callable[[bytes], Iterator[int]]] = {
     Architecture.X86_64: _x86_64_calls,
     Architecture.AARCH64: _aarch64_calls,
+    Architecture.PPC64: _ppc64_calls,
+    Architecture.S390X: _s390x_calls,
 }
 
 

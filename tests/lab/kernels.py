@@ -87,12 +87,28 @@ FOREIGN_KERNELS = {
             arguments="disable_radix",
             cached_as="6.1-ppc64el",
         ),
-        ForeignKernel("6.12-ppc64el", _BACKPORTS, (f"{_DEB12}-powerpc64le",), PPC64EL),
         ForeignKernel(
-            "6.12-ppc64el-64k", _BACKPORTS, (f"{_DEB12}-powerpc64le-64k",), PPC64EL
+            "6.12-ppc64el",
+            _BACKPORTS,
+            (f"{_DEB12}-powerpc64le",),
+            PPC64EL,
+            names_itself=True,
+        ),
+        ForeignKernel(
+            "6.12-ppc64el-64k",
+            _BACKPORTS,
+            (f"{_DEB12}-powerpc64le-64k",),
+            PPC64EL,
+            names_itself=True,
         ),
         ForeignKernel("6.1-s390x", _BACKPORTS, (r"6\.1\.0-[0-9]+-s390x",), S390X),
-        ForeignKernel("6.12-s390x", _BACKPORTS, (f"{_DEB12}-s390x",), S390X),
+        ForeignKernel(
+            "6.12-s390x",
+            _BACKPORTS,
+            (f"{_DEB12}-s390x",),
+            S390X,
+            names_itself=True,
+        ),
     )
 }
 """Kernels of other architectures, whose vmcores are read on this one."""

@@ -429,7 +429,7 @@ def test_report(vmcore: ForeignVmcore, tmp_path: Path) -> None:
     assert done.returncode == (0 if is_translated(vmcore) else 1)
     assert done.stderr == ""
     written = (tmp_path / "report.html").read_text()
-    assert ("map_vmalloc" if is_translated(vmcore) else "kernel_clone") in written
+    assert ("map_vmalloc" if is_translated(vmcore) else "load_module") in written
     expect_told(vmcore, re.findall("drgn does not read .*", written))
 
 

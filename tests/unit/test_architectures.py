@@ -125,6 +125,18 @@ def test_calls_of_arm64() -> None:
     assert list(functions._aarch64_calls(code + b"\0")) == [8, 12 - 8]
 
 
+def test_calls_of_ppc64() -> None:
+    """BL leads to a function, or behind the two instructions that its symbol is at."""
+    code = struct.pack("<4I", 0x48000011, 0x48000010, 0x4800_0013, 0x4BFFFFFD)
+    assert list(functions._ppc64_calls(code + b"\0")) == [16, 8, 8, 0]
+
+
+def test_calls_of_s390x() -> None:
+    """BRASL counts in steps of two bytes; by another register it is none."""
+    code = bytes.fromhex("07 07 c0e5 00000005 c015 00000005 c0e5 fffffff9")
+    assert list(functions._s390x_calls(code + b"\xc0\xe5")) == [2 + 10, 14 - 14]
+
+
 def aarch64(page_size: int, **numbers: int) -> TableFormat:
     found = table_formats._aarch64(numbers, page_size, lambda order: 0)
     assert found is not None

@@ -196,15 +196,20 @@ def test_live() -> None:
 
 def test_btf() -> None:
     """What BTF cannot name is told by other signs, which prove less."""
-    for signs, expected in (
-        (ALL, ["yes", "yes", "yes"]),
-        (replace(ALL, ram_reader=None), ["yes", "yes", "no"]),
+    for signs, has_flags, expected in (
+        (ALL, True, ["yes", "yes", "yes"]),
+        (NONE, False, ["no", "no", "no"]),
     ):
         signs = replace(signs, inlined_known=False)
-        found = verify(snapshot_of(USER), BLOCKS, signs, UNREAD)
+        snapshot = snapshot_of(USER, has_va_flags=has_flags)
+        found = verify(snapshot, BLOCKS, signs, UNREAD)
         assert verdicts(found)[:3] == expected
         assert found.patches[2].strength == Strength.STRONG
         assert "BTF" in found.patches[2].evidence[1]
+    signs = replace(ALL, ram_reader=None, inlined_known=False)
+    found = verify(snapshot_of(USER), BLOCKS, signs, UNREAD)
+    assert verdicts(found)[:3] == ["yes", "yes", "unknown"]
+    assert "BTF" in found.patches[2].evidence[0]
     signs = replace(ALL, va_flags_parameter=False)
     found = verify(snapshot_of([]), BLOCKS, signs, UNREAD)
     assert found.patches[1].strength == Strength.STRONG
