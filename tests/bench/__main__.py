@@ -104,6 +104,7 @@ def _measured(made: Target, args: argparse.Namespace) -> dict[str, Any]:
         "areas": made.lines,
         "blocks": made.blocks,
         "live_seconds": made.live,
+        "live_reads": made.live_reads,
         "decompression": asdict(decompression(made.vmcores["elf"], made.vmlinux)),
         "vmcores": {
             name: {command: asdict(one) for command, one in by_command.items()}
@@ -160,6 +161,10 @@ def _table(result: dict[str, Any]) -> str:
     for command, seconds in result["live_seconds"].items():
         ratio = seconds / result["live_seconds"]["ls"]
         rows.append(["live", command, f"{seconds:.2f}", "", f"{ratio:.1f}", "", ""])
+    if result["live_reads"]:
+        reads, size = result["live_reads"].values()
+        command = f"ls: {reads} reads of {size / (1 << 20):.1f} MiB"
+        rows.append(["live", command, "", "", "", "", ""])
     headers = ("TARGET", "COMMAND", "SECONDS", "CPU", "RATIO", "PEAK MIB", "")
     return tabulate(rows, headers, "plain", disable_numparse=True)
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from tests.lab.conftest import load_fixture_module
 from tests.lab.guest import Guest
 from tests.lab.kernels import ALL_KERNELS
 
-__all__ = ("Target", "live_seconds", "target")
+__all__ = ("Target", "target")
 
 BASE_MIB = 1024
 BYTES_AN_AREA = 6144
@@ -51,6 +52,9 @@ class Target:
     live: dict[str, float]
     """Seconds in the guest itself, where that was asked for."""
 
+    live_reads: dict[str, int]
+    """How many ``reads`` of how many ``bytes`` ls took there."""
+
 
 @contextmanager
 def target(
@@ -72,16 +76,18 @@ def target(
         vmcores = {name: base.with_name(f"{base.name}.{name}") for name in formats}
         lines = base.with_name(f"{base.name}.lines")
         times: dict[str, float] = {}
+        reads: dict[str, int] = {}
         if live or not lines.exists():
             with _guest(kernel, areas, blocks, live) as guest:
-                times = live_seconds(guest) if live else {}
+                if live:
+                    times, reads = _live_seconds(guest), _live_reads(guest)
                 for name, path in vmcores.items():
                     guest.dump(path, name)
                 counted = guest.run("wc -l < /proc/vmallocinfo", LIVE_SECONDS)
                 lines.write_bytes(counted.stdout)
         vmlinux = ALL_KERNELS[kernel].vmlinux
         count = int(lines.read_text())
-        yield Target(kernel, areas, blocks, count, vmlinux, vmcores, times)
+        yield Target(kernel, areas, blocks, count, vmlinux, vmcores, times, reads)
 
 
 @contextmanager
@@ -94,7 +100,7 @@ def _guest(kernel: str, areas: int, blocks: int, live: bool) -> Iterator[Guest]:
         yield guest
 
 
-def live_seconds(guest: Guest) -> dict[str, float]:
+def _live_seconds(guest: Guest) -> dict[str, float]:
     """Time the kernel's own file and ``ls`` in the guest, one after the other."""
     times = {}
     for name, command in LIVE.items():
@@ -104,3 +110,10 @@ def live_seconds(guest: Guest) -> dict[str, float]:
         (seconds,) = re.findall(rb"^(\d+\.\d+)$", result.stderr, re.M)
         times[name] = float(seconds)
     return times
+
+
+def _live_reads(guest: Guest) -> dict[str, int]:
+    counted = guest.run(f"{DRGN} tests/lab/inside/count_reads.py ls", LIVE_SECONDS)
+    assert counted.status == 0, counted.stderr
+    reads: dict[str, int] = json.loads(counted.stdout)
+    return reads

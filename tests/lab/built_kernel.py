@@ -1,11 +1,11 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-Kernels built from Debian's source of 6.1: as it is, with the vm_map_ram series of 6.3,
-and with a block reader that returns the right page.
+Kernels built from Debian's source packages, with patches from contrib/linux/ or none.
 
-No distribution's kernel at hand has just the series: vmap_area_list with flags and
-used_map, as many enterprise kernels do. The patches are in contrib/linux/.
+No distribution's kernel at hand has just the vm_map_ram series of 6.3: vmap_area_list
+with flags and used_map, as many enterprise kernels do. None has a block reader that
+returns the right page.
 """
 
 from __future__ import annotations
@@ -23,12 +23,9 @@ from .chroot import WORK, ChrootError, run_in_tree, unpack_tools
 from .kernel import Kernel
 from .packages import Archive
 
-__all__ = ("BuiltKernel",)
+__all__ = ("BuiltKernel", "KernelSource")
 
-SUITES = ("bookworm", "bookworm-security")
-SOURCE = "linux-source-6.1"
 PACKAGES = (
-    SOURCE,
     "bc",
     "bison",
     "diffutils",
@@ -43,9 +40,6 @@ PACKAGES = (
     "tar",
     "xz-utils",
 )
-
-VARIANTS = ("plain", "series", "fixed")
-"""Each has the patches of its own directory on top of the one before."""
 
 CONFIG = Path(__file__).with_name("built_kernel.config")
 PATCHES = Path(__file__).parents[2] / "contrib" / "linux"
@@ -63,13 +57,72 @@ PATCHED_STRUCT = b"vmap_area"
 
 
 @dataclass(frozen=True)
+class KernelSource:
+    """Debian's source of a kernel, and what is built of it."""
+
+    version: str
+    """As in the package's name, such as ``6.1``."""
+
+    suites: tuple[str, ...]
+    """The suites that hold it and the tools to build it with."""
+
+    variants: tuple[str, ...]
+    """Each has the patches of its own directory on top of the one before."""
+
+    @property
+    def package(self) -> str:
+        """The package that holds it."""
+        return f"linux-source-{self.version}"
+
+    @property
+    def built(self) -> Path:
+        """Where all that is made of it is cached, built when first asked for."""
+        recipe = hashlib.sha256(repr(self).encode())
+        patches = (p for variant in self.variants for p in self.patches(variant))
+        for file in (Path(__file__), CONFIG, *patches):
+            recipe.update(file.read_bytes())
+        name = f"built-{self.version}"
+        target = cache_dir() / "kernels" / f"{name}-{recipe.hexdigest()[:12]}"
+        return build_once(target, self._build, replaces=f"{name}-*")
+
+    def patches(self, variant: str) -> list[Path]:
+        """Return what a variant has beyond the one before."""
+        return sorted((PATCHES / f"{self.version}-{variant}").glob("*.patch"))
+
+    def _build(self, directory: Path) -> None:
+        """
+        Build the kernels one after the other, in one tree of source and objects.
+
+        The first takes minutes, each other one a few seconds.
+        """
+        print(
+            "lab: building kernels from source, which takes minutes …", file=sys.stderr
+        )
+        directory.mkdir()
+        tree = directory / "tree"
+        unpack_tools(Archive(*self.suites), (self.package, *PACKAGES), tree)
+        with TemporaryDirectory(dir=directory) as workspace:
+            source = Path(workspace)
+            _unpack_source(tree, source, self.package)
+            _configure(tree, source)
+            for variant in self.variants:
+                for patch in self.patches(variant):
+                    _apply(tree, source, patch)
+                _make(tree, source, f"LOCALVERSION=-{variant}", "bzImage", "modules")
+                _keep_files(source, directory / f"{self.version}-{variant}" / "files")
+                _keep_module_build(source, tree)
+
+
+@dataclass(frozen=True)
 class BuiltKernel(Kernel):
-    """A kernel built here; when the first one is asked for, all of them are."""
+    """A kernel built here; when the first one is asked for, all of its source are."""
+
+    source: KernelSource
 
     @property
     def directory(self) -> Path:
         """Where everything made of this kernel is cached."""
-        return _built() / self.name
+        return self.source.built / self.name
 
     @property
     def files(self) -> Path:
@@ -79,46 +132,12 @@ class BuiltKernel(Kernel):
     @property
     def module_tree(self) -> Path:
         """The tools that built the kernel, and what modules need of its source."""
-        return _built() / "tree"
+        return self.source.built / "tree"
 
 
-def _built() -> Path:
-    recipe = hashlib.sha256(Path(__file__).read_bytes())
-    for file in (CONFIG, *(p for variant in VARIANTS for p in _patches(variant))):
-        recipe.update(file.read_bytes())
-    target = cache_dir() / "kernels" / f"built-{recipe.hexdigest()[:12]}"
-    return build_once(target, _build, replaces="built-*")
-
-
-def _patches(variant: str) -> list[Path]:
-    return sorted((PATCHES / f"6.1-{variant}").glob("*.patch"))
-
-
-def _build(directory: Path) -> None:
-    """
-    Build the kernels one after the other, in one tree of source and objects.
-
-    The first takes minutes, each other one a few seconds.
-    """
-    print("lab: building kernels from source, which takes minutes …", file=sys.stderr)
-    directory.mkdir()
-    tree = directory / "tree"
-    unpack_tools(Archive(*SUITES), PACKAGES, tree)
-    with TemporaryDirectory(dir=directory) as workspace:
-        source = Path(workspace)
-        _unpack_source(tree, source)
-        _configure(tree, source)
-        for variant in VARIANTS:
-            for patch in _patches(variant):
-                _apply(tree, source, patch)
-            _make(tree, source, f"LOCALVERSION=-{variant}", "bzImage", "modules")
-            _keep_files(source, directory / f"6.1-{variant}" / "files")
-            _keep_module_build(source, tree)
-
-
-def _unpack_source(tree: Path, source: Path) -> None:
-    archive = f"usr/src/{SOURCE}.tar.xz"
-    exclude = [f"--exclude={SOURCE}/{pattern}" for pattern in NOT_BUILT]
+def _unpack_source(tree: Path, source: Path, package: str) -> None:
+    archive = f"usr/src/{package}.tar.xz"
+    exclude = [f"--exclude={package}/{pattern}" for pattern in NOT_BUILT]
     tar = ["tar", "-xf", f"/{archive}", "-C", WORK, "--strip-components=1"]
     run_in_tree(tree, source, *tar, "--no-same-owner", *exclude)
     (tree / archive).unlink()

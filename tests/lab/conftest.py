@@ -23,7 +23,7 @@ import pytest
 from . import modules
 from .guest import Guest
 from .kernel import Kernel
-from .kernels import ALL_KERNELS, BUILT_KERNELS, KERNELS
+from .kernels import BUILT_KERNELS, KERNELS
 from .machine import why_not
 
 KDUMP_KERNEL = "6.1"
@@ -32,7 +32,7 @@ SETTLING_SECONDS = 2
 FIXTURE_MODULE = "/tmp/vmap_lab.ko"
 CANARY = b"canary of a user's process: 6e1f0c4b"
 
-on_all_kernels = pytest.mark.kernels(*ALL_KERNELS)
+on_all_kernels = pytest.mark.kernels(*KERNELS, *BUILT_KERNELS)
 """Runs a test on the kernels built here as well."""
 
 on_built_kernels = pytest.mark.kernels(*BUILT_KERNELS)
@@ -102,7 +102,7 @@ def lab() -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session", params=ALL_KERNELS)
+@pytest.fixture(scope="session", params=(*KERNELS, *BUILT_KERNELS))
 def guest(request: pytest.FixtureRequest, lab: None) -> Iterator[Guest]:
     """A guest of each kernel, with debug information and two NUMA nodes."""
     # Twice the usual memory: under stress the module holds hundreds of MiB itself.

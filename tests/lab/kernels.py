@@ -7,12 +7,18 @@ from __future__ import annotations
 from typing import Mapping
 
 from .architecture import ARM64, ARM64_16K, PPC64EL, S390X
-from .built_kernel import BuiltKernel
+from .built_kernel import BuiltKernel, KernelSource
 from .debian_kernel import DebianKernel
 from .foreign_kernel import ForeignKernel
 from .kernel import Kernel
 
-__all__ = ("ALL_KERNELS", "BUILT_KERNELS", "FOREIGN_KERNELS", "KERNELS")
+__all__ = (
+    "ALL_KERNELS",
+    "BUILT_KERNELS",
+    "FOREIGN_KERNELS",
+    "KERNELS",
+    "OFFERED_KERNELS",
+)
 
 KERNELS = {
     kernel.name: kernel
@@ -44,15 +50,23 @@ KERNELS = {
 }
 """Debian's kernels, one for each generation of vmalloc state, oldest first."""
 
-BUILT_KERNELS = {
-    kernel.name: kernel
-    for kernel in (
-        BuiltKernel("6.1-plain"),
-        BuiltKernel("6.1-series"),
-        BuiltKernel("6.1-fixed"),
-    )
-}
+
+def _built(source: KernelSource) -> dict[str, BuiltKernel]:
+    names = (f"{source.version}-{variant}" for variant in source.variants)
+    return {name: BuiltKernel(name, source) for name in names}
+
+
+BUILT_KERNELS = _built(
+    KernelSource("6.1", ("bookworm", "bookworm-security"), ("plain", "series", "fixed"))
+)
 """Kernels that no distribution here has: with the vm_map_ram series, and before."""
+
+OFFERED_KERNELS = _built(
+    KernelSource(
+        "7.3", ("trixie", "trixie-security", "trixie-backports"), ("plain", "fixed")
+    )
+)
+"""A current kernel before and with the fix to offer to it: to be tried by hand."""
 
 _BOOKWORM = ("bookworm", "bookworm-security")
 _BACKPORTS = ("bookworm-backports", "bookworm")
@@ -113,5 +127,5 @@ FOREIGN_KERNELS = {
 }
 """Kernels of other architectures, whose vmcores are read on this one."""
 
-ALL_KERNELS: Mapping[str, Kernel] = {**KERNELS, **BUILT_KERNELS}
+ALL_KERNELS: Mapping[str, Kernel] = {**KERNELS, **BUILT_KERNELS, **OFFERED_KERNELS}
 """Those of this architecture, with everything in their guests."""
