@@ -101,7 +101,6 @@ def _measured(made: Target, args: argparse.Namespace) -> dict[str, Any]:
     return {
         "kernel": made.kernel,
         "made": made.areas,
-        "areas": made.lines,
         "blocks": made.blocks,
         "live_seconds": made.live,
         "live_reads": made.live_reads,
@@ -170,7 +169,7 @@ def _table(result: dict[str, Any]) -> str:
 
 
 def _title(made: Target) -> str:
-    return f"{made.kernel}: {made.lines} areas, {made.blocks} blocks made"
+    return f"{made.kernel}: {made.areas} areas and {made.blocks} blocks made"
 
 
 def _machine() -> str:

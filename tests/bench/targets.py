@@ -42,9 +42,6 @@ class Target:
     kernel: str
     areas: int
     blocks: int
-    lines: int
-    """Of its /proc/vmallocinfo."""
-
     vmlinux: Path
     vmcores: dict[str, Path]
     """By QEMU's name of the format."""
@@ -74,20 +71,16 @@ def target(
     with TemporaryDirectory(dir="/var/tmp") as directory:
         base = Path(keep or directory) / f"{kernel}-{areas}-{blocks}"
         vmcores = {name: base.with_name(f"{base.name}.{name}") for name in formats}
-        lines = base.with_name(f"{base.name}.lines")
         times: dict[str, float] = {}
         reads: dict[str, int] = {}
-        if live or not lines.exists():
+        if live or not all(path.exists() for path in vmcores.values()):
             with _guest(kernel, areas, blocks, live) as guest:
                 if live:
                     times, reads = _live_seconds(guest), _live_reads(guest)
                 for name, path in vmcores.items():
                     guest.dump(path, name)
-                counted = guest.run("wc -l < /proc/vmallocinfo", LIVE_SECONDS)
-                lines.write_bytes(counted.stdout)
         vmlinux = ALL_KERNELS[kernel].vmlinux
-        count = int(lines.read_text())
-        yield Target(kernel, areas, blocks, count, vmlinux, vmcores, times, reads)
+        yield Target(kernel, areas, blocks, vmlinux, vmcores, times, reads)
 
 
 @contextmanager

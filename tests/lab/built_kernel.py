@@ -17,6 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Sequence
 
 from .cache import build_once, cache_dir
 from .chroot import WORK, ChrootError, run_in_tree, unpack_tools
@@ -69,6 +70,9 @@ class KernelSource:
     variants: tuple[str, ...]
     """Each has the patches of its own directory on top of the one before."""
 
+    options: tuple[str, ...]
+    """Of its configuration, beyond those that all have."""
+
     @property
     def package(self) -> str:
         """The package that holds it."""
@@ -104,7 +108,7 @@ class KernelSource:
         with TemporaryDirectory(dir=directory) as workspace:
             source = Path(workspace)
             _unpack_source(tree, source, self.package)
-            _configure(tree, source)
+            _configure(tree, source, self.options)
             for variant in self.variants:
                 for patch in self.patches(variant):
                     _apply(tree, source, patch)
@@ -143,12 +147,13 @@ def _unpack_source(tree: Path, source: Path, package: str) -> None:
     (tree / archive).unlink()
 
 
-def _configure(tree: Path, source: Path) -> None:
+def _configure(tree: Path, source: Path, options: Sequence[str]) -> None:
     """Write .config; an option that is not there or has unmet needs is an error."""
-    shutil.copy(CONFIG, source / "lab.config")
+    lines = [*CONFIG.read_text().splitlines(), *options]
+    (source / "lab.config").write_text("\n".join((*lines, "")))
     _make(tree, source, f"KCONFIG_ALLCONFIG={WORK}/lab.config", "allnoconfig")
     chosen = (source / ".config").read_text().splitlines()
-    wanted = [line for line in CONFIG.read_text().splitlines() if line[:1] not in "#"]
+    wanted = [line for line in lines if line[:1] not in "#"]
     missing = [line for line in wanted if line not in chosen]
     if missing:
         raise ChrootError(f"{CONFIG.name}: no effect: {', '.join(missing)}")

@@ -57,13 +57,21 @@ def _built(source: KernelSource) -> dict[str, BuiltKernel]:
 
 
 BUILT_KERNELS = _built(
-    KernelSource("6.1", ("bookworm", "bookworm-security"), ("plain", "series", "fixed"))
+    KernelSource(
+        "6.1",
+        ("bookworm", "bookworm-security"),
+        ("plain", "series", "fixed"),
+        options=("CONFIG_PROC_SYSCTL=y",),
+    )
 )
 """Kernels that no distribution here has: with the vm_map_ram series, and before."""
 
 OFFERED_KERNELS = _built(
     KernelSource(
-        "7.3", ("trixie", "trixie-security", "trixie-backports"), ("plain", "fixed")
+        "7.3",
+        ("trixie", "trixie-security", "trixie-backports"),
+        ("plain", "fixed"),
+        options=("CONFIG_SYSCTL=y",),
     )
 )
 """A current kernel before and with the fix to offer to it: to be tried by hand."""
