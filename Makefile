@@ -26,7 +26,8 @@ help:
 	@echo 'make unit                     the tests that need no guest: units, and the samples'
 	@echo "make bench BENCH='…'      how fast it is beside others; its options in BENCH"
 	@echo "make lab KERNEL=7.3 CMD='…'   run a command in a guest; also 5.10, 6.1, 6.12, and"
-	@echo '                              6.1-plain, 6.1-series, 6.1-fixed, built from source'
+	@echo '                              6.1-plain, 6.1-series, 6.1-fixed, 7.3-plain, 7.3-fixed,'
+	@echo '                              built from source'
 	@echo 'make shell KERNEL=7.3         a shell in a guest'
 	@echo 'make samples                  make the vmcores in vmcores/ again'
 	@echo 'make format                   let black and isort format the code'
