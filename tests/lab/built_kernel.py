@@ -200,7 +200,7 @@ def _keep_files(source: Path, files: Path) -> None:
 def _keep_module_build(source: Path, tree: Path) -> None:
     """Copy what building a module needs of a kernel's source and objects."""
     build = tree / "lib/modules" / _release(source) / "build"
-    ignore = shutil.ignore_patterns("*.[aco]", ".*.cmd")
+    ignore = shutil.ignore_patterns("*.[ao]", ".*.cmd")
     for name in ("arch/x86", "include", "scripts"):
         shutil.copytree(source / name, build / name, symlinks=True, ignore=ignore)
     for name in (".config", "Makefile", "Module.symvers", "tools/objtool/objtool"):
