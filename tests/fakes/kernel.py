@@ -29,6 +29,8 @@ X86_64 = Platform(Architecture.X86_64)
 PAGE = 4096
 BASE = 0xFFFF888000000000
 """Where the fake's structs lie."""
+BASE_32 = 0x8C000000
+"""And where if its words have 32 bits."""
 VMALLOC_START = 0xFFFFC90000000000
 
 WORD = 8
@@ -68,6 +70,7 @@ class FakeArea:
     vm_flags: Optional[int] = None
     """None for an area of vm_map_ram()."""
     va_flags: int = 0
+    phys_addr: int = 0
     address: int = 0
     """Where the struct vmap_area went."""
     vm: int = 0
@@ -97,9 +100,11 @@ class FakeKernel:
         self._platform = platform
         self._page_size = page_size
         self._little = bool(platform.flags & PlatformFlags.IS_LITTLE_ENDIAN)
+        wide = bool(platform.flags & PlatformFlags.IS_64_BIT)
+        self._word, self._base = (WORD, BASE) if wide else (4, BASE_32)
         self.memory: Dict[int, int] = {}
         """Words by address; any other address of the fake faults."""
-        self._next = BASE
+        self._next = self._base
         self.areas, self.lazy = list(areas), list(lazy)
         for area in (*self.areas, *self.lazy):
             self._place(area)
@@ -110,7 +115,7 @@ class FakeKernel:
 
     def word(self, area: FakeArea, member: str) -> int:
         """Return the address of a member of an area."""
-        return area.address + WORD * AREA_WORDS[member]
+        return area.address + self._word * AREA_WORDS[member]
 
     def program(self, without: str = "") -> Program:
         """Return a Program that sees this kernel, but for the type of that tag."""
@@ -136,41 +141,42 @@ class FakeKernel:
         prog.register_object_finder("fake", find_object, enable_index=0)
         vmcoreinfo = VMCOREINFO.format(page_size=self._page_size)
         prog.set_linux_kernel_custom(vmcoreinfo.encode(), is_live=self.live)
-        prog.add_memory_segment(BASE, 1 << 30, self.read)
+        prog.add_memory_segment(self._base, 1 << 30, self.read)
         assert prog.flags & ProgramFlags.IS_LINUX_KERNEL
         return prog
 
     def _types(self, prog: Program) -> Dict[str, Type]:
-        return _types(prog)
+        return _types(prog, self._word)
 
     def _allocate(self, size: int) -> int:
         address = self._next
-        for at in range(address, address + size, WORD):
+        for at in range(address, address + size, self._word):
             self.memory[at] = 0
         self._next += size
         return address
 
     def _place(self, area: FakeArea) -> None:
-        area.address = self._allocate(AREA_SIZE)
+        area.address = self._allocate(AREA_SIZE // WORD * self._word)
         self.memory[self.word(area, "va_start")] = area.start
         self.memory[self.word(area, "va_end")] = area.end
         self.memory[self.word(area, "flags")] = area.va_flags
         if area.vm_flags is not None:
-            area.vm = self._allocate(VM_SIZE)
+            area.vm = self._allocate(VM_SIZE // WORD * self._word)
             self.memory[self.word(area, "vm")] = area.vm
             size = area.pages * PAGE
-            for index, value in enumerate((0, area.start, size, area.vm_flags)):
-                self.memory[area.vm + WORD * index] = value
+            words = {1: area.start, 2: size, 3: area.vm_flags, 7: area.phys_addr}
+            for index, value in words.items():
+                self.memory[area.vm + self._word * index] = value
 
     def _link(self, name: str, areas: List[FakeArea]) -> None:
-        head = self._allocate(2 * WORD)
-        root = self._allocate(WORD)
+        head = self._allocate(2 * self._word)
+        root = self._allocate(self._word)
         self.variables[f"{name}_list"] = ("list_head", head)
         self.variables[f"{name}_root"] = ("rb_root", root)
-        nodes = [head, *(area.address + WORD * _LIST for area in areas), head]
+        nodes = [head, *(self.word(area, "next") for area in areas), head]
         for before, after in zip(nodes, nodes[1:]):
             self.memory[before] = after
-            self.memory[after + WORD] = before
+            self.memory[after + self._word] = before
         ordered = sorted(areas, key=lambda area: area.start)
         self.memory[root] = self._tree(ordered, 0)
 
@@ -180,7 +186,7 @@ class FakeKernel:
             return 0
         middle = len(areas) // 2
         area = areas[middle]
-        node = area.address + WORD * _RB
+        node = self.word(area, "rb_parent")
         self.memory[self.word(area, "rb_parent")] = parent | 1
         self.memory[self.word(area, "rb_left")] = self._tree(areas[:middle], node)
         self.memory[self.word(area, "rb_right")] = self._tree(areas[middle + 1 :], node)
@@ -190,35 +196,36 @@ class FakeKernel:
         """Return memory, as drgn asks for it."""
         # Pages that hold anything can be read as a whole, as in a real kernel.
         end = -(-self._next // self._page_size) * self._page_size
-        if not BASE <= address < address + count <= end:
+        if not self._base <= address < address + count <= end:
             raise FaultError("nothing here", address)
-        first = address - address % WORD
-        words = [self.memory.get(at, 0) for at in range(first, address + count, WORD)]
+        word = self._word
+        first = address - address % word
+        words = [self.memory.get(at, 0) for at in range(first, address + count, word)]
         order = "<" if self._little else ">"
-        data = struct.pack(f"{order}{len(words)}Q", *words)
+        data = struct.pack(f"{order}{len(words)}{'Q' if word == 8 else 'I'}", *words)
         return data[address - first :][:count]
 
 
-def _types(prog: Program) -> Dict[str, Type]:
+def _types(prog: Program, word: int) -> Dict[str, Type]:
     """Return the types that the fake has, by name or tag."""
-    ulong = prog.int_type("unsigned long", WORD, False)
+    ulong = prog.int_type("unsigned long", word, False)
     uint = prog.int_type("unsigned int", 4, False)
     pointer = prog.pointer_type(prog.void_type())
 
-    def record(tag: str, size: int, members: Dict[str, Tuple[int, Type]]) -> Type:
+    def record(tag: str, words: int, members: Dict[str, Tuple[int, Type]]) -> Type:
         return prog.struct_type(
             tag,
-            size,
+            words * word,
             [
-                TypeMember(type_, name, 8 * WORD * word)
-                for name, (word, type_) in members.items()
+                TypeMember(type_, name, 8 * word * at)
+                for name, (at, type_) in members.items()
             ],
         )
 
-    list_head = record("list_head", 16, {"next": (0, pointer), "prev": (1, pointer)})
+    list_head = record("list_head", 2, {"next": (0, pointer), "prev": (1, pointer)})
     rb_node = record(
         "rb_node",
-        24,
+        3,
         {
             "__rb_parent_color": (0, ulong),
             "rb_right": (1, pointer),
@@ -227,7 +234,7 @@ def _types(prog: Program) -> Dict[str, Type]:
     )
     vmap_area = record(
         "vmap_area",
-        AREA_SIZE,
+        AREA_SIZE // WORD,
         {
             "va_start": (0, ulong),
             "va_end": (1, ulong),
@@ -239,7 +246,7 @@ def _types(prog: Program) -> Dict[str, Type]:
     )
     vm_struct = record(
         "vm_struct",
-        VM_SIZE,
+        VM_SIZE // WORD,
         {
             "next": (0, pointer),
             "addr": (1, pointer),
@@ -257,10 +264,8 @@ def _types(prog: Program) -> Dict[str, Type]:
         "phys_addr_t": prog.typedef_type("phys_addr_t", ulong),
         "list_head": list_head,
         "rb_node": rb_node,
-        "rb_root": record("rb_root", WORD, {"rb_node": (0, pointer)}),
+        "rb_root": record("rb_root", 1, {"rb_node": (0, pointer)}),
         "vmap_area": vmap_area,
         "vm_struct": vm_struct,
-        "vmap_block_queue": record(
-            "vmap_block_queue", WORD, {"vmap_blocks": (0, ulong)}
-        ),
+        "vmap_block_queue": record("vmap_block_queue", 1, {"vmap_blocks": (0, ulong)}),
     }

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
 import pytest
+from drgn import Architecture, Platform, PlatformFlags
 
 from drgn_vmap.analyses.saved_text import areas_from_text
 from drgn_vmap.analyses.verify import verify, verify_text
@@ -31,6 +32,7 @@ from drgn_vmap.model.series import (
 )
 from drgn_vmap.render.verify import verification_json, verification_lines
 from tests.fakes.blocks import FakeBlock, blocks_of
+from tests.fakes.kernel import FakeArea, FakeKernel
 from tests.fakes.series import Series, SeriesKernel
 from tests.unit.snapshots import BASE, PAGE, area, snapshot_of
 from tests.unit.sources import ROOT
@@ -41,6 +43,8 @@ NONE = SeriesSigns(False, False, None, "X86_64")
 RAM_AREA = area(0, 5, va_flags=VMAP_RAM, address=1)
 USER = [RAM_AREA, area(10, 4, flags=ALLOC)]
 UNREAD = "there is no /proc/kcore"
+#: drgn has no name for it.
+SH = Platform(Architecture.UNKNOWN, PlatformFlags.IS_LITTLE_ENDIAN)
 BLOCKS = blocks_of([FakeBlock(free=100, used="##..#")])
 
 
@@ -417,6 +421,23 @@ def test_sh(
     patch = patch_of(7, [VMALLOC, row], callers, architecture)
     assert (patch.verdict.value, patch.strength) == (verdict, sure)
     assert "0xe0000000-0xe0005000" in patch.evidence[0]
+
+
+@pytest.mark.parametrize(
+    "flags, verdict, sure", [(ALLOC, "no", "strong"), (IOREMAP, "yes", "weak")]
+)
+def test_sh_structs(
+    flags: int, verdict: str, sure: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The flags of the struct tell, of a kernel whose symbols are lost as well."""
+    areas = [
+        FakeArea(0xC0000000, 5, ALLOC),
+        FakeArea(0xE0000000, 3, flags, phys_addr=0x10000000),
+    ]
+    run("verify", FakeKernel(areas, platform=SH).program(), ["--json"])
+    found = json.loads(capsys.readouterr().out)["patches"][6]
+    assert (found["verdict"], found["strength"]) == (verdict, sure)
+    assert "0xe0000000-0xe0003000" in found["evidence"][0]
 
 
 def test_no_sh() -> None:
