@@ -37,6 +37,7 @@ __all__ = (
     "EXIT_OK",
     "HELP",
     "VERBS",
+    "guarded",
     "main",
     "overview",
     "run",
@@ -98,7 +99,7 @@ def run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
     :param argv: Arguments behind the verb.
     :return: Exit status: 0 done, 1 done and found something wrong, 2 cannot.
     """
-    return _guarded(f"vmap {verb}", lambda: _run(verb, prog, argv))
+    return guarded(f"vmap {verb}", lambda: _run(verb, prog, argv))
 
 
 def show_help() -> None:
@@ -116,11 +117,15 @@ def overview(prog: "Program") -> int:
             status: int = _module("overview").run(prog)
         return status
 
-    return _guarded("vmap", call)
+    return guarded("vmap", call)
 
 
-def _guarded(name: str, call: Callable[[], int]) -> int:
-    """Turn what is raised into a line and an exit status."""
+def guarded(name: str, call: Callable[[], int]) -> int:
+    """
+    Turn what is raised into a line and an exit status.
+
+    :param name: Who speaks in that line.
+    """
     try:
         with _any_output():
             status = call()

@@ -4,12 +4,13 @@
 Page frames
 -----------
 
-Which page frame a ``struct page`` stands for. All of them lie in one array
+Which page frame a ``struct page`` stands for, and the way back. All of them lie in one array
 (``vmemmap``) on kernels built with CONFIG_SPARSEMEM_VMEMMAP, as all of 64 bits are
 that distributions ship; what needs more than the array's address is not done here.
 """
 
 from drgn import FaultError, Program, sizeof
+from drgn.helpers.linux.mmzone import for_each_online_pgdat
 
 from .._numpy import U64Array, np
 from ..errors import SymbolsError, TargetError
@@ -26,6 +27,7 @@ class PageFrames:
     """
 
     def __init__(self, prog: Program) -> None:
+        self._prog = prog
         try:
             self.first: int = int(prog["vmemmap"].value_())
         except LookupError:
@@ -40,6 +42,21 @@ class PageFrames:
             ) from e
         self.size: int = sizeof(prog.type("struct page"))
         """Bytes of a struct page."""
+
+    def count(self) -> int:
+        """
+        Return how many page frames there are, up to the last one of any node.
+
+        :raises FaultError: if the nodes cannot be read.
+        """
+        return max(
+            int(node.node_start_pfn) + int(node.node_spanned_pages)
+            for node in for_each_online_pgdat(self._prog)
+        )
+
+    def pages(self, frames: U64Array) -> U64Array:
+        """Return the address of the ``struct page`` of each page frame."""
+        return np.uint64(self.first) + frames * np.uint64(self.size)
 
     def of(self, pages: U64Array) -> U64Array:
         """

@@ -5,22 +5,21 @@ Mappings
 --------
 
 Which addresses of areas lead to a physical address: the kernel keeps no way back,
-so all areas are looked through.
+so all areas are looked through; and which memory they map at all.
 """
 
-from typing import Dict, Iterator, List, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from drgn import Program
-from drgn.helpers.linux.mmzone import for_each_online_pgdat
 
 from .._numpy import Array, U64Array, np
 from ..errors import UsageError
-from ..model.areas import Problem, Snapshot, State
+from ..model.areas import Problem, Snapshot, State, vm_flag
 from .area_pages import AreaPages
 from .frames import PageFrames
 from .pagetable import PageTable
 
-__all__ = ("find_mappings", "struct_page_phys")
+__all__ = ("find_mappings", "struct_page_phys", "vmalloc_frames")
 
 _PAGES_AT_ONCE = 1 << 20
 
@@ -33,11 +32,7 @@ def struct_page_phys(prog: Program, page: int) -> int:
     :raises VmapError: if where they are is not known.
     """
     array = PageFrames(prog)
-    count = max(
-        node.node_start_pfn.value_() + node.node_spanned_pages.value_()
-        for node in for_each_online_pgdat(prog)
-    )
-    end = array.first + count * array.size
+    end = array.first + array.count() * array.size
     if not array.first <= page < end:
         raise UsageError(
             f"page:{page:#x} is no struct page: they lie at {array.first:#x}-{end:#x}"
@@ -70,6 +65,32 @@ def find_mappings(
         for page, frame in zip(addresses[hits].tolist(), found.phys[hits].tolist()):
             pairs.update((phys, page + phys - frame) for phys in by_frame[frame])
     return sorted(pairs), tuple(table.problems)
+
+
+def vmalloc_frames(
+    prog: Program, snapshot: Snapshot
+) -> Tuple[Optional[U64Array], Tuple[Problem, ...]]:
+    """
+    Find the page frames that areas in use map, but for those of ioremap().
+
+    :param snapshot: With all busy areas.
+    :return: Frames, ascending, each of them once, or None if nothing is known of what is
+        mapped; and what of the page table was damaged.
+    """
+    page_size = np.uint64(snapshot.kernel.page_size)
+    table = PageTable(prog, snapshot.kernel.page_size)
+    named = AreaPages(prog, snapshot)
+    areas = snapshot.areas
+    devices = areas.flags & np.uint64(vm_flag("VM_IOREMAP")) != 0
+    rows = np.flatnonzero((areas.state == State.BUSY) & ~devices)
+    parts: List[U64Array] = [np.empty(0, np.uint64)]
+    known = not len(rows)
+    for addresses in _pages(areas.start[rows], areas.end[rows], page_size):
+        found, _ = named.complete(addresses, table.translate(addresses))
+        known |= bool(found.known.any())
+        parts.append(np.unique(found.phys[found.present] // page_size))
+    frames = np.unique(np.concatenate(parts)) if known else None
+    return frames, tuple(table.problems)
 
 
 def _candidates(snapshot: Snapshot, frames: U64Array) -> Iterator[U64Array]:

@@ -111,6 +111,9 @@ _VARIABLES: Dict[str, _Variable] = {
     "mem_section": _Variable("struct mem_section **"),
     "__highest_present_section_nr": _WORD,
     "_totalram_pages": _Variable("atomic_long_t"),
+    "iomem_resource": _Variable("struct resource"),
+    "crashk_res": _Variable("struct resource"),
+    "crashk_low_res": _Variable("struct resource"),
     "slab_caches": _Variable("struct list_head"),
     # Modules, tasks and time.
     "modules": _Variable("struct list_head"),

@@ -89,6 +89,8 @@ class FakeKernel:
     """
 
     live = False
+    vmcoreinfo = ""
+    """More lines of it."""
 
     def __init__(
         self,
@@ -139,7 +141,7 @@ class FakeKernel:
 
         prog.register_type_finder("fake", find_type, enable_index=0)
         prog.register_object_finder("fake", find_object, enable_index=0)
-        vmcoreinfo = VMCOREINFO.format(page_size=self._page_size)
+        vmcoreinfo = VMCOREINFO.format(page_size=self._page_size) + self.vmcoreinfo
         prog.set_linux_kernel_custom(vmcoreinfo.encode(), is_live=self.live)
         prog.add_memory_segment(self._base, 1 << 30, self.read)
         assert prog.flags & ProgramFlags.IS_LINUX_KERNEL

@@ -1,0 +1,173 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+contrib/mem_usage.py on fake RAM: marks of kernels that are not in the lab, and damage.
+Real kernels are counted in the lab.
+"""
+
+import importlib.util
+import re
+from typing import Any, Dict
+
+import pytest
+
+from tests.fakes import ram
+from tests.fakes.ram import PAGES, RamKernel
+
+from .sources import ROOT
+
+LRU, PRIVATE = 1 << ram.LRU, 1 << ram.PRIVATE
+SWAP = 1 << ram.SWAPCACHE | 1 << ram.SWAPBACKED
+BUDDY, OFFLINE = (
+    ram.NUMBERS[f"PAGE_{name}_MAPCOUNT_VALUE"] for name in ("BUDDY", "OFFLINE")
+)
+ANON = 0xFFFF888000000001
+OTHER_TYPE = -1234
+
+
+def script() -> Any:
+    """Return the script as a module."""
+    path = ROOT / "contrib/mem_usage.py"
+    spec = importlib.util.spec_from_file_location("mem_usage", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def counts(kernel: RamKernel, at_once: int = 1 << 16) -> Dict[str, int]:
+    """Return the pages of each class that has some, less what is kernel data."""
+    module = script()
+    module.FRAMES_AT_ONCE = at_once
+    usage = module.count(kernel.program())
+    assert usage.pages.sum() == PAGES
+    assert usage.problems == []
+    return {
+        one.name: int(usage.pages[one])
+        for one in module.Class
+        if usage.pages[one] and one.name != "KERN_DATA"
+    }
+
+
+def test_classes() -> None:
+    """Each mark, and which one counts where a page has two."""
+    kernel = RamKernel({"PG_slab": ram.SLAB})
+    kernel.set(0, flags=LRU)
+    kernel.set(1, flags=SWAP)
+    kernel.set(2, flags=1 << ram.SWAPCACHE)
+    kernel.set(3, flags=LRU | PRIVATE)
+    kernel.set(4, flags=LRU | PRIVATE, mapping=ANON)
+    kernel.set(5, mapping=ANON)
+    kernel.set(6, mapping=ANON, flags=1 << ram.SLAB)
+    kernel.set(8, _mapcount=BUDDY, private=3)
+    kernel.set(16, _mapcount=OFFLINE)
+    kernel.set(17, flags=1 << ram.POISON)
+    kernel.set(18, flags=LRU | 1 << ram.POISON)
+    kernel.zeros = [0, 5, 9, 20, 21]
+    assert counts(kernel) == {
+        "ZERO": 2,
+        "NON_PRI_CACHE": 3,
+        "PRI_CACHE": 1,
+        "USER": 2,
+        "FREE": 8,
+        "LEFT_OUT": 2,
+    }
+
+
+@pytest.mark.parametrize("is_mask", [False, True])
+@pytest.mark.parametrize("at_once", [64, 1 << 16])
+def test_compound_pages(is_mask: bool, at_once: int) -> None:
+    """Tails are what their head is, however far before them it is."""
+    kernel = RamKernel(is_mask=is_mask)
+    kernel.set_compound(256, 256, flags=LRU, mapping=ANON)
+    kernel.set_compound(128, 8, flags=LRU)
+    kernel.set_compound(136, 8)
+    kernel.set(192, _mapcount=BUDDY, private=6)
+    found = counts(kernel, at_once)
+    assert found == {"USER": 256, "NON_PRI_CACHE": 8, "FREE": 64}
+
+
+@pytest.mark.parametrize(
+    "kernel, head, behind",
+    [
+        (RamKernel({"PAGE_HUGETLB_MAPCOUNT_VALUE": OTHER_TYPE}), OTHER_TYPE, b""),
+        (RamKernel({"PG_hugetlb": 8}), 0, b"\x00\x01"),
+        (RamKernel({"HUGETLB_PAGE_DTOR": 2}, dtor="page"), 0, bytes(56) + b"\x02"),
+        (RamKernel({"HUGETLB_PAGE_DTOR": 2}, dtor="folio"), 0, bytes(56) + b"\x02"),
+        (RamKernel(), 0, bytes(56) + b"\x02"),
+    ],
+    ids=["type", "flag", "page", "folio", "none"],
+)
+def test_hugetlb(kernel: RamKernel, head: int, behind: bytes) -> None:
+    """Pages of hugetlbfs are a user's, by whichever mark the kernel has."""
+    kernel.set_compound(64, 64, _mapcount=head)
+    at = 65 * ram.STRUCT
+    for index, byte in enumerate(behind):
+        kernel.structs[at + index] |= byte
+    is_known = len(kernel.vmcoreinfo.splitlines()) > len(ram.NUMBERS)
+    assert counts(kernel) == ({"USER": 64} if is_known else {})
+
+
+def run(kernel: RamKernel, capsys: pytest.CaptureFixture[str]) -> Any:
+    module = script()
+    status = module.guarded("mem_usage.py", lambda: module.run(kernel.program()))
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return status, captured.out, captured.err
+
+
+def line(out: str, name: str) -> int:
+    found = re.search(rf"^{name}:?\s+(\d+)", out, re.MULTILINE)
+    assert found, out
+    return int(found[1])
+
+
+def test_struct_pages_that_make_no_sense(capsys: pytest.CaptureFixture[str]) -> None:
+    """An absurd order or head is counted and named, and all the others are shown."""
+    kernel = RamKernel()
+    kernel.set(0, _mapcount=BUDDY, private=11)
+    kernel.set(1, compound=0x1235)
+    kernel.set(2, compound=kernel.address(3) | 1)
+    kernel.set(3, compound=kernel.address(0) + 9)
+    kernel.set(4, compound=(1 << 64) - 1)
+    kernel.set(5, flags=LRU)
+    status, out, err = run(kernel, capsys)
+    assert status == 1
+    [said] = err.splitlines()
+    assert "5 struct pages make no sense" in said
+    assert line(out, "NON_PRI_CACHE") == 1
+    assert line(out, "KERN_DATA") == PAGES - 1
+
+
+def test_missing_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    """What of struct pages and of pages is not in a dump is counted apart."""
+    kernel = RamKernel()
+    kernel.lost_structs = range(64, 128)
+    kernel.lost_pages = range(200, 203)
+    status, out, err = run(kernel, capsys)
+    assert status == 1
+    assert "the struct pages of 64 pages cannot be read" in err
+    assert line(out, "KERN_DATA") == PAGES - 64
+    assert "3 pages cannot be read" in err
+
+
+def test_no_ram(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without RAM there is one line; links that lead back or nowhere end the walk."""
+    kernel = RamKernel()
+    [resource] = kernel.resources
+    kernel.memory[resource + 6 * 8] = resource
+    assert run(kernel, capsys)[0] == 0
+    kernel.memory[resource + 6 * 8] = 0xDEAD
+    status, out, err = run(kernel, capsys)
+    assert (status, line(out, "KERN_DATA")) == (1, PAGES)
+    assert "RAM may be missing: resource 0xdead" in err
+    kernel.memory[resource + 8] = 1 << 62
+    status, out, err = run(kernel, capsys)
+    assert (status, line(out, "KERN_DATA")) == (1, PAGES)
+    assert "RAM has frames up to 0x4000000000000, nodes up to 0x10200" in err
+    kernel.memory[resource + 3 * 8] = 0x80000200
+    kernel.memory[resource + 6 * 8] = 0
+    status, out, err = run(kernel, capsys)
+    assert (status, out) == (2, "")
+    [said] = err.splitlines()
+    assert said.startswith("mem_usage.py: iomem_resource has no System RAM: ")
