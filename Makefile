@@ -12,16 +12,19 @@ SOURCES := drgn_vmap scripts tests
 PACKAGES := tests/lab/debian-packages.txt
 BIN := .venv/bin
 READY := .venv/ready
+RECORDS := build/records
 LAB := $(BIN)/python -m tests.lab
 SAMPLE := build/linux-$(KERNEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test foreign lint unit bench lab samples shell format clean packages
+.PHONY: help demo test foreign support lint unit bench lab samples shell format clean \
+    packages
 
 help:
 	@echo 'make demo                     look at a vmcore: seconds, no root, no guest'
 	@echo 'make test                     everything: lint, unit tests, tests on real kernels'
 	@echo 'make foreign                  vmcores of arm64, ppc64le and s390x: fetches 2 GB'
+	@echo 'make support                  docs/support.md, from what these two recorded'
 	@echo 'make lint                     formatting, style, types'
 	@echo 'make unit                     the tests that need no guest: units, and the samples'
 	@echo "make bench BENCH='…'      how fast it is beside others; its options in BENCH"
@@ -43,13 +46,18 @@ demo: $(READY)
 # One pytest run over both, so that its last lines sum up everything. In two processes:
 # an emulated kernel keeps hardly more than one processor busy.
 test: lint packages
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --junitxml $(RECORDS)/test.xml
 
 # One of arm64, and whichever are cached, are among "everything" as well.
 foreign: PACKAGES += tests/lab/debian-packages-foreign.txt
 foreign: export VMAP_FOREIGN := all
 foreign: $(READY) packages
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/lab/test_foreign.py
+	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --junitxml $(RECORDS)/foreign.xml \
+	    tests/lab/test_foreign.py
+
+# pytest -m support --junitxml $(RECORDS)/support.xml runs no more than it takes.
+support: $(READY)
+	@$(LAB) support $(RECORDS)/*.xml
 
 lint: $(READY)
 	@$(BIN)/black --quiet --check --diff $(SOURCES)

@@ -8,6 +8,7 @@ shell: boot a guest whose console is this terminal; Ctrl-A X ends it.
 dump: save a vmcore of a guest, and beside it what /proc/vmallocinfo held.
 fetch: fetch and build all that guests need.
 samples: make the samples in vmcores/ again.
+support: write docs/support.md from the records of test runs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .guest import CommandTimeout, Guest, GuestError
 from .kernels import ALL_KERNELS, KERNELS
 from .packages import PackageError
 from .samples import make_samples
+from .support import PAGE, page, read_records
 from .userland import root_disk
 
 COMMAND_SECONDS = 3600.0
@@ -77,6 +79,11 @@ def samples(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def support(arguments: argparse.Namespace) -> int:
+    PAGE.write_text(page(read_records(arguments.records)), encoding="utf-8")
+    return 0
+
+
 def _boot(arguments: argparse.Namespace, interactive: bool = False) -> Guest:
     return Guest.boot(
         arguments.kernel,
@@ -118,6 +125,10 @@ def _parser() -> argparse.ArgumentParser:
     samples_parser = verbs.add_parser("samples")
     samples_parser.add_argument("kernels", nargs="*", metavar="KERNEL")
     samples_parser.set_defaults(function=samples)
+
+    support_parser = verbs.add_parser("support")
+    support_parser.add_argument("records", nargs="+", type=Path, metavar="FILE.xml")
+    support_parser.set_defaults(function=support)
     return parser
 
 

@@ -11,16 +11,17 @@ work, one of them runs all that share a guest.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Iterator
+from typing import Any, Iterator
 
 import pytest
 
-from . import modules
+from . import modules, support
 from .guest import Guest
 from .kernel import Kernel
 from .kernels import BUILT_KERNELS, KERNELS
@@ -29,6 +30,7 @@ from .machine import why_not
 KDUMP_KERNEL = "6.1"
 VMCORE_FORMATS = ("elf", "kdump-zlib")
 SETTLING_SECONDS = 2
+COUNTING_SECONDS = 240
 FIXTURE_MODULE = "/tmp/vmap_lab.ko"
 CANARY = b"canary of a user's process: 6e1f0c4b"
 
@@ -50,6 +52,24 @@ class Vmcore:
 
     truth: bytes
     """What the fixture module's /proc/vmap_lab held."""
+
+
+@dataclass(frozen=True)
+class KdumpVmcore(Vmcore):
+    """A vmcore that a crash kernel saved."""
+
+    console: str
+    """What the guest's console showed, makedumpfile's report at the end of it."""
+
+
+@dataclass(frozen=True)
+class CountedPages:
+    """A vmcore, and how the pages were counted in the running guest just before."""
+
+    path: Path
+    kernel: Kernel
+    answer: dict[str, Any]
+    """What ``inside/count_pages.py`` printed."""
 
 
 # First, for what shares the work out looks at the marks in the same hook.
@@ -87,7 +107,7 @@ def shared_guests(item: pytest.Item) -> Iterator[str]:
     fixtures = getattr(item, "fixturenames", ())
     if "foreign_dump" in fixtures:
         yield f"guest of {item.callspec.params['foreign_dump']}"  # type: ignore[attr-defined]
-    if "kdump_vmcore" in fixtures:
+    if "crashing_guest" in fixtures:
         yield "crashed guest"
 
 
@@ -100,6 +120,16 @@ def lab() -> None:
     if "lab" in os.environ.get("VMAP_REQUIRE", "").split(","):
         pytest.fail(f"VMAP_REQUIRE=lab, but {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def shown_support(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let the record of the run tell what a test shows to work, and on which kernel."""
+    yield
+    # None if the test was skipped before it got that far.
+    kernels = (getattr(one, "kernel", None) for one in request.node.funcargs.values())
+    for kernel in {one for one in kernels if isinstance(one, Kernel)}:
+        support.record(request.node, kernel)
 
 
 @pytest.fixture(scope="session", params=(*KERNELS, *BUILT_KERNELS))
@@ -143,15 +173,45 @@ def vmcore(request: pytest.FixtureRequest, vmcores: dict[str, Vmcore]) -> Vmcore
 
 
 @pytest.fixture(scope="session")
-def kdump_vmcore(lab: None) -> Iterator[Vmcore]:
-    """What a crash kernel saved of one kernel that really crashed."""
+def crashing_guest(lab: None) -> Iterator[Guest]:
+    """A guest that can crash, with the fixture module loaded and no debug information."""
+    with Guest.boot(KDUMP_KERNEL, crash_kernel=True, debug_info=False) as crashing:
+        load_fixture_module(crashing)
+        yield crashing
+
+
+@pytest.fixture(scope="session")
+def counted_pages(crashing_guest: Guest) -> Iterator[CountedPages]:
+    """Its pages by class, and a vmcore of the moment they were counted."""
+    huge = "/proc/sys/vm/nr_hugepages"
+    crashing_guest.write(huge, b"8")
+    assert crashing_guest.read(huge) == b"8\n"
+    command = "drgn -q -c /proc/kcore --no-default-symbols"
+    script = "tests/lab/inside/count_pages.py"
+    crashing_guest.write("/tmp/counted", b"")
+    crashing_guest.run(f"{command} {script} </dev/null >/tmp/counted 2>/tmp/errors &")
+    deadline = time.monotonic() + COUNTING_SECONDS
+    while not (answer := crashing_guest.read("/tmp/counted")).endswith(b"\n"):
+        assert time.monotonic() < deadline, crashing_guest.read("/tmp/errors")
+        time.sleep(1)
+    with TemporaryDirectory(dir="/var/tmp") as directory:
+        vmcore = Path(directory) / "vmcore"
+        crashing_guest.dump(vmcore)
+        crashing_guest.run("pkill -f count_pages.py")
+        yield CountedPages(vmcore, crashing_guest.kernel, json.loads(answer))
+
+
+@pytest.fixture(scope="session")
+def kdump_vmcore(
+    crashing_guest: Guest, counted_pages: CountedPages
+) -> Iterator[KdumpVmcore]:
+    """What a crash kernel saved of one kernel that really crashed, after all else."""
     with TemporaryDirectory(dir="/var/tmp") as directory:
         path = Path(directory) / "vmcore"
-        with Guest.boot(KDUMP_KERNEL, crash_kernel=True, debug_info=False) as crashing:
-            load_fixture_module(crashing)
-            truth = crashing.read("/proc/vmap_lab")
-            vmallocinfo = crashing.crash(path)
-        yield Vmcore(path, crashing.kernel, vmallocinfo, truth)
+        truth = crashing_guest.read("/proc/vmap_lab")
+        vmallocinfo = crashing_guest.crash(path)
+        kernel, console = crashing_guest.kernel, crashing_guest.console
+        yield KdumpVmcore(path, kernel, vmallocinfo, truth, console)
 
 
 def load_fixture_module(guest: Guest) -> None:

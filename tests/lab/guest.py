@@ -10,10 +10,11 @@ import tarfile
 import tempfile
 import time
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Callable, Mapping, TypeVar
+from typing import Callable, Iterator, Mapping, TypeVar
 
 from qemu.qmp import QMPError
 from qemu.qmp.legacy import QEMUMonitorProtocol
@@ -255,6 +256,15 @@ class Guest:
             kdump_header.set_names(
                 path, *(self.read(f"/proc/sys/kernel/{name}").strip() for name in names)
             )
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let none of its processors run; its memory can be read from outside."""
+        self._qmp_command("stop", QMP_SECONDS)
+        try:
+            yield
+        finally:
+            self._qmp_command("cont", QMP_SECONDS)
 
     def dump_with_vmallocinfo(self, path: Path, format: str = "elf") -> bytes:
         """

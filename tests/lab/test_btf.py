@@ -32,6 +32,7 @@ from . import modules
 from .conftest import Vmcore
 from .guest import Guest
 from .kernels import KERNELS
+from .support import shows
 from .test_ls import LIVE, ROOT, compare_in
 
 COMPARED = "6.12"
@@ -133,6 +134,7 @@ def expect_refusal(btf: Program, capsys: pytest.CaptureFixture[str]) -> None:
     assert "VMCOREINFO" in captured.err and "drgn -s" in captured.err
 
 
+@shows(None, "BTF", but_for=NAMELESS)
 def test_vmcore(vmcore: Vmcore, capsys: pytest.CaptureFixture[str]) -> None:
     """Each verb prints what it prints with debug info, or says what is missing."""
     dwarf, btf = programs(vmcore)
@@ -155,6 +157,7 @@ def test_vmcore_of_a_crash(kdump_vmcore: Vmcore) -> None:
         assert output(btf, words) == output(dwarf, words)
 
 
+@shows("QMP", "BTF", but_for=NAMELESS)
 def test_from_outside_over_qmp(module_guest: Guest) -> None:
     """The same of a running guest: as its own file has it, and as with debug info."""
     listed = ask_over_qmp(module_guest, "--no-default-symbols", VERBS[0])
@@ -260,6 +263,7 @@ def test_as_a_person_starts_it(vmcores: dict[str, Vmcore]) -> None:
         assert json.loads(done.stdout)["kernel"]["symbols"] == "btf"
 
 
+@shows("live", "BTF")
 def test_live(module_guest: Guest) -> None:
     """Byte for byte what the kernel prints, and each verb as with debug info."""
     compare_in(module_guest, f"{LIVE} --no-default-symbols")

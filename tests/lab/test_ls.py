@@ -19,6 +19,7 @@ import pytest
 from .conftest import Vmcore, on_built_kernels
 from .guest import Guest
 from .kernels import KERNELS
+from .support import shows
 from .truth import Truth
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,7 @@ def compare_in(guest: Guest, drgn: str = LIVE) -> None:
         assert found[restrict] == [], f"kptr_restrict={restrict}: {found[restrict]}"
 
 
+@shows("live", "DWARF")
 def test_live_with_every_kind_of_area(module_guest: Guest) -> None:
     """Byte for byte, with the module's areas and lazily freed ones among them."""
     module_guest.write("/proc/vmap_lab", b"lazy 3")
@@ -71,6 +73,7 @@ def test_live_with_every_kind_of_area(module_guest: Guest) -> None:
 
 
 @on_built_kernels
+@shows("live", "DWARF")
 def test_live_on_built_kernels(module_guest: Guest) -> None:
     """Byte for byte on 6.1 with the vm_map_ram series, too."""
     compare_in(module_guest)
@@ -107,6 +110,7 @@ def test_live_as_a_process_of_its_own(module_guest: Guest) -> None:
     assert [line for line in printed if line in always] == stable
 
 
+@shows(None, "DWARF")
 def test_vmcore(vmcore: Vmcore) -> None:
     """A vmcore lists what the file held when the guest was dumped, byte for byte."""
     result = drgn(vmcore.path, vmcore.kernel.vmlinux, "--pointers", "auto")
@@ -130,6 +134,7 @@ def test_vmcore_of_a_crash(kdump_vmcore: Vmcore) -> None:
         assert PROCESS.search(line) or line.endswith("unpurged vm_area"), line
 
 
+@shows("QMP", "DWARF")
 def test_from_outside_over_qmp(module_guest: Guest) -> None:
     """drgn --qemu lists a running guest, byte for byte what the guest itself does."""
     command = [sys.executable, "-m", "drgn", "-q"]

@@ -16,6 +16,7 @@ import pytest
 
 from .conftest import Vmcore
 from .guest import Guest
+from .support import NO_SYMBOLS, shows
 from .test_addr import on_vmcore
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,7 @@ def expect_back(text: bytes, directory: Path) -> None:
     assert len(text.splitlines()) > 100
 
 
+@shows("text", NO_SYMBOLS)
 @pytest.mark.parametrize("restrict", ["0", "1", "2"])
 def test_every_line(module_guest: Guest, tmp_path: Path, restrict: str) -> None:
     """Hashed, real and hidden addresses."""

@@ -19,6 +19,8 @@ from elftools.elf.elffile import ELFFile
 
 from .conftest import CANARY, Vmcore
 from .guest import Guest
+from .kernels import KERNELS
+from .support import shows
 from .test_ls import VMALLOCINFO
 from .truth import MAGIC, Truth, page_bytes
 
@@ -83,6 +85,8 @@ def fills(data: bytes) -> list[int]:
     return np.flatnonzero(marked & (words[1:] == words[:-1] + np.uint64(1))).tolist()
 
 
+@shows("slice", "BTF")
+@shows("slice", "DWARF", but_for=KERNELS.keys() - NEEDS_VMLINUX)
 def test_answers_as_its_vmcore(vmcore: Vmcore, tmp_path: Path) -> None:
     """Every verb says the same of both, to the byte, and the slice needs no help."""
     sliced = slice_of(target_of(vmcore), tmp_path / "slice")
