@@ -22,8 +22,8 @@ It needs no debug info where the project needs none, struct pages in one array (
 memory that does not grow with the target's, and time that grows with it: each struct page
 is read, and each page that is left in the end, to see whether it is all zeros.
 
-Tried on Debian's 5.10, 6.1, 6.12 and 7.3; tests/lab/test_mem_usage.py has it agree with
-makedumpfile to the page. Needs what the project needs, nothing else.
+Tried on Debian's 5.10, 6.1, 6.12 and 7.3, and on vmcores of arm64, ppc64le and s390x;
+tests/lab/test_mem_usage.py has it agree with makedumpfile to the page. Needs what the project needs, nothing else.
 """
 
 import argparse
