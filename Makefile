@@ -23,7 +23,7 @@ SAMPLE := build/linux-$(KERNEL)
 help:
 	@echo 'make demo                     look at a vmcore: seconds, no root, no guest'
 	@echo 'make test                     everything: lint, unit tests, tests on real kernels'
-	@echo 'make foreign                  vmcores of arm64, ppc64le and s390x: fetches 2 GB'
+	@echo 'make foreign                  vmcores of arm64, ppc64le and s390x, and sh: fetches 2 GB'
 	@echo 'make support                  docs/support.md, from what these two recorded'
 	@echo 'make lint                     formatting, style, types'
 	@echo 'make unit                     the tests that need no guest: units, and the samples'
@@ -53,7 +53,7 @@ foreign: PACKAGES += tests/lab/debian-packages-foreign.txt
 foreign: export VMAP_FOREIGN := all
 foreign: $(READY) packages
 	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --junitxml $(RECORDS)/foreign.xml \
-	    tests/lab/test_foreign.py
+	    tests/lab/test_foreign.py tests/lab/test_sh.py
 
 # pytest -m support --junitxml $(RECORDS)/support.xml runs no more than it takes.
 support: $(READY)

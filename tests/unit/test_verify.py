@@ -483,21 +483,46 @@ def test_text(text: str, six: str, seven: str, tmp_path: Path) -> None:
     """Labels tell of patches 6 and 7, in a Python that has no kernel to look at."""
     path = tmp_path / "vmallocinfo"
     path.write_text(text)
-    command = [
-        sys.executable,
-        str(ROOT / "scripts/vmap_verify.py"),
-        "--from",
-        str(path),
-    ]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "")
-    found = json.loads(done.stdout)
+    found = judged(path)
     assert [patch["verdict"] for patch in found["patches"]] == [
         *["unknown"] * 5,
         six,
         seven,
     ]
     assert found["verdict"] == "unknown" and found["kernel"] is None
+
+
+def judged(path: Path) -> Dict[str, Any]:
+    """Return what is said of a copy of /proc/vmallocinfo, from the command line."""
+    script = str(ROOT / "scripts/vmap_verify.py")
+    command = [sys.executable, script, "--from", str(path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
+    document: Dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def expect_patch_7(path: Path, verdict: str) -> None:
+    """Expect a text of the lab's sh guest to tell, by both of its store queues."""
+    *others, six, seven = judged(path)["patches"]
+    assert {patch["verdict"] for patch in others} == {"unknown"}
+    assert (six["verdict"], seven["verdict"]) == ("not-applicable", verdict)
+    flag, sure = ("VM_IOREMAP", "weak") if verdict == "yes" else ("VM_ALLOC", "strong")
+    assert seven["strength"] == sure
+    driver, sysfs = seven["evidence"]
+    for line, caller, where in (
+        (driver, "sq_user_init", "0xe0000000-0xe0003000"),
+        (sysfs, "mapping_store", "0xe0004000-0xe0009000"),
+    ):
+        assert caller in line and where in line and line.endswith(f"has {flag}")
+
+
+@pytest.mark.parametrize(
+    "sample, verdict", [("6.1-sh-plain", "no"), ("6.1-sh-series", "yes")]
+)
+def test_text_of_sh_kernels(sample: str, verdict: str) -> None:
+    """What two real kernels printed that differ in the one patch."""
+    expect_patch_7(ROOT / "docs/samples" / sample, verdict)
 
 
 def test_hashed_text() -> None:
