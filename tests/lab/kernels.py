@@ -117,6 +117,15 @@ FOREIGN_KERNELS = {
             names_itself=True,
         ),
         ForeignKernel(
+            "6.12-ppc64el-hash",
+            _BACKPORTS,
+            (f"{_DEB12}-powerpc64le",),
+            PPC64EL,
+            names_itself=True,
+            arguments="disable_radix",
+            cached_as="6.12-ppc64el",
+        ),
+        ForeignKernel(
             "6.12-ppc64el-64k",
             _BACKPORTS,
             (f"{_DEB12}-powerpc64le-64k",),

@@ -57,9 +57,6 @@ POWERPC_VERDICT = {"6.1": "no", "6.12": "yes"}
 #: It carries its types and names, so that all it takes is the kernel itself.
 ALWAYS = "6.12-arm64"
 
-#: drgn does not translate its addresses.
-HASH = "6.1-ppc64el-hash"
-
 
 SECTIONS = "/sys/module/vmap_lab/sections"
 
@@ -162,7 +159,8 @@ def drgn(
 
 
 def is_translated(vmcore: ForeignVmcore) -> bool:
-    return vmcore.kernel.name != HASH
+    """Whether drgn translates its addresses: those of radix trees."""
+    return kernel_of(vmcore).arguments != "disable_radix"
 
 
 def answer(vmcore: ForeignVmcore, verb: str, *words: object) -> Any:
