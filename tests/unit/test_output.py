@@ -82,6 +82,8 @@ def test_interrupted(tmp_path: Path) -> None:
         [sys.executable, script, "--from", str(pipe)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A shell's background jobs, of which pytest may be one, ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     # Once the pipe is open, the script waits for what is written to it.
     with pipe.open("w"):
