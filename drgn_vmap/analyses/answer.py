@@ -31,3 +31,7 @@ class Answer:
     def with_evidence(self, *lines: str) -> "Answer":
         """Return the same answer with more evidence."""
         return replace(self, evidence=(*self.evidence, *lines))
+
+    def as_sure_as(self, other: "Answer") -> "Answer":
+        """Return the same answer with another one's strength."""
+        return replace(self, strength=other.strength)

@@ -109,11 +109,14 @@ def verify_text(saved: SavedText) -> Verification:
         architecture = SH
     else:
         architecture = ""
-    answers = (
-        *[unknown] * 5,
-        powerpc_answer(snapshot, architecture, known),
-        sh_answer(snapshot, architecture, known),
-    )
+    powerpc = powerpc_answer(snapshot, architecture, known)
+    sh = sh_answer(snapshot, architecture, known)
+    # Only the areas of the one tell that the other one is not there.
+    if architecture == POWERPC:
+        sh = sh.as_sure_as(powerpc)
+    elif architecture == SH:
+        powerpc = powerpc.as_sure_as(sh)
+    answers = (*[unknown] * 5, powerpc, sh)
     return Verification(_patches(answers), SeriesVerdict.UNKNOWN)
 
 
