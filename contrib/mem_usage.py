@@ -23,7 +23,8 @@ memory that does not grow with the target's, and time that grows with it: each s
 is read, and each page that is left in the end, to see whether it is all zeros.
 
 Tried on Debian's 5.10, 6.1, 6.12 and 7.3, and on vmcores of arm64, ppc64le and s390x;
-tests/lab/test_mem_usage.py has it agree with makedumpfile to the page. Needs what the project needs, nothing else.
+tests/lab/test_mem_usage.py has it agree with makedumpfile to the page. Needs what the
+project needs, nothing else.
 """
 
 import argparse
