@@ -4,9 +4,9 @@
 Page frames
 -----------
 
-Which page frame a ``struct page`` stands for, and the way back. All of them lie in one array
-(``vmemmap``) on kernels built with CONFIG_SPARSEMEM_VMEMMAP, as all of 64 bits are
-that distributions ship; what needs more than the array's address is not done here.
+Which page frame a ``struct page`` stands for, and the way back. All of them lie in one
+array (``vmemmap``) on kernels built with CONFIG_SPARSEMEM_VMEMMAP, as all of 64 bits are
+that distributions ship; other kernels are refused.
 """
 
 from drgn import FaultError, Program, sizeof
