@@ -17,7 +17,7 @@ from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.percpu import per_cpu_ptr
 
 from .._numpy import Array, U64Array, np
-from ..model.areas import Problem
+from ..model.areas import Kernel, Problem
 from ..model.blocks import NO_CPU, Blocks, BlockTable
 from .layout import Layout, probe_layout
 from .lists import walk_list
@@ -25,7 +25,7 @@ from .memory import Memory
 from .pagetable import PageTable
 from .racing import as_races, tries
 from .structs import record_dtype
-from .trees import walk_xarrays
+from .trees import read_xarrays
 
 __all__ = ("block_areas", "take_blocks")
 
@@ -44,13 +44,15 @@ _MEMBERS = {
 }
 
 
-def block_areas(prog: Program, memory: Memory) -> Tuple[U64Array, Tuple[Problem, ...]]:
+def block_areas(
+    prog: Program, kernel: Kernel, memory: Memory
+) -> Tuple[U64Array, Tuple[Problem, ...]]:
     """
     Find the areas that are divided, where no flag of theirs says so (before 6.3).
 
     :return: Addresses of ``struct vmap_area``, and what was damaged.
     """
-    reader = _Reader(prog, memory)
+    reader = _Reader(prog, kernel, memory)
     _, records, _ = reader.blocks()
     return records["va"], tuple(reader.problems)
 
@@ -69,7 +71,7 @@ def take_blocks(
     memory = Memory(prog, layout.kernel.page_size)
     for _ in range(1 if once else tries(layout.kernel)):
         memory.forget()
-        reader = _Reader(prog, memory)
+        reader = _Reader(prog, layout.kernel, memory)
         blocks = reader.read(layout, starts)
         if not blocks.problems:
             break
@@ -80,8 +82,9 @@ def take_blocks(
 class _Reader:
     """One try at reading the blocks."""
 
-    def __init__(self, prog: Program, memory: Memory) -> None:
+    def __init__(self, prog: Program, kernel: Kernel, memory: Memory) -> None:
         self._prog = prog
+        self._kernel = kernel
         self._memory = memory
         self._dtype = record_dtype(prog, "struct vmap_block", _MEMBERS)
         self.problems: List[Problem] = []
@@ -132,7 +135,9 @@ class _Reader:
         """
         heads, cpus = self._xarrays()
         node = record_dtype(self._prog, "struct xa_node", {"slots": "slots"})
-        address, owner, problems = walk_xarrays(self._memory, heads, node)
+        address, owner, problems = read_xarrays(
+            self._memory, heads, node, tries(self._kernel)
+        )
         self.problems += problems
         records, ok = self._memory.records(address, self._dtype)
         self._report_lost(address[~ok], "is unreadable")
@@ -145,19 +150,19 @@ class _Reader:
         ]
 
     def _xarrays(self) -> Tuple[U64Array, Array]:
-        """Return the head entry of each xarray, and the CPU that it belongs to."""
+        """Return the address of each xarray's head, and the CPU that it belongs to."""
         # Since Linux kernel commit 062eacf57ad9 ("mm: vmalloc: remove a global
         # vmap_blocks xarray") (in v6.4), each CPU has one. Which CPU's holds a
         # block changed later without a trace, so all of them are looked through.
         queue = self._prog.type("struct vmap_block_queue")
         if not queue.has_member("vmap_blocks"):
-            head = self._prog["vmap_blocks"].xa_head.value_()
-            return np.array([head], np.uint64), np.array([NO_CPU])
+            head = self._prog["vmap_blocks"].xa_head.address_of_()
+            return np.array([head.value_()], np.uint64), np.array([NO_CPU])
         cpus = list(for_each_possible_cpu(self._prog))
+        head_offset = offsetof(queue, "vmap_blocks.xa_head")
         heads = [
-            per_cpu_ptr(
-                self._prog["vmap_block_queue"].address_of_(), cpu
-            ).vmap_blocks.xa_head.value_()
+            per_cpu_ptr(self._prog["vmap_block_queue"].address_of_(), cpu).value_()
+            + head_offset
             for cpu in cpus
         ]
         return np.array(heads, np.uint64), np.array(cpus)

@@ -148,7 +148,7 @@ class _Reader:
             divided: Array = busy.va_flags & marks == marks
             return divided
         try:
-            areas, problems = block_areas(self._prog, self._memory)
+            areas, problems = block_areas(self._prog, self._layout.kernel, self._memory)
         except LookupError as e:
             detail = f"which areas are divided is not known: {e}"
             self.problems.append(Problem("unreadable", "vmap_blocks", detail))

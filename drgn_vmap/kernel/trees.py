@@ -26,9 +26,9 @@ __all__ = (
     "join_nodes",
     "read_rb_roots",
     "read_rb_trees",
+    "read_xarrays",
     "search_rb_trees",
     "walk_rb_trees",
-    "walk_xarrays",
 )
 
 RB_MEMBERS = {
@@ -316,18 +316,49 @@ def _search(
     return found[there], tree[there], problems
 
 
-def walk_xarrays(
-    memory: Memory, heads: U64Array, dtype: Record
+def read_xarrays(
+    memory: Memory, heads: U64Array, dtype: Record, times: int
 ) -> Tuple[U64Array, Array, Tuple[Problem, ...]]:
     """
     Read all entries of some xarrays that are pointers.
 
-    :param heads: The ``xarray.xa_head`` of each.
+    A live kernel gives up the topmost ``struct xa_node`` of an xarray that no longer
+    needs it, and empties it. So xarrays whose heads are others in the end are read again.
+
+    :param heads: Address of the ``xa_head`` of each ``struct xarray``.
     :param dtype: Of ``struct xa_node``, with the field ``slots``.
+    :param times: How often to read at most; more than once on a live kernel.
     :return: The pointers, the index of the xarray of each, and what was damaged.
+    :raises FaultError: if a head cannot be read.
     """
+    entries = _xa_heads(memory, heads, dtype)
+    for left in reversed(range(times)):
+        pointers, owners, problems = _walk_xarrays(memory, entries, dtype)
+        before, entries = entries, _xa_heads(memory, heads, dtype)
+        changed = np.flatnonzero(entries != before)
+        if not (len(changed) and left):
+            break
+        memory.forget()
+    moved = tuple(
+        Problem("corrupt", f"xa_head {at:#x}", "changed, entries may be missing")
+        for at in heads[changed].tolist()
+    )
+    return pointers, owners, problems + moved
+
+
+def _xa_heads(memory: Memory, heads: U64Array, dtype: Record) -> U64Array:
+    """Read heads anew."""
+    word = dtype["slots"].base
+    found = [memory.array(at, 1, word) for at in heads.tolist()]
+    return np.concatenate([np.empty(0, np.uint64), *found])
+
+
+def _walk_xarrays(
+    memory: Memory, entries: U64Array, dtype: Record
+) -> Tuple[U64Array, Array, Tuple[Problem, ...]]:
+    """Do so from what the heads held."""
     problems: List[Problem] = []
-    entries, tree = heads, np.arange(len(heads))
+    tree = np.arange(len(entries))
     pointers: List[U64Array] = [np.empty(0, np.uint64)]
     owners: List[Array] = [np.empty(0, np.intp)]
     # Each level of nodes resolves at least four bits of a 64-bit index.

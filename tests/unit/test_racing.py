@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
 A kernel that changes while it is read: what stays is listed, though no walk through
-the tree meets all of it.
+the tree meets all of it, or a walk comes to where the tree was.
 """
 
 from __future__ import annotations
 
-from itertools import chain, cycle, repeat
-from typing import Dict, Iterator, Tuple
+from itertools import chain, count, cycle, repeat
+from typing import Dict, Iterator, Sequence, Tuple
 
 from drgn_vmap import take_snapshot
-from tests.fakes.kernel import PAGE, VMALLOC_START, FakeArea, FakeKernel
+from drgn_vmap.kernel.blocks import take_blocks
+from tests.fakes.kernel import PAGE, VMALLOC_START, WORD, FakeArea, FakeKernel
+from tests.fakes.series import SeriesKernel
 
 AREAS = 31
 
@@ -21,24 +23,29 @@ class ChangingKernel(FakeKernel):
 
     live = True
 
-    def __init__(self) -> None:
-        areas = [
-            FakeArea(VMALLOC_START + 16 * PAGE * i, 2, va_flags=1) for i in range(AREAS)
-        ]
+    def __init__(self, areas: Sequence[FakeArea]) -> None:
         self.changing: Dict[int, Iterator[int]] = {}
         """By address, what each read of the word returns."""
         super().__init__(areas)
-
-    def _place(self, area: FakeArea) -> None:
-        # Each on a page of its own, which is read at a moment of its own.
-        self._next += -self._next % PAGE
-        super()._place(area)
 
     def read(self, address: int, count: int, offset: int, physical: bool) -> bytes:
         for word, values in self.changing.items():
             if address <= word < address + count:
                 self.memory[word] = next(values)
         return super().read(address, count, offset, physical)
+
+
+class ChangingTree(ChangingKernel):
+    """One whose areas' tree is moved about."""
+
+    def __init__(self) -> None:
+        starts = [VMALLOC_START + 16 * PAGE * i for i in range(AREAS)]
+        super().__init__([FakeArea(start, 2, va_flags=1) for start in starts])
+
+    def _place(self, area: FakeArea) -> None:
+        # Each on a page of its own, which is read at a moment of its own.
+        self._next += -self._next % PAGE
+        super()._place(area)
 
     def hide(self, member: str, in_sight: Tuple[bool, ...]) -> None:
         """Let the root lose what is below it on one side, in some of the walks."""
@@ -49,9 +56,20 @@ class ChangingKernel(FakeKernel):
         self.changing[word] = cycle([link if seen else leaf for seen in in_sight])
 
 
-def half_hidden_kernel() -> ChangingKernel:
+class ChangingXarray(SeriesKernel, ChangingKernel):
+    """One whose block is in an xarray that is given another topmost node."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        _, queue = self.variables["vmap_block_queue"]
+        self.head = queue + 2 * WORD
+        self.top = self.memory[self.head]
+        self.emptied = self._allocate(64 * WORD) | (self.top & 3)
+
+
+def half_hidden_kernel() -> ChangingTree:
     """A kernel of which walks see one half of the tree or the other, in turns."""
-    kernel = ChangingKernel()
+    kernel = ChangingTree()
     kernel.hide("rb_left", (True, False))
     kernel.hide("rb_right", (False, True))
     return kernel
@@ -76,3 +94,20 @@ def test_freed_meanwhile() -> None:
     kernel.changing[own] = chain([kernel.memory[own]], repeat(own))
     starts = take_snapshot(kernel.program(), once=True).areas.start.tolist()
     assert starts == [area.start for area in kernel.areas if area is not freed]
+
+
+def test_xarray_shrinks() -> None:
+    """A block is not missed when its xarray gave up the node that was its head."""
+    kernel = ChangingXarray()
+    kernel.changing[kernel.head] = chain([kernel.emptied], repeat(kernel.top))
+    blocks = take_blocks(kernel.program(), once=True)
+    assert blocks.table.start.tolist() == [kernel.areas[-1].start]
+    assert not blocks.problems
+
+
+def test_xarray_never_rests() -> None:
+    """Where blocks may be missing, that is told."""
+    kernel = ChangingXarray()
+    kernel.changing[kernel.head] = count(kernel.emptied, PAGE)
+    places = [problem.where for problem in take_blocks(kernel.program()).problems]
+    assert f"xa_head {kernel.head:#x}" in places
