@@ -17,11 +17,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Sequence
 
+from . import kernel_tree
 from .cache import build_once, cache_dir
-from .chroot import WORK, ChrootError, run_in_tree, unpack_tools
+from .chroot import unpack_tools
 from .kernel import Kernel
+from .kernel_tree import PATCHES, KernelTree
 from .packages import Archive
 
 __all__ = ("BuiltKernel", "KernelSource")
@@ -43,15 +44,6 @@ PACKAGES = (
 )
 
 CONFIG = Path(__file__).with_name("built_kernel.config")
-PATCHES = Path(__file__).parents[2] / "contrib" / "linux"
-
-NOT_BUILT = (
-    "Documentation/[a-z]*",
-    "drivers/gpu/*.[ch]",
-    "drivers/net/*.[ch]",
-    "sound/*.c",
-)
-"""Half of the source, of which only Kconfig files and Makefiles are read."""
 
 PATCHED_HEADER = Path("include/linux/vmalloc.h")
 PATCHED_STRUCT = b"vmap_area"
@@ -83,7 +75,7 @@ class KernelSource:
         """Where all that is made of it is cached, built when first asked for."""
         recipe = hashlib.sha256(repr(self).encode())
         patches = (p for variant in self.variants for p in self.patches(variant))
-        for file in (Path(__file__), CONFIG, *patches):
+        for file in (Path(__file__), Path(kernel_tree.__file__), CONFIG, *patches):
             recipe.update(file.read_bytes())
         name = f"built-{self.version}"
         target = cache_dir() / "kernels" / f"{name}-{recipe.hexdigest()[:12]}"
@@ -103,18 +95,19 @@ class KernelSource:
             "lab: building kernels from source, which takes minutes …", file=sys.stderr
         )
         directory.mkdir()
-        tree = directory / "tree"
-        unpack_tools(Archive(*self.suites), (self.package, *PACKAGES), tree)
+        tools = directory / "tree"
+        unpack_tools(Archive(*self.suites), (self.package, *PACKAGES), tools)
         with TemporaryDirectory(dir=directory) as workspace:
-            source = Path(workspace)
-            _unpack_source(tree, source, self.package)
-            _configure(tree, source, self.options)
+            tree = KernelTree(tools, Path(workspace))
+            tree.unpack(self.package)
+            tree.configure((*CONFIG.read_text().splitlines(), *self.options))
             for variant in self.variants:
                 for patch in self.patches(variant):
-                    _apply(tree, source, patch)
-                _make(tree, source, f"LOCALVERSION=-{variant}", "bzImage", "modules")
-                _keep_files(source, directory / f"{self.version}-{variant}" / "files")
-                _keep_module_build(source, tree)
+                    _apply(tree, patch)
+                tree.make(f"LOCALVERSION=-{variant}", "bzImage", "modules")
+                kernel = directory / f"{self.version}-{variant}"
+                _keep_files(tree.source, kernel / "files")
+                _keep_module_build(tree.source, tools)
 
 
 @dataclass(frozen=True)
@@ -139,27 +132,7 @@ class BuiltKernel(Kernel):
         return self.source.built / "tree"
 
 
-def _unpack_source(tree: Path, source: Path, package: str) -> None:
-    archive = f"usr/src/{package}.tar.xz"
-    exclude = [f"--exclude={package}/{pattern}" for pattern in NOT_BUILT]
-    tar = ["tar", "-xf", f"/{archive}", "-C", WORK, "--strip-components=1"]
-    run_in_tree(tree, source, *tar, "--no-same-owner", *exclude)
-    (tree / archive).unlink()
-
-
-def _configure(tree: Path, source: Path, options: Sequence[str]) -> None:
-    """Write .config; an option that is not there or has unmet needs is an error."""
-    lines = [*CONFIG.read_text().splitlines(), *options]
-    (source / "lab.config").write_text("\n".join((*lines, "")))
-    _make(tree, source, f"KCONFIG_ALLCONFIG={WORK}/lab.config", "allnoconfig")
-    chosen = (source / ".config").read_text().splitlines()
-    wanted = [line for line in lines if line[:1] not in "#"]
-    missing = [line for line in wanted if line not in chosen]
-    if missing:
-        raise ChrootError(f"{CONFIG.name}: no effect: {', '.join(missing)}")
-
-
-def _apply(tree: Path, source: Path, patch: Path) -> None:
+def _apply(tree: KernelTree, patch: Path) -> None:
     """
     Apply a patch, and see to it that make builds no more than it has to.
 
@@ -167,20 +140,13 @@ def _apply(tree: Path, source: Path, patch: Path) -> None:
     anything uses the struct. So the header stays as old as it was, and the objects go
     whose debug information speaks of the struct.
     """
-    header = (source / PATCHED_HEADER).stat()
-    shutil.copy(patch, source)
-    patched = f"--input={WORK}/{patch.name}"
-    run_in_tree(tree, source, "patch", "-p1", f"--directory={WORK}", patched)
-    os.utime(source / PATCHED_HEADER, ns=(header.st_atime_ns, header.st_mtime_ns))
-    for built in source.rglob("*.o"):
+    header = tree.source / PATCHED_HEADER
+    before = header.stat()
+    tree.patch(patch)
+    os.utime(header, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for built in tree.source.rglob("*.o"):
         if PATCHED_STRUCT in built.read_bytes():
             built.unlink()
-
-
-def _make(tree: Path, source: Path, *arguments: str) -> None:
-    jobs = f"-j{os.cpu_count() or 1}"
-    builder = ("KBUILD_BUILD_USER=lab", "KBUILD_BUILD_HOST=lab")
-    run_in_tree(tree, source, "make", "-C", WORK, "-s", jobs, *builder, *arguments)
 
 
 def _release(source: Path) -> str:
@@ -197,9 +163,9 @@ def _keep_files(source: Path, files: Path) -> None:
     (files / "release").write_text(_release(source))
 
 
-def _keep_module_build(source: Path, tree: Path) -> None:
+def _keep_module_build(source: Path, tools: Path) -> None:
     """Copy what building a module needs of a kernel's source and objects."""
-    build = tree / "lib/modules" / _release(source) / "build"
+    build = tools / "lib/modules" / _release(source) / "build"
     ignore = shutil.ignore_patterns("*.[ao]", ".*.cmd")
     for name in ("arch/x86", "include", "scripts"):
         shutil.copytree(source / name, build / name, symlinks=True, ignore=ignore)

@@ -15,7 +15,10 @@ from .chroot import unpack_tools
 from .packaged_kernel import PackagedKernel, fetch_vmlinux
 from .packages import Archive, unpack
 
-__all__ = ("ForeignKernel",)
+__all__ = ("HASH_MMU", "ForeignKernel")
+
+HASH_MMU = "disable_radix"
+"""Makes a PowerPC translate by its hash table, which drgn does not know."""
 
 COMPILER = "gcc-12"
 """What built these kernels; their suites have it for this machine as well."""

@@ -9,7 +9,7 @@ from typing import Mapping
 from .architecture import ARM64, ARM64_16K, PPC64EL, S390X
 from .built_kernel import BuiltKernel, KernelSource
 from .debian_kernel import DebianKernel
-from .foreign_kernel import ForeignKernel
+from .foreign_kernel import HASH_MMU, ForeignKernel
 from .kernel import Kernel
 
 __all__ = (
@@ -106,7 +106,7 @@ FOREIGN_KERNELS = {
             _BACKPORTS,
             (r"6\.1\.0-[0-9]+-powerpc64le",),
             PPC64EL,
-            arguments="disable_radix",
+            arguments=HASH_MMU,
             cached_as="6.1-ppc64el",
         ),
         ForeignKernel(
@@ -122,7 +122,7 @@ FOREIGN_KERNELS = {
             (f"{_DEB12}-powerpc64le",),
             PPC64EL,
             names_itself=True,
-            arguments="disable_radix",
+            arguments=HASH_MMU,
             cached_as="6.12-ppc64el",
         ),
         ForeignKernel(

@@ -11,16 +11,16 @@ program of our own, and a module that calls sq_remap().
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .built_kernel import NOT_BUILT, PATCHES
+from . import kernel_tree
 from .cache import build_once, cache_dir
-from .chroot import WORK, ChrootError, run_in_tree, unpack_tools
+from .chroot import WORK, run_in_tree, unpack_tools
+from .kernel_tree import PATCHES, KernelTree
 from .packages import Archive, unpack
 
 __all__ = ("SH_KERNELS", "ShKernel")
@@ -31,6 +31,7 @@ SOURCE_SUITES = ("bookworm", "bookworm-security")
 SUITES = ("trixie", "trixie-security")
 COMPILER = "gcc-13"
 TRIPLET = "sh4-linux-gnu"
+TARGET = ("ARCH=sh", f"CROSS_COMPILE={TRIPLET}-", f"CC={TRIPLET}-{COMPILER}")
 PACKAGES = (
     "bc",
     "bison",
@@ -112,7 +113,8 @@ SH_KERNELS = {
 
 def _target() -> Path:
     recipe = hashlib.sha256()
-    for file in (Path(__file__), CONFIG, INIT, PATCH, *sorted(MODULE.iterdir())):
+    makers = (Path(__file__), Path(kernel_tree.__file__))
+    for file in (*makers, CONFIG, INIT, PATCH, *sorted(MODULE.iterdir())):
         recipe.update(file.read_bytes())
     return cache_dir() / "kernels" / f"sh-{recipe.hexdigest()[:12]}"
 
@@ -122,55 +124,27 @@ def _build(directory: Path) -> None:
     print("lab: building kernels for sh, which takes minutes …", file=sys.stderr)
     directory.mkdir()
     with TemporaryDirectory(dir=directory) as workspace:
-        tree, source = Path(workspace) / "tree", Path(workspace) / "source"
-        source.mkdir()
-        unpack_tools(Archive(*SUITES), PACKAGES, tree)
-        _unpack_source(tree, source)
-        _configure(tree, source)
+        tree = KernelTree(Path(workspace) / "tree", Path(workspace) / "source", TARGET)
+        tree.source.mkdir()
+        unpack_tools(Archive(*SUITES), PACKAGES, tree.tools)
+        with Archive(*SOURCE_SUITES).downloaded([SOURCE]) as [deb]:
+            unpack(deb, tree.tools, [f"./usr/src/{SOURCE}.tar.xz"])
+        tree.unpack(SOURCE)
+        tree.configure(CONFIG.read_text().splitlines())
         for kernel in SH_KERNELS.values():
             if kernel.has_patch:
-                shutil.copy(PATCH, source)
-                apply = ("patch", "-p1", f"--input={WORK}/{PATCH.name}")
-                run_in_tree(tree, source, *apply, f"--directory={WORK}")
-            _make(tree, source, f"LOCALVERSION=-{kernel.name[4:]}", "zImage", "modules")
-            _keep_files(tree, source, directory / kernel.name)
+                tree.patch(PATCH)
+            tree.make(f"LOCALVERSION=-{kernel.name[4:]}", "zImage", "modules")
+            _keep_files(tree, directory / kernel.name)
 
 
-def _unpack_source(tree: Path, source: Path) -> None:
-    with Archive(*SOURCE_SUITES).downloaded([SOURCE]) as [deb]:
-        unpack(deb, tree, [f"./usr/src/{SOURCE}.tar.xz"])
-    exclude = [f"--exclude={SOURCE}/{pattern}" for pattern in NOT_BUILT]
-    tar = ["tar", "-xf", f"/usr/src/{SOURCE}.tar.xz", "-C", WORK]
-    run_in_tree(tree, source, *tar, "--strip-components=1", "--no-same-owner", *exclude)
-
-
-def _configure(tree: Path, source: Path) -> None:
-    """Write .config; an option that is not there or has unmet needs is an error."""
-    shutil.copy(CONFIG, source / "lab.config")
-    _make(tree, source, f"KCONFIG_ALLCONFIG={WORK}/lab.config", "allnoconfig")
-    chosen = (source / ".config").read_text().splitlines()
-    wanted = [line for line in CONFIG.read_text().splitlines() if line[:1] not in "#"]
-    missing = [line for line in wanted if line not in chosen]
-    if missing:
-        raise ChrootError(f"{CONFIG.name}: no effect: {', '.join(missing)}")
-
-
-def _keep_files(tree: Path, source: Path, directory: Path) -> None:
-    guest = source / "guest"
+def _keep_files(tree: KernelTree, directory: Path) -> None:
+    guest = tree.source / "guest"
     shutil.copytree(MODULE, guest, dirs_exist_ok=True)
-    _make(tree, source, f"M={WORK}/guest", "modules")
+    tree.make(f"M={WORK}/guest", "modules")
     shutil.copy(INIT, guest)
     (guest / "list").write_text(INITRAMFS)
-    run_in_tree(tree, source, "sh", "-ec", MAKE_INITRAMFS)
+    run_in_tree(tree.tools, tree.source, "sh", "-ec", MAKE_INITRAMFS)
     directory.mkdir()
-    shutil.copy(source / "arch/sh/boot/zImage", directory)
+    shutil.copy(tree.source / "arch/sh/boot/zImage", directory)
     shutil.copy(guest / "initramfs", directory)
-
-
-def _make(tree: Path, source: Path, *arguments: str) -> None:
-    jobs = f"-j{os.cpu_count() or 1}"
-    target = ("ARCH=sh", f"CROSS_COMPILE={TRIPLET}-", f"CC={TRIPLET}-{COMPILER}")
-    builder = ("KBUILD_BUILD_USER=lab", "KBUILD_BUILD_HOST=lab")
-    run_in_tree(
-        tree, source, "make", "-C", WORK, "-s", jobs, *target, *builder, *arguments
-    )

@@ -38,7 +38,7 @@ from drgn_vmap.kernel.pagetable import PageTable
 from . import modules
 from .conftest import Vmcore
 from .foreign_guest import ForeignGuest
-from .foreign_kernel import ForeignKernel
+from .foreign_kernel import HASH_MMU, ForeignKernel
 from .kernels import FOREIGN_KERNELS
 from .support import shows
 from .test_addr import expect_module
@@ -59,9 +59,7 @@ ALWAYS = "6.12-arm64"
 
 #: With these drgn translates no addresses: their MMU is a hash table, no radix tree.
 HASH = {
-    name
-    for name, kernel in FOREIGN_KERNELS.items()
-    if kernel.arguments == "disable_radix"
+    name for name, kernel in FOREIGN_KERNELS.items() if kernel.arguments == HASH_MMU
 }
 
 SECTIONS = "/sys/module/vmap_lab/sections"
