@@ -14,7 +14,7 @@ Only what is asked for is made; members, parameters and what they lead to, once
 somebody looks at them.
 """
 
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Optional, Tuple
 
 from drgn import (
     Object,
@@ -84,8 +84,6 @@ class BtfTypes:
         self.data = data
         self._base = base
         self._types: Dict[int, Type] = {}
-        self._names: Dict[int, Dict[str, List[int]]] = {}
-        self._enumerators: Optional[Dict[str, int]] = None
         self._fields: Dict[int, int] = {}
         self._depth = 0
 
@@ -98,7 +96,7 @@ class BtfTypes:
             return None
         for kind in _KINDS.keys() & set(kinds):
             for btf_kind in _KINDS[kind]:
-                for id in self._ids(btf_kind, name):
+                for id in self.data.find(btf_kind, name):
                     type_ = self.type(id)
                     if type_.kind == kind:
                         return type_
@@ -106,26 +104,23 @@ class BtfTypes:
 
     def function(self, name: str) -> Optional[Type]:
         """Return the type of a function, or None."""
-        for id in self._ids(BtfKind.FUNC, name):
+        for id in self.data.find(BtfKind.FUNC, name):
             return self.type(self.data.record(id).size_or_type)
         return None
 
     def variable(self, name: str) -> Optional[Type]:
         """Return the type of a variable, or None: most often only per-CPU ones have."""
-        for id in self._ids(BtfKind.VAR, name):
+        for id in self.data.find(BtfKind.VAR, name):
             return self.type(self.data.record(id).size_or_type)
         return None
 
     def constant(self, name: str) -> Optional[Object]:
         """Return an enumerator, or None."""
-        if self._enumerators is None:
-            self._enumerators = self.data.enumerators()
-        if name not in self._enumerators:
-            return None
-        type_ = self.type(self._enumerators[name])
-        for enumerator in type_.enumerators or ():
-            if enumerator.name == name:
-                return Object(self._prog, type_, enumerator.value)
+        for id in self.data.find_enumerator(name):
+            type_ = self.type(id)
+            for enumerator in type_.enumerators or ():
+                if enumerator.name == name:
+                    return Object(self._prog, type_, enumerator.value)
         return None
 
     def type(self, id: int) -> Type:
@@ -150,12 +145,6 @@ class BtfTypes:
             finally:
                 self._depth -= 1
         return self._types[id]
-
-    def _ids(self, kind: BtfKind, name: str) -> Sequence[int]:
-        """Return the numbers of this blob's types of a kind and name."""
-        if kind not in self._names:
-            self._names[kind] = self.data.names(kind)
-        return self._names[kind].get(name, ())
 
     def _make(self, record: BtfRecord) -> Type:
         make = _MAKERS.get(record.kind)
@@ -198,10 +187,10 @@ class BtfTypes:
 
     def _make_forward(self, record: BtfRecord) -> Type:
         kind = BtfKind.UNION if record.flag else BtfKind.STRUCT
-        found = self._ids(kind, record.name)
+        found = self.data.find(kind, record.name)
         if len(found) == 1:
             return self.type(found[0])
-        base = self._base._ids(kind, record.name) if self._base else ()
+        base = self._base.data.find(kind, record.name) if self._base else ()
         if not found and self._base and len(base) == 1:
             return self._base.type(base[0])
         make = self._prog.union_type if record.flag else self._prog.struct_type

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Dict, List, Optional, Tuple
 
-from .._numpy import Array, np
+from .._numpy import Array, U64Array, np
 from ..errors import SymbolsError
+from .names import HEAD_BYTES, rows_with_head
 
 __all__ = ("BtfData", "BtfKind", "BtfRecord")
 
@@ -75,6 +76,7 @@ _SHAPES: Dict[int, Tuple[int, int]] = {
     BtfKind.ENUM64: (0, 3),
 }
 _KINDS = 128
+_ENUMERATOR_WORDS = {kind: _SHAPES[kind][1] for kind in (BtfKind.ENUM, BtfKind.ENUM64)}
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ class BtfData:
         info = self._words[starts + 1]
         self._kinds: Array = ((info >> 24) & 0x7F).astype(np.uint8)
         self._kind_bytes = self._kinds.tobytes()
+        self._names: Dict[int, _NameIndex] = {}
+        self._enumerators: Optional[_NameIndex] = None
         enums = self._kinds == BtfKind.ENUM
         self.has_enum_signs = bool(
             (info[enums] >> 31).any() or (self._kinds == BtfKind.ENUM64).any()
@@ -181,28 +185,50 @@ class BtfData:
         raw = self._strings[start : self._strings.index(b"\0", start)]
         return raw.decode("utf-8", "backslashreplace")
 
-    def names(self, kind: int) -> Dict[str, List[int]]:
-        """Return the numbers of this blob's types of a kind, by name."""
-        rows = np.flatnonzero(self._kinds == kind)
-        offsets = self._name_offsets[rows]
-        rows, offsets = rows[offsets != 0], offsets[offsets != 0]
-        found: Dict[str, List[int]] = {}
-        for row, offset in zip(rows.tolist(), offsets.tolist()):
-            name = self.string(offset, int(self._starts[row]))
-            found.setdefault(name, []).append(self.first_id + row)
-        return found
+    def find(self, kind: int, name: str) -> List[int]:
+        """Return the numbers of this blob's types of a kind and name, ascending."""
+        if kind not in self._names:
+            rows = np.flatnonzero((self._kinds == kind) & (self._name_offsets != 0))
+            self._names[kind] = self._index(rows, self._name_offsets[rows])
+        return self._names[kind].find(name)
 
-    def enumerators(self) -> Dict[str, int]:
-        """Return the number of the type that each enumerator belongs to."""
-        found: Dict[str, int] = {}
-        for kind, each in ((BtfKind.ENUM, 2), (BtfKind.ENUM64, 3)):
-            for row in np.flatnonzero(self._kinds == kind).tolist():
-                at = int(self._starts[row])
-                count = int(self._words[at + 1]) & 0xFFFFFF
-                first = at + _HEAD_WORDS
-                names = self._words[first : first + count * each : each]
-                for offset in names.tolist():
-                    found.setdefault(self.string(offset, at), self.first_id + row)
+    def find_enumerator(self, name: str) -> List[int]:
+        """Return the numbers of the types that have an enumerator of this name."""
+        if self._enumerators is None:
+            rows, places = zip(*map(self._enumerator_places, _ENUMERATOR_WORDS))
+            offsets = self._words[np.concatenate(places)]
+            self._enumerators = self._index(np.concatenate(rows), offsets)
+        return self._enumerators.find(name)
+
+    def _enumerator_places(self, kind: BtfKind) -> Tuple[Array, Array]:
+        """Return for each enumerator the row of its type, and the word of its name."""
+        rows = np.flatnonzero(self._kinds == kind)
+        counts = self._words[self._starts[rows] + 1] & 0xFFFFFF
+        row = np.repeat(rows, counts)
+        index = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        first = self._starts[row] + _HEAD_WORDS
+        return row, first + index * _ENUMERATOR_WORDS[kind]
+
+    def _index(self, rows: Array, offsets: Array) -> "_NameIndex":
+        """
+        Make an index of names.
+
+        :param rows: Of the types that they belong to.
+        :param offsets: Where each begins in the strings.
+        """
+        for at in np.flatnonzero(offsets >= self._end_string)[:1].tolist():
+            self.string(int(offsets[at]), int(self._starts[rows[at]]))
+        return _NameIndex(self, rows + self.first_id, offsets)
+
+    def heads(self, offsets: Array) -> U64Array:
+        """Return the first bytes of strings, each read as a little-endian number."""
+        found = np.empty(len(offsets), np.uint64)
+        own = offsets >= self._first_string
+        if self._base:
+            found[~own] = self._base.heads(offsets[~own])
+        data = self._strings + bytes(HEAD_BYTES)
+        windows: Array = np.ndarray(len(self._strings) + 1, "<u8", data, strides=(1,))
+        found[own] = windows[offsets[own] - self._first_string]
         return found
 
     def _find_odd_ints(self) -> Dict[int, Tuple[int, int]]:
@@ -256,7 +282,7 @@ class BtfData:
 
     def _shapes(self) -> Tuple[Array, Array]:
         """Return for each kind the words it has in any case, and for each element."""
-        fixed, each = np.zeros(_KINDS, np.int64), np.zeros(_KINDS, np.int64)
+        fixed, each = np.zeros(_KINDS, np.int32), np.zeros(_KINDS, np.int32)
         # Since Linux 7.2 or so, a section may tell the shapes of all kinds, so that
         # those that are not known can be passed over.
         if self._header_bytes >= _LAYOUT_HEADER_BYTES:
@@ -273,23 +299,79 @@ class BtfData:
 
     def _find_starts(self) -> Array:
         """Return the word at which each type begins."""
-        words = self._words
-        fixed, each = self._shapes()
-        info = np.append(words[1:], 0) if len(words) else words
-        kind = (info >> 24) & 0x7F
-        # Where the next type would begin, if one began at this word. A kind that is
-        # not known leads nowhere, all others lead on.
-        size = fixed[kind] + each[kind] * (info & 0xFFFFFF)
-        leads = memoryview(np.arange(len(words)) + size)
-        starts: List[int] = []
-        at, end = 0, len(words)
+        leads = self._leads()
+        end, nowhere = len(leads) - 2, len(leads) - 1
+        # There are a hundred thousand, so this takes eight steps at once, and looks at
+        # those between afterwards.
+        hops = leads
+        for _ in range(3):
+            hops = hops[hops]
+        hop = hops.data
+        found: List[int] = []
+        at = 0
         while at < end:
-            following = leads[at]
-            if following > end or following < at + _HEAD_WORDS:
-                offset = self._type_offset + at * _WORD
-                if following > end:
-                    raise self._damaged(offset, "a type reaches behind the end")
-                raise self._damaged(offset, f"kind {int(kind[at])} is unknown")
-            starts.append(at)
-            at = following
-        return np.array(starts, np.int64)
+            found.append(at)
+            at = hop[at]
+        steps = [np.array(found, np.int64)]
+        for _ in range(7):
+            steps.append(leads[steps[-1]])
+        starts = np.stack(steps, axis=1).reshape(-1)
+        starts = starts[starts < end]
+        if at == nowhere:
+            raise self._leads_nowhere(int(starts[-1]))
+        return starts
+
+    def _leads(self) -> Array:
+        """
+        Return where the next type would begin if one began at each word.
+
+        Two more stand behind these, each of which leads to itself: the end, and where
+        types lead that are damaged or of a kind that is not known.
+        """
+        fixed, each = self._shapes()
+        end = len(self._words)
+        leads: Array = np.arange(end + 2, dtype=np.int32)
+        if not end:
+            return leads
+        info = np.append(self._words[1:], 0).astype(np.int32)
+        kind = (info >> 24 & 0x7F).astype(np.intp)
+        size = fixed.take(kind)
+        size += each.take(kind) * (info & 0xFFFFFF)
+        leads[:end] += size
+        leads[:end][(size < _HEAD_WORDS) | (leads[:end] > end)] = end + 1
+        return leads
+
+    def _leads_nowhere(self, at: int) -> SymbolsError:
+        """Return the error that no type can begin behind the one at a word."""
+        kind = int(self._words[at + 1] >> 24 & 0x7F) if at + 1 < len(self._words) else 0
+        fixed, _ = self._shapes()
+        why = "a type reaches behind the end"
+        if fixed[kind] < _HEAD_WORDS:
+            why = f"kind {kind} is unknown"
+        return self._damaged(self._type_offset + at * _WORD, why)
+
+
+class _NameIndex:
+    """
+    Names and what has them. Of all, only a few bytes are looked at: names are as many
+    as types, and few are ever asked for.
+
+    :param ids: Numbers of the types that have them.
+    :param offsets: Where each begins in the strings.
+    """
+
+    def __init__(self, data: BtfData, ids: Array, offsets: Array) -> None:
+        self._data = data
+        self._ids = ids
+        self._offsets = offsets
+        self._heads = data.heads(offsets)
+
+    def find(self, name: str) -> List[int]:
+        """Return the numbers of the types that have a name."""
+        return [
+            int(self._ids[at])
+            for at in rows_with_head(
+                self._heads, name.encode("utf-8", "surrogateescape")
+            )
+            if self._data.string(int(self._offsets[at])) == name
+        ]

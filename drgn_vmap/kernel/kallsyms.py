@@ -208,7 +208,8 @@ def _names(
     if not behind:
         size = _USUAL_NAME * count
     try:
-        return PackedNames(prog.read(start, size), count, _tokens(prog, tables, order))
+        tokens = _tokens(prog, tables, order)
+        return PackedNames(prog.read(start, size), count, tokens, order)
     except IndexError:
         raise _damaged("its names have no end") from None
 

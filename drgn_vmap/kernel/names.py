@@ -5,16 +5,24 @@ Names
 -----
 
 Names of the symbols that a kernel carries (kernel/kallsyms.c), each with its type
-before it, as in nm(1). The kernel keeps them compressed: there are a hundred thousand,
-and few are ever asked for, so only a search by name unpacks them all.
+before it, as in nm(1). The kernel keeps them compressed, and as there are a hundred
+thousand, and few are ever asked for, only these are unpacked.
 """
 
+import struct
+from array import array
 from functools import cached_property
-from typing import List, Sequence
+from typing import List, Optional, Sequence, Tuple
 
-from .._numpy import Array, np
+from .._numpy import Array, U64Array, np
 
-__all__ = ("PackedNames", "PlainNames")
+__all__ = ("HEAD_BYTES", "PackedNames", "PlainNames", "rows_with_head")
+
+HEAD_BYTES = 8
+"""Of a name that is looked for, how many are compared with all others'."""
+_HEAD_BITS = 8 * HEAD_BYTES
+_BIG = 0x80
+_NAMES_A_MARKER = 256
 
 
 class PlainNames:
@@ -59,67 +67,134 @@ class PackedNames:
     """
     Names as the kernel keeps them.
 
-    :param data: kallsyms_names.
+    :param data: kallsyms_names, and what follows up to the next table that is known.
     :param count: How many there are.
     :param tokens: The text that each byte of a name stands for.
+    :param order: Of bytes, as numpy writes it.
     :raises IndexError: if there are fewer.
     """
 
-    def __init__(self, data: bytes, count: int, tokens: Sequence[bytes]) -> None:
+    def __init__(
+        self, data: bytes, count: int, tokens: Sequence[bytes], order: str
+    ) -> None:
         self._data = data
         self._tokens = tokens
-        starts: List[int] = []
-        big: List[int] = []
-        at = 0
-        for _ in range(count):
-            starts.append(at)
-            length = data[at]
-            # Since Linux kernel commit 73bbb94466fd ("kallsyms: support "big" kernel
-            # symbols") (in v6.1), the high bit says that a second byte follows.
-            if length & 0x80:
-                big.append(at + 1)
-                length = 1 + (length & 0x7F | data[at + 1] << 7)
-            at += 1 + length
-        # The last name may end behind what is there.
-        if at > len(data):
-            raise IndexError
-        self._starts, self._big, self._end = starts, big, at
+        # The start of the last name is followed by its end.
+        starts = _starts_by_markers(data, count, order)
+        self._bounds: Array = (
+            _starts_one_by_one(data, count) if starts is None else starts
+        )
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._bounds) - 1
 
     def line(self, index: int) -> bytes:
         """Return the type and the name of a symbol."""
-        at = self._starts[index]
+        at = int(self._bounds[index])
         length = self._data[at]
-        if length & 0x80:
+        if length & _BIG:
             at += 1
-            length = length & 0x7F | self._data[at] << 7
+            length = length & ~_BIG | self._data[at] << 7
         packed = self._data[at + 1 : at + 1 + length]
         return b"".join([self._tokens[byte] for byte in packed])
 
     def indices(self, name: bytes) -> List[int]:
         """Return which symbols have a name."""
-        return self._plain.indices(name)
+        some = rows_with_head(self._heads, name)
+        return [index for index in some if self.line(index)[1:] == name]
 
     @cached_property
-    def _plain(self) -> PlainNames:
-        codes = np.frombuffer(self._data, np.uint8, self._end).astype(np.int16)
-        # Tokens of our own stand in the place of lengths.
-        newline, nothing = len(self._tokens), len(self._tokens) + 1
-        codes[self._starts] = newline
-        codes[self._big] = nothing
-        texts = [*self._tokens, b"\n", b""]
-        return PlainNames(_unpack(np.append(codes, newline), texts))
+    def _heads(self) -> U64Array:
+        """The first bytes of each name, without the type before it."""
+        codes = np.frombuffer(self._data, np.uint8)
+        at, ends = self._bounds[:-1], self._bounds[1:]
+        at = at + 1 + (codes[at] >> 7)
+        heads = np.zeros(len(at), np.uint64)
+        filled = np.zeros(len(at), np.uint64)
+        rows = np.flatnonzero(at < ends)
+        texts, sizes = _heads_of([token[1:] for token in self._tokens])
+        following = _heads_of(self._tokens)
+        while len(rows):
+            code = codes[at[rows]]
+            heads[rows] |= texts[code] << filled[rows]
+            filled[rows] += sizes[code]
+            at[rows] += 1
+            rows = rows[(filled[rows] < _HEAD_BITS) & (at[rows] < ends[rows])]
+            texts, sizes = following
+        return heads
 
 
-def _unpack(codes: Array, texts: Sequence[bytes]) -> bytes:
-    """Put texts in the place of codes."""
-    lengths = np.array([len(text) for text in texts], np.int32)
-    begins = np.cumsum(lengths, dtype=np.int32) - lengths
-    all_texts = np.frombuffer(b"".join(texts), np.uint8)
-    size = lengths[codes]
-    at = np.cumsum(size, dtype=np.int32) - size
-    source = np.repeat(begins[codes] - at, size)
-    source += np.arange(len(source), dtype=np.int32)
-    return all_texts[source].tobytes()
+def head_of(text: bytes) -> int:
+    """Return the first bytes of a text as a little-endian number."""
+    return int.from_bytes(text[:HEAD_BYTES], "little")
+
+
+def rows_with_head(heads: U64Array, name: bytes) -> List[int]:
+    """
+    Return which names begin as one does: few do, and the others need no look.
+
+    :param heads: The first bytes of each as a little-endian number; 0 stands behind a
+        shorter one.
+    """
+    mask = head_of(b"\xff" * (len(name) + 1))
+    same: Array = heads & np.uint64(mask) == np.uint64(head_of(name))
+    rows: List[int] = np.flatnonzero(same).tolist()
+    return rows
+
+
+def _heads_of(texts: Sequence[bytes]) -> Tuple[U64Array, U64Array]:
+    """Return the heads of some texts, and how many bits each has."""
+    bits = np.array([8 * len(text[:HEAD_BYTES]) for text in texts], np.uint64)
+    return np.array([head_of(text) for text in texts], np.uint64), bits
+
+
+def _starts_one_by_one(data: bytes, count: int) -> Array:
+    """Return where each name begins, and where the last one ends."""
+    starts = array("q")
+    at = 0
+    for _ in range(count):
+        starts.append(at)
+        length = data[at]
+        # Since Linux kernel commit 73bbb94466fd ("kallsyms: support "big" kernel
+        # symbols") (in v6.1), the high bit says that a second byte follows.
+        if length & _BIG:
+            length = 1 + (length & ~_BIG | data[at + 1] << 7)
+        at += 1 + length
+    # The last name may end behind what is there.
+    if at > len(data):
+        raise IndexError
+    starts.append(at)
+    return np.frombuffer(starts, np.int64)
+
+
+def _starts_by_markers(data: bytes, count: int, order: str) -> Optional[Array]:
+    """
+    Do the same for many names at once: kallsyms_markers has the start of each 256th.
+
+    :return: None if they are not behind the names.
+    """
+    if count <= _NAMES_A_MARKER:
+        return None
+    second = int(_starts_one_by_one(data, _NAMES_A_MARKER)[-1])
+    offset = data.find(struct.pack(f"{order}II", 0, second), second)
+    lanes = -(-count // _NAMES_A_MARKER)
+    if not 0 < offset <= len(data) - 4 * lanes:
+        return None
+    markers = np.frombuffer(data, f"{order}u4", lanes, offset).astype(np.int64)
+    if (markers > offset).any():
+        return None
+    codes = np.frombuffer(data, np.uint8)
+    starts = np.empty((lanes, _NAMES_A_MARKER), np.int64)
+    at = markers
+    for step in range(_NAMES_A_MARKER):
+        starts[:, step] = at
+        length = codes[at].astype(np.int64)
+        big = length & _BIG
+        if big.any():
+            high = codes[at + 1].astype(np.int64) << 7
+            length = np.where(big, 1 + (length & ~_BIG | high), length)
+        # There are no more lengths behind the last name.
+        at = np.minimum(at + 1 + length, offset)
+    bounds: Array = np.append(starts, at[-1])[: count + 1]
+    agree = (at[:-1] == markers[1:]).all()
+    return bounds if agree else None
