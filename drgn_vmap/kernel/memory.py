@@ -23,6 +23,7 @@ __all__ = ("Memory",)
 
 _RUN_PAGES = 64
 _ROWS_AT_ONCE = 1 << 15
+_UNREADABLE_ERRORS = (FaultError, ValueError, OverflowError)
 _UNREADABLE = 0
 """Slot of a page of zeros that stands for all pages that cannot be read."""
 
@@ -149,32 +150,30 @@ class Memory:
         self._reserve(len(pages))
         slots = self._used + np.arange(len(pages))
         buffer = self._data[self._used :].reshape(-1).data
-        ends = np.append(np.flatnonzero(np.diff(pages) != 1) + 1, len(pages))
-        addresses = (pages * np.uint64(self.page_size)).tolist()
-        begin = 0
-        for end in ends.tolist():
-            for at in range(begin, end, _RUN_PAGES):
-                run = addresses[at : min(at + _RUN_PAGES, end)]
-                for lost in self._read_run(run, buffer[at * self.page_size :]):
-                    slots[at + lost] = _UNREADABLE
-            begin = end
+        begins, ends = _runs(pages)
+        addresses = (pages[begins] * np.uint64(self.page_size)).tolist()
+        places = (begins * self.page_size).tolist()
+        sizes = ((ends - begins) * self.page_size).tolist()
+        for address, at, size in zip(addresses, places, sizes):
+            try:
+                buffer[at : at + size] = self._bytes(address, size)
+            except _UNREADABLE_ERRORS:
+                lost = self._read_singly(address, buffer[at : at + size])
+                slots[np.array(lost, np.int64) + at // self.page_size] = _UNREADABLE
         self._used += len(pages)
         return slots
 
-    def _read_run(self, run: List[int], buffer: memoryview) -> List[int]:
+    def _read_singly(self, address: int, buffer: memoryview) -> List[int]:
         """Read adjacent pages, and return the index of each that faults."""
-        size = len(run) * self.page_size
-        try:
-            buffer[:size] = self._bytes(run[0], size)
-        except (FaultError, ValueError, OverflowError):
-            if len(run) == 1:
-                return [0]
-            return [
-                index
-                for index, address in enumerate(run)
-                if self._read_run([address], buffer[index * self.page_size :])
-            ]
-        return []
+        lost = []
+        for index, at in enumerate(range(0, len(buffer), self.page_size)):
+            try:
+                page = self._bytes(address + at, self.page_size)
+            except _UNREADABLE_ERRORS:
+                lost.append(index)
+            else:
+                buffer[at : at + self.page_size] = page
+        return lost
 
     def _bytes(self, address: int, size: int) -> bytes:
         if self._direct_map is not None and address >= self._direct_map:
@@ -193,3 +192,14 @@ class Memory:
             data = np.empty((room, self.page_size), np.uint8)
             data[: self._used] = self._data[: self._used]
             self._data = data
+
+
+def _runs(pages: U64Array) -> Tuple[Array, Array]:
+    """Return where among ascending pages each run of adjacent ones begins and ends."""
+    begins = np.flatnonzero(np.append(True, np.diff(pages) != 1))
+    length = np.diff(np.append(begins, len(pages)))
+    # A long run is read in parts.
+    parts = -(-length // _RUN_PAGES)
+    part = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
+    begins = np.repeat(begins, parts) + part * _RUN_PAGES
+    return begins, np.append(begins[1:], len(pages))

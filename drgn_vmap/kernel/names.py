@@ -111,16 +111,16 @@ class PackedNames:
         at = at + 1 + (codes[at] >> 7)
         heads = np.zeros(len(at), np.uint64)
         filled = np.zeros(len(at), np.uint64)
-        rows = np.flatnonzero(at < ends)
-        texts, sizes = _heads_of([token[1:] for token in self._tokens])
+        texts, bits = _heads_of([token[1:] for token in self._tokens])
         following = _heads_of(self._tokens)
-        while len(rows):
-            code = codes[at[rows]]
-            heads[rows] |= texts[code] << filled[rows]
-            filled[rows] += sizes[code]
-            at[rows] += 1
-            rows = rows[(filled[rows] < _HEAD_BITS) & (at[rows] < ends[rows])]
-            texts, sizes = following
+        lacking = at < ends
+        while lacking.any():
+            code = codes[np.minimum(at, len(codes) - 1)]
+            heads |= (texts[code] * lacking) << filled
+            filled += bits[code]
+            texts, bits = following
+            at += 1
+            lacking = (at < ends) & (filled < _HEAD_BITS)
         return heads
 
 
