@@ -73,6 +73,7 @@ samples: $(READY) packages
 	@$(LAB) samples
 
 # Everything takes an hour and 8 GiB; BENCH='--areas 200000' is a part of it.
+bench: PACKAGES += tests/bench/debian-packages.txt
 bench: $(READY) packages
 	@$(BIN)/python -m tests.bench $(BENCH)
 

@@ -38,7 +38,6 @@ VERBS = {
     "top": "top",
     "gaps": "gaps",
 }
-FORMATS = ("elf", "kdump-zlib")
 BLOCKS = (5_000, 20_000)
 OTHERS_AREAS = 200_000
 """Up to which others are measured too: they take minutes beyond."""
@@ -54,7 +53,7 @@ def main() -> None:
     for kernel in args.kernels:
         for areas, blocks in sizes:
             live = areas == args.live
-            with target(kernel, areas, blocks, FORMATS, live, args.keep) as made:
+            with target(kernel, areas, blocks, live, args.keep) as made:
                 results.append(_measured(made, args))
                 print(f"\n{_title(made)}\n{_table(results[-1])}", flush=True)
         if args.kcore:

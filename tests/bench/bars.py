@@ -67,7 +67,7 @@ def _live(kernel: str, result: dict[str, Any]) -> Iterator[Row]:
 
 
 def _compressed(kernel: str, result: dict[str, Any]) -> Row:
-    elf, kdump = (result["vmcores"][name]["ls"] for name in ("elf", "kdump-zlib"))
+    elf, kdump = (result["vmcores"][name]["ls"] for name in ("elf", "kdump"))
     unpacking = result["decompression"]["seconds"]
     name = "kdump beyond decompression, times as long as ELF"
     return _row(

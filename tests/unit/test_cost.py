@@ -8,6 +8,8 @@ All are counted for ``ls`` of fake kernels of two sizes. The difference is what 
 areas cost, whatever starting up does. The bounds leave room for other versions of
 Python and numpy, but none for reading an area's fields one by one, nor for looking at
 all areas for each.
+
+So are those of finding a name among more types and symbols of a kernel.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ from typing import Any, Callable
 import pytest
 
 from drgn_vmap.commands import run
+from drgn_vmap.kernel.btf_data import BtfData, BtfKind
+from drgn_vmap.kernel.names import PackedNames
+from tests.fakes.btf import Maker
+from tests.fakes.kallsyms import TOKENS, table
 from tests.fakes.kernel import (
     AREA_SIZE,
     PAGE,
@@ -38,6 +44,8 @@ VM_ALLOC = 0x2
 
 INSTRUCTIONS = 30
 """Of bytecode an area that is unlike the one before; with Python 3.11 it takes 16."""
+NAME_INSTRUCTIONS = 4
+"""Of bytecode a name that is not asked for: where types begin takes two."""
 PEAK_BYTES = 500
 """An area; a third of it is room for pages that is kept ready, and takes no memory. Of
 vmcores `make bench` tells the truth: below 300."""
@@ -152,3 +160,36 @@ def test_straight_line(costs: list[Cost], what: str) -> None:
     """Between the second and the third size an area costs what it did before."""
     small, medium, large = (getattr(cost, what) for cost in costs)
     assert large - medium < 1.5 * (medium - small)
+
+
+def find_type(types: int) -> int:
+    """Count the instructions that finding one of so many types takes."""
+    made = Maker()
+    for index in range(types):
+        made.add(BtfKind.TYPEDEF, f"{index}_type")
+    data = made.data()
+    ids: list[int] = []
+    count = instructions_of(
+        lambda: ids.extend(BtfData(data).find(BtfKind.TYPEDEF, "1000_type"))
+    )
+    assert ids == [1001]
+    return count
+
+
+def find_symbol(symbols: int) -> int:
+    """Count the instructions that finding one of so many symbols takes."""
+    data = table([b"T%d_symbol" % index for index in range(symbols)], "<")
+    indices: list[int] = []
+    count = instructions_of(
+        lambda: indices.extend(
+            PackedNames(data, symbols, TOKENS, "<").indices(b"1000_symbol")
+        )
+    )
+    assert indices == [1000]
+    return count
+
+
+@pytest.mark.parametrize("find", [find_type, find_symbol])
+def test_names_are_not_read_one_by_one(find: Callable[[int], int]) -> None:
+    """Of a hundred thousand names, only those are decoded that begin alike."""
+    assert (find(14_000) - find(2_000)) / 12_000 < NAME_INSTRUCTIONS

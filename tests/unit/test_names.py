@@ -1,19 +1,14 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Names that are packed as scripts/kallsyms.c of the kernel packs them."""
+"""Names that the kernel keeps packed."""
 
 from __future__ import annotations
-
-import struct
-from typing import Iterable
 
 import pytest
 
 from drgn_vmap.kernel.names import PackedNames
+from tests.fakes.kallsyms import TOKENS, packed, table, with_length
 
-#: A byte stands for itself, but those above ASCII for something longer.
-TOKENS = [bytes([byte]) for byte in range(128)]
-TOKENS += [b"Tvm", b"vmap", b"alloc", b"", b"_", b"very_long_", *[b"xyz"] * 122]
 LONG = b"very_long_" * 30
 
 NAMES = [
@@ -25,44 +20,6 @@ NAMES = [
     b"dvmalloc_base",
     *(b"tlast_%d" % i for i in range(300)),
 ]
-
-
-def packed(name: bytes) -> bytes:
-    """Pack a name, with the tokens that fit where they fit."""
-    codes = bytearray()
-    while name:
-        fitting = [code for code in range(134) if TOKENS[code] and code != 132]
-        code = max(
-            (code for code in fitting if name.startswith(TOKENS[code])),
-            key=lambda code: len(TOKENS[code]),
-        )
-        codes.append(code)
-        name = name[len(TOKENS[code]) :]
-    return bytes(codes)
-
-
-def with_length(codes: bytes) -> bytes:
-    """Put the length of a packed name in front of it."""
-    if len(codes) < 128:
-        return bytes([len(codes)]) + codes
-    return bytes([0x80 | len(codes) & 0x7F, len(codes) >> 7]) + codes
-
-
-def table(names: Iterable[bytes], order: str, between: bytes = b"") -> bytes:
-    """Return all names, and behind them what else the kernel keeps there."""
-    data, markers = bytearray(), []
-    for index, name in enumerate(names):
-        if index % 256 == 0:
-            markers.append(len(data))
-        # In letters, the long name takes more than a byte can count.
-        codes = name if name[1:] == LONG else packed(name)
-        data += with_length(codes)
-    return (
-        bytes(data)
-        + bytes(-len(data) % 8)
-        + between
-        + b"".join(struct.pack(f"{order}I", marker) for marker in markers)
-    )
 
 
 TABLES = {
