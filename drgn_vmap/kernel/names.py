@@ -113,18 +113,18 @@ class PackedNames:
         filled = np.zeros(len(at), np.uint64)
         texts, bits = _heads_of([token[1:] for token in self._tokens])
         following = _heads_of(self._tokens)
-        lacking = at < ends
-        while lacking.any():
+        # The first one may be a type and nothing else; no other is empty.
+        for _ in range(1 + HEAD_BYTES):
+            lacking = (at < ends) & (filled < _HEAD_BITS)
             code = codes[np.minimum(at, len(codes) - 1)]
             heads |= (texts[code] * lacking) << filled
             filled += bits[code]
             texts, bits = following
             at += 1
-            lacking = (at < ends) & (filled < _HEAD_BITS)
         return heads
 
 
-def head_of(text: bytes) -> int:
+def _head_of(text: bytes) -> int:
     """Return the first bytes of a text as a little-endian number."""
     return int.from_bytes(text[:HEAD_BYTES], "little")
 
@@ -136,8 +136,8 @@ def rows_with_head(heads: U64Array, name: bytes) -> List[int]:
     :param heads: The first bytes of each as a little-endian number; 0 stands behind a
         shorter one.
     """
-    mask = head_of(b"\xff" * (len(name) + 1))
-    same: Array = heads & np.uint64(mask) == np.uint64(head_of(name))
+    mask = _head_of(b"\xff" * (len(name) + 1))
+    same: Array = heads & np.uint64(mask) == np.uint64(_head_of(name))
     rows: List[int] = np.flatnonzero(same).tolist()
     return rows
 
@@ -145,7 +145,7 @@ def rows_with_head(heads: U64Array, name: bytes) -> List[int]:
 def _heads_of(texts: Sequence[bytes]) -> Tuple[U64Array, U64Array]:
     """Return the heads of some texts, and how many bits each has."""
     bits = np.array([8 * len(text[:HEAD_BYTES]) for text in texts], np.uint64)
-    return np.array([head_of(text) for text in texts], np.uint64), bits
+    return np.array([_head_of(text) for text in texts], np.uint64), bits
 
 
 def _starts_one_by_one(data: bytes, count: int) -> Array:

@@ -106,8 +106,8 @@ class KernelSource:
                     _apply(tree, patch)
                 tree.make(f"LOCALVERSION=-{variant}", "bzImage", "modules")
                 kernel = directory / f"{self.version}-{variant}"
-                _keep_files(tree.source, kernel / "files")
-                _keep_module_build(tree.source, tools)
+                _keep_files(tree, kernel / "files")
+                _keep_module_build(tree)
 
 
 @dataclass(frozen=True)
@@ -149,23 +149,19 @@ def _apply(tree: KernelTree, patch: Path) -> None:
             built.unlink()
 
 
-def _release(source: Path) -> str:
-    return (source / "include/config/kernel.release").read_text().strip()
-
-
-def _keep_files(source: Path, files: Path) -> None:
-    modules = files / "modules"
+def _keep_files(tree: KernelTree, files: Path) -> None:
+    source, modules = tree.source, files / "modules"
     modules.mkdir(parents=True)
     for name in ("modules.builtin", "modules.order"):
         shutil.copy(source / name, modules)
     shutil.copy(source / "vmlinux", files)
     shutil.copy(source / "arch/x86/boot/bzImage", files / "vmlinuz")
-    (files / "release").write_text(_release(source))
+    (files / "release").write_text(tree.release)
 
 
-def _keep_module_build(source: Path, tools: Path) -> None:
+def _keep_module_build(tree: KernelTree) -> None:
     """Copy what building a module needs of a kernel's source and objects."""
-    build = tools / "lib/modules" / _release(source) / "build"
+    source, build = tree.source, tree.tools / "lib/modules" / tree.release / "build"
     ignore = shutil.ignore_patterns("*.[ao]", ".*.cmd")
     for name in ("arch/x86", "include", "scripts"):
         shutil.copytree(source / name, build / name, symlinks=True, ignore=ignore)

@@ -26,6 +26,7 @@ from .guest import Guest
 from .kernel import Kernel
 from .kernels import BUILT_KERNELS, KERNELS
 from .machine import why_not
+from .sh_kernel import ShKernel
 
 KDUMP_KERNEL = "6.1"
 VMCORE_FORMATS = ("elf", "kdump-zlib")
@@ -128,7 +129,7 @@ def shown_support(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     # None if the test was skipped before it got that far.
     kernels = (getattr(one, "kernel", None) for one in request.node.funcargs.values())
-    for kernel in {one for one in kernels if isinstance(one, Kernel)}:
+    for kernel in {one for one in kernels if isinstance(one, (Kernel, ShKernel))}:
         support.record(request.node, kernel)
 
 

@@ -43,9 +43,14 @@ class ForeignKernel(PackagedKernel):
     """The kernel it shares files with, if only their command lines differ."""
 
     @property
+    def debian_architecture(self) -> str:
+        """What machines it is for, as Debian calls them."""
+        return self.architecture.debian
+
+    @property
     def archive(self) -> Archive:
         """The packages this kernel belongs to."""
-        return Archive(*self.suites, architecture=self.architecture.debian)
+        return Archive(*self.suites, architecture=self.debian_architecture)
 
     @property
     def directory(self) -> Path:

@@ -54,6 +54,11 @@ class Kernel(ABC):
         return self.files / "modules"
 
     @property
+    def debian_architecture(self) -> str:
+        """What machines it is for, as Debian calls them."""
+        return "amd64"
+
+    @property
     def make_options(self) -> tuple[str, ...]:
         """How make is told for what to build modules."""
         return ()

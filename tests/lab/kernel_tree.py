@@ -67,6 +67,11 @@ class KernelTree:
         run = ("patch", "-p1", f"--input={WORK}/{patch.name}", f"--directory={WORK}")
         run_in_tree(self.tools, self.source, *run)
 
+    @property
+    def release(self) -> str:
+        """What ``uname -r`` will print."""
+        return (self.source / "include/config/kernel.release").read_text().strip()
+
     def make(self, *arguments: str) -> None:
         """Run make on all processors."""
         make = ("make", "-C", WORK, "-s", f"-j{os.cpu_count() or 1}")

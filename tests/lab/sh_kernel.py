@@ -88,6 +88,16 @@ class ShKernel:
         return _target().exists()
 
     @property
+    def release(self) -> str:
+        """What ``uname -r`` prints."""
+        return (self._directory / "release").read_text()
+
+    @property
+    def debian_architecture(self) -> str:
+        """What machines it is for, as Debian calls them."""
+        return "sh4"
+
+    @property
     def image(self) -> Path:
         """What QEMU boots."""
         return self._directory / "zImage"
@@ -148,3 +158,4 @@ def _keep_files(tree: KernelTree, directory: Path) -> None:
     directory.mkdir()
     shutil.copy(tree.source / "arch/sh/boot/zImage", directory)
     shutil.copy(guest / "initramfs", directory)
+    (directory / "release").write_text(tree.release)

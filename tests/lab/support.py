@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 import pytest
 
 from .kernel import Kernel
+from .sh_kernel import ShKernel
 
 __all__ = ("PAGE", "SOURCES", "Shown", "page", "read_page", "read_records", "shows")
 
@@ -80,7 +81,7 @@ def shows(
     return pytest.mark.support(source, symbols, but_for)
 
 
-def shown_by(item: pytest.Item, kernel: Kernel) -> Iterable[Shown]:
+def shown_by(item: pytest.Item, kernel: Kernel | ShKernel) -> Iterable[Shown]:
     """Yield what a test shows, if it passes on a kernel."""
     for mark in item.iter_markers(PROPERTY):
         source, symbols, but_for = mark.args
@@ -90,12 +91,11 @@ def shown_by(item: pytest.Item, kernel: Kernel) -> Iterable[Shown]:
             source = OF_VMCORE[item.callspec.params["vmcore"]]  # type: ignore[attr-defined]
         if symbols is None:
             symbols = "BTF" if getattr(kernel, "names_itself") else "DWARF"
-        architecture = getattr(kernel, "architecture", None)
-        name = architecture.debian if architecture else "amd64"
-        yield Shown(kernel.name, kernel.release, name, source, symbols)
+        machine = kernel.debian_architecture
+        yield Shown(kernel.name, kernel.release, machine, source, symbols)
 
 
-def record(item: pytest.Item, kernel: Kernel) -> None:
+def record(item: pytest.Item, kernel: Kernel | ShKernel) -> None:
     """Put what a test shows into pytest's record; whether it passed stands there."""
     for shown in shown_by(item, kernel):
         item.user_properties.append((PROPERTY, json.dumps(shown)))

@@ -22,6 +22,7 @@ from tests.unit.test_verify import expect_patch_7, judged
 
 from . import sh_guest
 from .sh_kernel import SH_KERNELS, ShKernel
+from .support import NO_SYMBOLS, shows
 from .test_saved_text import script
 
 PAGE = 4096
@@ -73,6 +74,7 @@ def test_queues_are_listed(shown: Shown) -> None:
         assert line.endswith(f" phys=0x{phys} {label}")
 
 
+@shows("text", NO_SYMBOLS)
 def test_every_line(shown: Shown, tmp_path: Path) -> None:
     """Each line is understood, and comes back as it was."""
     for text in (shown.hashed, shown.raw):
