@@ -18,6 +18,7 @@ from typing import Any, Iterable
 
 from .conftest import Vmcore
 from .guest import Guest
+from .stress import run_repeatedly
 from .truth import Mapping, Truth
 
 ROOT = Path(__file__).parents[2]
@@ -192,19 +193,7 @@ def test_while_blocks_come_and_go(module_guest: Guest) -> None:
     """Under stress each run ends well, and always has the mappings that stay."""
     truth = Truth.parse(module_guest.read("/proc/vmap_lab").decode())
     stay = [mapping for mapping in in_blocks(truth) if mapping.live]
-    module_guest.write("/proc/vmap_lab", b"stress start")
-    try:
-        result = module_guest.run(
-            "drgn -q -c /proc/kcore tests/lab/inside/repeat.py "
-            f"{STRESS_RUNS} blocks --json",
-            timeout=900,
-        )
-    finally:
-        module_guest.write("/proc/vmap_lab", b"stress stop")
-    assert result.status == 0, result.stderr.decode()
-    runs = [json.loads(line) for line in result.stdout.splitlines()]
-    assert len(runs) == STRESS_RUNS
-    for status, out, err in runs:
+    for status, out, err in run_repeatedly(module_guest, STRESS_RUNS, "blocks --json"):
         assert (status, err) == (0, "")
         document = json.loads(out)
         pages = {

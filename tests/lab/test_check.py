@@ -16,6 +16,7 @@ import pytest
 from .conftest import on_all_kernels
 from .guest import Guest
 from .kernels import KERNELS
+from .stress import run_repeatedly
 from .truth import Truth
 
 pytestmark = on_all_kernels
@@ -195,20 +196,11 @@ def test_under_stress(module_guest: Guest) -> None:
     """What comes and goes meanwhile is never taken for wrong; what stays has its class."""
     truth = Truth.parse(module_guest.read("/proc/vmap_lab").decode())
     stay = {hex(m.address): m for m in truth.mappings if m.live and m.area == "own"}
-    module_guest.write("/proc/vmap_lab", b"stress start")
-    try:
-        done = module_guest.run(
-            "drgn -q -c /proc/kcore tests/lab/inside/repeat.py "
-            f"{STRESS_RUNS} check --json",
-            timeout=900,
-        )
-    finally:
-        # Else blocks with nothing in them would stay behind.
-        module_guest.write("/proc/vmap_lab", b"reset")
-    assert done.status == 0, done.stderr.decode()
+    runs = run_repeatedly(module_guest, STRESS_RUNS, "check --json")
+    # Else blocks with nothing in them would stay behind.
+    module_guest.write("/proc/vmap_lab", b"reset")
     kernel, known, told = module_guest.kernel.name, 0, set()
-    for line in done.stdout.splitlines():
-        status, out, err = json.loads(line)
+    for status, out, err in runs:
         document = json.loads(out)
         # A run may find that all that could be wrong was changing just then.
         bad = any(BAD & set(area["pages"]) for area in document["areas"])

@@ -30,6 +30,7 @@ from drgn_vmap.model.inspection import Check, Verdict
 from .conftest import Vmcore
 from .damage import DamagedVmcore
 from .guest import Guest
+from .stress import run_repeatedly
 from .truth import Mapping, Truth
 
 ROOT = Path(__file__).parents[2]
@@ -480,17 +481,7 @@ def test_quiet_live(module_guest: Guest) -> None:
 
 def test_stress(module_guest: Guest) -> None:
     """While areas come and go, nothing is called damage."""
-    module_guest.write("/proc/vmap_lab", b"stress start")
-    try:
-        result = module_guest.run(
-            f"{LIVE} tests/lab/inside/repeat.py {STRESS_RUNS} fsck --json", timeout=900
-        )
-    finally:
-        module_guest.write("/proc/vmap_lab", b"stress stop")
-    assert result.status == 0, result.stderr.decode()
-    runs = [json.loads(line) for line in result.stdout.splitlines()]
-    assert len(runs) == STRESS_RUNS
-    for status, out, err in runs:
+    for status, out, err in run_repeatedly(module_guest, STRESS_RUNS, "fsck --json"):
         checks = json.loads(out)["checks"]
         assert [check for check in checks if check["verdict"] == "failed"] == []
         assert (status, err) == (0, "")

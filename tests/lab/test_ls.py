@@ -19,6 +19,7 @@ import pytest
 from .conftest import Vmcore, on_built_kernels
 from .guest import Guest
 from .kernels import KERNELS
+from .stress import run_repeatedly
 from .support import shows
 from .truth import Truth
 
@@ -245,18 +246,8 @@ def test_while_areas_come_and_go(module_guest: Guest) -> None:
         if mapping.live and mapping.kind in KINDS
     ]
     assert len(stay) > 10
-    module_guest.write("/proc/vmap_lab", b"stress start")
-    try:
-        result = module_guest.run(
-            f"{LIVE} tests/lab/inside/repeat.py {STRESS_RUNS} ls", timeout=900
-        )
-        assert result.status == 0, result.stderr.decode()
-    finally:
-        module_guest.write("/proc/vmap_lab", b"stress stop")
-    runs = [json.loads(line) for line in result.stdout.splitlines()]
-    assert len(runs) == STRESS_RUNS
     line_form = re.compile(r"0x[0-9a-f]{16}-0x[0-9a-f]{16} [ \d]{6,}\d(?: [^\s]+)+")
-    for status, out, err in runs:
+    for status, out, err in run_repeatedly(module_guest, STRESS_RUNS, "ls"):
         assert status == 0
         assert "Traceback" not in err
         lines = out.splitlines()

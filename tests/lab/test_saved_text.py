@@ -16,6 +16,7 @@ import pytest
 
 from .conftest import Vmcore
 from .guest import Guest
+from .stress import stress
 from .support import NO_SYMBOLS, shows
 from .test_addr import on_vmcore
 
@@ -54,11 +55,8 @@ def test_every_line(module_guest: Guest, tmp_path: Path, restrict: str) -> None:
 
 def test_every_line_under_stress(module_guest: Guest, tmp_path: Path) -> None:
     """Areas that are being made, freed and purged, in samples taken all the while."""
-    module_guest.write("/proc/vmap_lab", b"stress start")
-    try:
+    with stress(module_guest):
         done = module_guest.run("sleep 3", sample=VMALLOCINFO)
-    finally:
-        module_guest.write("/proc/vmap_lab", b"stress stop")
     assert len(set(done.samples)) > 3
     expect_back(b"".join(done.samples), tmp_path)
 

@@ -20,6 +20,7 @@ from elftools.elf.elffile import ELFFile
 from .conftest import CANARY, Vmcore
 from .guest import Guest
 from .kernels import KERNELS
+from .stress import stress
 from .support import shows
 from .test_ls import VMALLOCINFO
 from .truth import MAGIC, Truth, page_bytes
@@ -160,12 +161,9 @@ def test_while_areas_come_and_go(module_guest: Guest) -> None:
     # It takes minutes under emulation.
     if module_guest.kernel.name != STRESSED:
         return
-    module_guest.write("/proc/vmap_lab", b"stress start")
-    try:
-        command = "drgn -q -c /proc/kcore scripts/vmap_slice.py -o /tmp/stressed"
+    command = "drgn -q -c /proc/kcore scripts/vmap_slice.py -o /tmp/stressed"
+    with stress(module_guest):
         done = module_guest.run(command, timeout=600)
-    finally:
-        module_guest.write("/proc/vmap_lab", b"stress stop")
     assert (done.status, done.stdout) == (0, b"")
     for line in done.stderr.decode().splitlines():
         assert line.startswith("vmap slice: racing: ") or "more, see" in line

@@ -1,0 +1,41 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What verbs do while the fixture module maps and frees all kinds of areas."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import Iterator
+
+from .guest import Guest
+
+__all__ = ("run_repeatedly", "stress")
+
+LAB = "/proc/vmap_lab"
+REPEAT = "drgn -q -c /proc/kcore tests/lab/inside/repeat.py"
+SECONDS = 900.0
+
+
+@contextmanager
+def stress(guest: Guest) -> Iterator[None]:
+    """Let areas come and go in a guest."""
+    guest.write(LAB, b"stress start")
+    try:
+        yield
+    finally:
+        guest.write(LAB, b"stress stop")
+
+
+def run_repeatedly(guest: Guest, times: int, verb: str) -> list[tuple[int, str, str]]:
+    """
+    Run a verb so many times in one process, while areas come and go.
+
+    :return: Exit status, output and warnings of each run.
+    """
+    with stress(guest):
+        done = guest.run(f"{REPEAT} {times} {verb}", timeout=SECONDS)
+    assert done.status == 0, done.stderr.decode()
+    runs = [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+    assert len(runs) == times
+    return runs
