@@ -187,7 +187,14 @@ def counted_pages(crashing_guest: Guest) -> Iterator[CountedPages]:
     huge = "/proc/sys/vm/nr_hugepages"
     crashing_guest.write(huge, b"8")
     assert crashing_guest.read(huge) == b"8\n"
-    command = "drgn -q -c /proc/kcore --no-default-symbols"
+    # Else thousands of pages that processes freed wait in lists of their CPUs, and go back
+    # to the free ones at some moment between those that are compared.
+    lists = "/proc/sys/vm/percpu_pagelist_high_fraction"
+    crashing_guest.write(lists, b"100000")
+    assert crashing_guest.read(lists) == b"100000\n"
+    # Neither does this process give back what it frees.
+    keeping = "PYTHONMALLOC=malloc MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000"
+    command = f"{keeping} drgn -q -c /proc/kcore --no-default-symbols"
     script = "tests/lab/inside/count_pages.py"
     crashing_guest.write("/tmp/counted", b"")
     crashing_guest.run(f"{command} {script} </dev/null >/tmp/counted 2>/tmp/errors &")
