@@ -164,7 +164,9 @@ class Memory:
         return slots
 
     def _read_singly(self, address: int, buffer: memoryview) -> List[int]:
-        """Read adjacent pages, and return the index of each that faults."""
+        """Read adjacent pages that fault together; return the index of each that does."""
+        if len(buffer) == self.page_size:
+            return [0]
         lost = []
         for index, at in enumerate(range(0, len(buffer), self.page_size)):
             try:

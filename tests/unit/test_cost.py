@@ -23,9 +23,12 @@ from types import FrameType
 from typing import Any, Callable
 
 import pytest
+from drgn import Architecture, FaultError, Platform, Program
 
+from drgn_vmap._numpy import np
 from drgn_vmap.commands import run
 from drgn_vmap.kernel.btf_data import BtfData, BtfKind
+from drgn_vmap.kernel.memory import Memory
 from drgn_vmap.kernel.names import PackedNames
 from tests.fakes.btf import Maker
 from tests.fakes.kallsyms import TOKENS, table
@@ -160,6 +163,20 @@ def test_straight_line(costs: list[Cost], what: str) -> None:
     """Between the second and the third size an area costs what it did before."""
     small, medium, large = (getattr(cost, what) for cost in costs)
     assert large - medium < 1.5 * (medium - small)
+
+
+def test_a_page_that_faults_is_read_once() -> None:
+    reads: list[int] = []
+
+    def fault(address: int, count: int, offset: int, physical: bool) -> bytes:
+        reads.append(address)
+        raise FaultError("nothing here", address)
+
+    prog = Program(Platform(Architecture.X86_64))
+    prog.add_memory_segment(0, 16 * PAGE, fault)
+    wanted = np.array([2 * PAGE, 5 * PAGE], np.uint64)
+    _, ok = Memory(prog, PAGE).records(wanted, np.dtype("<u8"))
+    assert reads == wanted.tolist() and not ok.any()
 
 
 def find_type(types: int) -> int:
