@@ -98,7 +98,7 @@ class _Reader:
         order = order[np.argsort(areas["va_start"][order], kind="stable")]
         address, records, areas = address[order], records[order], areas[order]
 
-        kernel = layout.kernel
+        kernel = self._kernel
         cpus = tuple(for_each_possible_cpu(self._prog))
         list_cpu = self._list_cpus(cpus, address, records)
         if starts is not None:

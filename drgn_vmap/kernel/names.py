@@ -12,7 +12,7 @@ thousand, and few are ever asked for, only these are unpacked.
 import struct
 from array import array
 from functools import cached_property
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from .._numpy import Array, U64Array, np
 
@@ -22,7 +22,9 @@ HEAD_BYTES = 8
 """Of a name that is looked for, how many are compared with all others'."""
 _HEAD_BITS = 8 * HEAD_BYTES
 _BIG = 0x80
+"""Set in the first byte of a length that has two."""
 _NAMES_A_MARKER = 256
+"""In kallsyms_markers (scripts/kallsyms.c)."""
 
 
 class PlainNames:
@@ -90,12 +92,8 @@ class PackedNames:
 
     def line(self, index: int) -> bytes:
         """Return the type and the name of a symbol."""
-        at = int(self._bounds[index])
-        length = self._data[at]
-        if length & _BIG:
-            at += 1
-            length = length & ~_BIG | self._data[at] << 7
-        packed = self._data[at + 1 : at + 1 + length]
+        start, end = self._bounds[index : index + 2].tolist()
+        packed = self._data[_behind_length(start, self._data[start]) : end]
         return b"".join([self._tokens[byte] for byte in packed])
 
     def indices(self, name: bytes) -> List[int]:
@@ -107,8 +105,8 @@ class PackedNames:
     def _heads(self) -> U64Array:
         """The first bytes of each name, without the type before it."""
         codes = np.frombuffer(self._data, np.uint8)
-        at, ends = self._bounds[:-1], self._bounds[1:]
-        at = at + 1 + (codes[at] >> 7)
+        starts, ends = self._bounds[:-1], self._bounds[1:]
+        at = _behind_length(starts, codes[starts])
         heads = np.zeros(len(at), np.uint64)
         filled = np.zeros(len(at), np.uint64)
         texts, bits = _heads_of([token[1:] for token in self._tokens])
@@ -122,6 +120,11 @@ class PackedNames:
             texts, bits = following
             at += 1
         return heads
+
+
+def _behind_length(at: Any, length: Any) -> Any:
+    """Return where a name, or each of some, goes on behind its one or two length bytes."""
+    return at + 1 + (length >> 7)
 
 
 def _head_of(text: bytes) -> int:

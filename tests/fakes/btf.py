@@ -19,7 +19,6 @@ class Maker:
         self.next: int = base.next if base else 1
         self.first_string = base.end_string if base else 0
         self.strings = b"" if base else b"\0"
-        self.extra_header = b""
 
     @property
     def end_string(self) -> int:

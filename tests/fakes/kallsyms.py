@@ -16,11 +16,8 @@ def packed(name: bytes) -> bytes:
     """Pack a name, with the tokens that fit where they fit."""
     codes = bytearray()
     while name:
-        fitting = [code for code in range(134) if TOKENS[code] and code != 132]
-        code = max(
-            (code for code in fitting if name.startswith(TOKENS[code])),
-            key=lambda code: len(TOKENS[code]),
-        )
+        fitting = [code for code, token in enumerate(TOKENS) if name.startswith(token)]
+        code = max(fitting, key=lambda code: len(TOKENS[code]))
         codes.append(code)
         name = name[len(TOKENS[code]) :]
     return bytes(codes)
