@@ -10,7 +10,7 @@ from typing import Iterator
 
 from .guest import Guest
 
-__all__ = ("run_repeatedly", "stress")
+__all__ = ("runs_under_stress", "stress")
 
 LAB = "/proc/vmap_lab"
 REPEAT = "drgn -q -c /proc/kcore tests/lab/inside/repeat.py"
@@ -27,7 +27,9 @@ def stress(guest: Guest) -> Iterator[None]:
         guest.write(LAB, b"stress stop")
 
 
-def run_repeatedly(guest: Guest, times: int, verb: str) -> list[tuple[int, str, str]]:
+def runs_under_stress(
+    guest: Guest, times: int, verb: str
+) -> list[tuple[int, str, str]]:
     """
     Run a verb so many times in one process, while areas come and go.
 

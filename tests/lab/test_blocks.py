@@ -18,7 +18,7 @@ from typing import Any, Iterable
 
 from .conftest import Vmcore
 from .guest import Guest
-from .stress import run_repeatedly
+from .stress import runs_under_stress
 from .truth import Mapping, Truth
 
 ROOT = Path(__file__).parents[2]
@@ -193,7 +193,9 @@ def test_while_blocks_come_and_go(module_guest: Guest) -> None:
     """Under stress each run ends well, and always has the mappings that stay."""
     truth = Truth.parse(module_guest.read("/proc/vmap_lab").decode())
     stay = [mapping for mapping in in_blocks(truth) if mapping.live]
-    for status, out, err in run_repeatedly(module_guest, STRESS_RUNS, "blocks --json"):
+    for status, out, err in runs_under_stress(
+        module_guest, STRESS_RUNS, "blocks --json"
+    ):
         assert (status, err) == (0, "")
         document = json.loads(out)
         pages = {

@@ -16,7 +16,7 @@ import pytest
 from .conftest import on_all_kernels
 from .guest import Guest
 from .kernels import KERNELS
-from .stress import run_repeatedly
+from .stress import runs_under_stress
 from .truth import Truth
 
 pytestmark = on_all_kernels
@@ -196,9 +196,11 @@ def test_under_stress(module_guest: Guest) -> None:
     """What comes and goes meanwhile is never taken for wrong; what stays has its class."""
     truth = Truth.parse(module_guest.read("/proc/vmap_lab").decode())
     stay = {hex(m.address): m for m in truth.mappings if m.live and m.area == "own"}
-    runs = run_repeatedly(module_guest, STRESS_RUNS, "check --json")
-    # Else blocks with nothing in them would stay behind.
-    module_guest.write("/proc/vmap_lab", b"reset")
+    try:
+        runs = runs_under_stress(module_guest, STRESS_RUNS, "check --json")
+    finally:
+        # Else blocks with nothing in them would stay behind.
+        module_guest.write("/proc/vmap_lab", b"reset")
     kernel, known, told = module_guest.kernel.name, 0, set()
     for status, out, err in runs:
         document = json.loads(out)

@@ -30,7 +30,7 @@ from drgn_vmap.model.inspection import Check, Verdict
 from .conftest import Vmcore
 from .damage import DamagedVmcore
 from .guest import Guest
-from .stress import run_repeatedly
+from .stress import runs_under_stress
 from .truth import Mapping, Truth
 
 ROOT = Path(__file__).parents[2]
@@ -481,7 +481,7 @@ def test_quiet_live(module_guest: Guest) -> None:
 
 def test_stress(module_guest: Guest) -> None:
     """While areas come and go, nothing is called damage."""
-    for status, out, err in run_repeatedly(module_guest, STRESS_RUNS, "fsck --json"):
+    for status, out, err in runs_under_stress(module_guest, STRESS_RUNS, "fsck --json"):
         checks = json.loads(out)["checks"]
         assert [check for check in checks if check["verdict"] == "failed"] == []
         assert (status, err) == (0, "")

@@ -19,7 +19,7 @@ import pytest
 from .conftest import Vmcore, on_built_kernels
 from .guest import Guest
 from .kernels import KERNELS
-from .stress import run_repeatedly
+from .stress import runs_under_stress
 from .support import shows
 from .truth import Truth
 
@@ -247,7 +247,7 @@ def test_while_areas_come_and_go(module_guest: Guest) -> None:
     ]
     assert len(stay) > 10
     line_form = re.compile(r"0x[0-9a-f]{16}-0x[0-9a-f]{16} [ \d]{6,}\d(?: [^\s]+)+")
-    for status, out, err in run_repeatedly(module_guest, STRESS_RUNS, "ls"):
+    for status, out, err in runs_under_stress(module_guest, STRESS_RUNS, "ls"):
         assert status == 0
         assert "Traceback" not in err
         lines = out.splitlines()
