@@ -8,7 +8,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from tests.unit.sources import ROOT
+from tests.sources import ROOT
 
 __all__ = ("DEFAULT_KERNEL", "ELIDED", "Shown", "shown_commands")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from tests.lab.conftest import load_fixture_module
+from tests.lab.fixture_module import load_fixture_module
 from tests.lab.guest import Guest
 
 __all__ = ("kcore_table", "measure_kcore")

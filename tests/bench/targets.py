@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Iterator
 
-from tests.lab.conftest import load_fixture_module
+from tests.lab.fixture_module import load_fixture_module
 from tests.lab.guest import Guest
 from tests.lab.kernels import ALL_KERNELS
 

@@ -26,6 +26,9 @@ from drgn import (
 )
 
 X86_64 = Platform(Architecture.X86_64)
+LITTLE_ENDIAN = Platform(
+    Architecture.PPC64, PlatformFlags.IS_64_BIT | PlatformFlags.IS_LITTLE_ENDIAN
+)
 PAGE = 4096
 BASE = 0xFFFF888000000000
 """Where the fake's structs lie."""

@@ -14,63 +14,23 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Iterator
+from typing import Iterator
 
 import pytest
 
-from . import modules, support
+from . import support
+from .fixture_module import load_fixture_module
 from .guest import Guest
 from .kernel import Kernel
 from .kernels import BUILT_KERNELS, KERNELS
 from .machine import why_not
 from .sh_kernel import ShKernel
+from .vmcore import CANARY, KDUMP_KERNEL, CountedPages, KdumpVmcore, Vmcore
 
-KDUMP_KERNEL = "6.1"
 VMCORE_FORMATS = ("elf", "kdump-zlib")
-SETTLING_SECONDS = 2
 COUNTING_SECONDS = 240
-FIXTURE_MODULE = "/tmp/vmap_lab.ko"
-CANARY = b"canary of a user's process: 6e1f0c4b"
-
-on_all_kernels = pytest.mark.kernels(*KERNELS, *BUILT_KERNELS)
-"""Runs a test on the kernels built here as well."""
-
-on_built_kernels = pytest.mark.kernels(*BUILT_KERNELS)
-"""Runs a test on those alone, for what no other kernel shows."""
-
-
-@dataclass(frozen=True)
-class Vmcore:
-    """A vmcore, and what was true when it was made."""
-
-    path: Path
-    kernel: Kernel
-    vmallocinfo: bytes
-    """What /proc/vmallocinfo held."""
-
-    truth: bytes
-    """What the fixture module's /proc/vmap_lab held."""
-
-
-@dataclass(frozen=True)
-class KdumpVmcore(Vmcore):
-    """A vmcore that a crash kernel saved."""
-
-    console: str
-    """What the guest's console showed, makedumpfile's report at the end of it."""
-
-
-@dataclass(frozen=True)
-class CountedPages:
-    """A vmcore, and how the pages were counted in the running guest just before."""
-
-    path: Path
-    kernel: Kernel
-    answer: dict[str, Any]
-    """What ``inside/count_pages.py`` printed."""
 
 
 # First, for what shares the work out looks at the marks in the same hook.
@@ -220,12 +180,3 @@ def kdump_vmcore(
         vmallocinfo = crashing_guest.crash(path)
         kernel, console = crashing_guest.kernel, crashing_guest.console
         yield KdumpVmcore(path, kernel, vmallocinfo, truth, console)
-
-
-def load_fixture_module(guest: Guest) -> None:
-    """Build the fixture module for a guest's kernel, load it, and let it settle."""
-    guest.put(modules.build(guest.kernel), FIXTURE_MODULE)
-    loaded = guest.run(f"insmod {FIXTURE_MODULE}")
-    assert loaded.status == 0, loaded.stderr
-    # The kernel frees the module's init text a moment later, and purges for it.
-    time.sleep(SETTLING_SECONDS)

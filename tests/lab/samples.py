@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from tests.samples import SAMPLES_DIR, Sample, samples, write_manifest
 
-from .conftest import load_fixture_module
+from .fixture_module import load_fixture_module
 from .guest import Guest
 from .kernels import KERNELS
 

@@ -8,83 +8,16 @@ what /proc/kcore really returns, and against the full listing.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
 
 from drgn import Program
 from drgn.helpers.linux.mm import pfn_to_page
 
-from .conftest import Vmcore
+from tests.expect.places import NOT_IN_USE, PAGE, expect_frames, expect_pages, frames_of
+from tests.running import drgn, on_vmcore, target_of
+
 from .guest import Guest
-from .test_ls import KINDS
-from .truth import Mapping, Truth
-
-ROOT = Path(__file__).parents[2]
-PAGE = 4096
-NOT_IN_USE = {"lazy", "purging", "pool", "free"}
-
-
-def on_vmcore(vmcore: Vmcore, verb: str, *args: str) -> Any:
-    """Return the JSON of a verb."""
-    command = [sys.executable, "-m", "drgn", "-q", "-c", str(vmcore.path)]
-    command += ["-s", str(vmcore.kernel.vmlinux), f"{ROOT}/scripts/vmap_{verb}.py"]
-    done = subprocess.run([*command, "--json", *args], capture_output=True, timeout=300)
-    assert (done.returncode, done.stderr) == (0, b"")
-    return json.loads(done.stdout)
-
-
-def expect_page(place: Any, mapping: Mapping, index: int, page_size: int) -> None:
-    """Compare what was said of a page of a live mapping."""
-    address, area = mapping.address + index * page_size, place["area"]
-    assert place["phys"] == hex(mapping.pfns[index] * page_size), (place, mapping)
-    assert area["state"] == "busy"
-    if mapping.kind != "vm_map_ram":
-        assert KINDS[mapping.kind] in area["kinds"]
-    if mapping.area == "own":
-        assert (area["start"], place["page"]) == (hex(mapping.address), index)
-        assert not place["guard"]
-        return
-    size = int(area["end"], 16) - int(area["start"], 16)
-    assert (area["kinds"], place["block_page"]) == (["vmap_block"], "used")
-    # Blocks are aligned to their size.
-    assert int(area["start"], 16) == address - address % size
-    assert place["page"] == address % size // page_size
-
-
-def expect_module(places: list[Any], truth: Truth) -> int:
-    """Compare the pages of mappings that were asked for; return how many are live."""
-    pages = {
-        hex(mapping.address + index * truth.page_size): (mapping, index)
-        for mapping in truth.mappings
-        for index in range(mapping.pages)
-    }
-    live = 0
-    for place in places:
-        mapping, index = pages[place["address"]]
-        if mapping.live:
-            live += 1
-            expect_page(place, mapping, index, truth.page_size)
-        elif mapping.area == "block":
-            assert place["block_page"] == "freed"
-    return live
-
-
-def frames_of(truth: Truth) -> list[str]:
-    """Return a physical address in each frame that is mapped."""
-    live = (one for one in truth.mappings if one.live)
-    frames = {frame for mapping in live for frame in mapping.pfns}
-    return [f"phys:{frame * PAGE + 8:x}" for frame in sorted(frames)]
-
-
-def expect_frames(places: list[Any], truth: Truth) -> None:
-    """Expect each page of each mapping among the places where its frame is mapped."""
-    found = {(place["asked"], place["address"]) for place in places}
-    for mapping in truth.mappings:
-        for index, frame in enumerate(mapping.pfns if mapping.live else ()):
-            address = hex(mapping.address + index * PAGE + 8)
-            assert (f"phys:{frame * PAGE + 8:x}", address) in found
+from .truth import Truth
+from .vmcore import Vmcore
 
 
 def test_live(module_guest: Guest) -> None:
@@ -95,7 +28,7 @@ def test_live(module_guest: Guest) -> None:
     assert done.status == 0, done.stderr.decode()
     found = json.loads(done.stdout)
     truth = Truth.parse(module_guest.read("/proc/vmap_lab").decode())
-    assert expect_module(found["virtual"]["addresses"], truth) > 500
+    assert expect_pages(found["virtual"]["addresses"], truth) > 500
     assert found["told_wrong"] == []
     mapped = {
         (place["asked"], place["address"]) for place in found["physical"]["addresses"]
@@ -116,7 +49,7 @@ def test_vmcore(vmcore: Vmcore) -> None:
     ]
     places = on_vmcore(vmcore, "addr", *pages)["addresses"]
     assert [place["address"] for place in places] == pages
-    assert expect_module(places, truth) > 2000
+    assert expect_pages(places, truth) > 2000
     freed = {m.address for m in truth.mappings if not m.live and m.area == "own"}
     states = [p["area"]["state"] for p in places if int(p["address"], 16) in freed]
     assert "lazy" in states and set(states) <= NOT_IN_USE
@@ -167,8 +100,6 @@ def test_struct_pages(vmcores: dict[str, Vmcore]) -> None:
 def test_no_struct_page(vmcores: dict[str, Vmcore]) -> None:
     """What is no struct page has no physical address, and one line says so."""
     vmcore = vmcores["elf"]
-    command = [sys.executable, "-m", "drgn", "-q", "-c", str(vmcore.path)]
-    command += ["-s", str(vmcore.kernel.vmlinux), f"{ROOT}/scripts/vmap_addr.py"]
-    done = subprocess.run([*command, "page:1000"], capture_output=True, timeout=300)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.startswith(b"vmap addr: page:0x1000 is no struct page")
+    done = drgn(*target_of(vmcore), "scripts/vmap_addr.py", "page:1000")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("vmap addr: page:0x1000 is no struct page")

@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 from drgn_vmap.render.report import report_html
+from tests.fakes.reports import HOSTILE, hostile_report
 from tests.pages import DEFAULT_KERNEL
-from tests.unit.test_report import HOSTILE, hostile_report
+from tests.running import run_on
 
-from .conftest import Vmcore
-from .test_docs import run_on
+from .vmcore import Vmcore
 
 BROWSER = "chromium"
 DESK, PHONE = 1280, 500  # Chromium makes no narrower window.
@@ -90,7 +90,7 @@ def test_report_of_a_vmcore(
     if vmcore.kernel.name != DEFAULT_KERNEL:
         return
     output = tmp_path / "report.html"
-    run_on(vmcore, ["scripts/vmap_report.py", "-o", str(output)])
+    run_on(vmcore, "scripts/vmap_report.py", "-o", output)
     html = output.read_text(encoding="utf-8")
     desk = look(browser, html, tmp_path, DESK)
     assert desk["drawn"] >= 10 and desk["text"] > 2000

@@ -26,14 +26,16 @@ from drgn_vmap.kernel.btf import BtfTypes
 from drgn_vmap.kernel.btf_data import BtfData, BtfKind
 from drgn_vmap.kernel.debug_info import ensure_types
 from drgn_vmap.kernel.module_types import load_module_types, module_btf
+from tests.expect.listing import expect_listing_in
+from tests.running import LIVE, drgn
+from tests.sources import ROOT
 from tests.types import contents, outline, resolved
 
 from . import modules
-from .conftest import Vmcore
 from .guest import Guest
 from .kernels import KERNELS
 from .support import shows
-from .test_ls import LIVE, ROOT, compare_in
+from .vmcore import Vmcore
 
 COMPARED = "6.12"
 NAMELESS = {"5.10"}
@@ -189,9 +191,8 @@ def ask_over_qmp(
     guest: Guest, how: str, words: Sequence[str]
 ) -> subprocess.CompletedProcess[str]:
     """Run a script on the guest from outside; its socket serves one at a time."""
-    command = [sys.executable, "-m", "drgn", "-q", "--qemu", str(guest.qmp_socket), how]
-    command += [str(ROOT / f"scripts/vmap_{words[0]}.py"), *words[1:]]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    script = f"scripts/vmap_{words[0]}.py"
+    return drgn("--qemu", guest.qmp_socket, how, script, *words[1:])
 
 
 def compare_probes(dwarf: Program, btf: Program) -> None:
@@ -276,7 +277,7 @@ def test_as_a_person_starts_it(vmcores: dict[str, Vmcore]) -> None:
 @shows("live", "BTF")
 def test_live(module_guest: Guest) -> None:
     """Byte for byte what the kernel prints, and each verb as with debug info."""
-    compare_in(module_guest, f"{LIVE} --no-default-symbols")
+    expect_listing_in(module_guest, f"{LIVE} --no-default-symbols")
     command = f"{LIVE} --main-symbols tests/lab/inside/compare_symbols.py"
     result = module_guest.run(command, timeout=600)
     assert result.status == 0, result.stderr.decode()

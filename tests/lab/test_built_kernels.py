@@ -13,8 +13,8 @@ from typing import Iterable, Iterator
 
 import pytest
 
-from .conftest import on_built_kernels
 from .guest import Guest
+from .marks import on_built_kernels
 from .truth import Mapping, Truth, page_bytes
 
 PAGE = 4096

@@ -13,9 +13,9 @@ from typing import Any, Iterator
 
 import pytest
 
-from .conftest import on_all_kernels
 from .guest import Guest
 from .kernels import KERNELS
+from .marks import on_all_kernels
 from .stress import runs_under_stress
 from .truth import Truth
 

@@ -7,20 +7,17 @@ numbers, callers and kinds, but each line is one that the command prints.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 
 from tests.pages import DEFAULT_KERNEL, ELIDED, Shown, shown_commands
+from tests.running import on_vmcore, run_on
 
-from .conftest import Vmcore, on_all_kernels
 from .guest import Guest
 from .kernels import ALL_KERNELS
+from .marks import on_all_kernels
+from .vmcore import Vmcore
 
-ROOT = Path(__file__).parents[2]
 PAGE = 4096
 
 #: What is another on each boot, and the letter that stands for it.
@@ -44,20 +41,9 @@ def shape(line: str) -> str:
     return line.strip()
 
 
-def run_on(vmcore: Vmcore, words: list[str]) -> str:
-    """Return what a script prints of a vmcore."""
-    command = [sys.executable, "-m", "drgn", "-q", "-c", str(vmcore.path)]
-    command += ["-s", str(vmcore.kernel.vmlinux), *words]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
 def in_a_block(vmcore: Vmcore) -> str:
     """Return the address of the page of a block that the pages ask about."""
-    found = json.loads(run_on(vmcore, ["scripts/vmap_blocks.py", "--json"]))
+    found = on_vmcore(vmcore, "blocks")
     return hex(int(found["blocks"][0]["start"], 16) + 8 * PAGE)
 
 
@@ -74,7 +60,7 @@ def test_output(vmcores: dict[str, Vmcore]) -> None:
         if "-n" in words:
             # The largest ones may be others.
             words[words.index("-n") + 1] = "0"
-        expect_lines(shown, run_on(vmcore, words))
+        expect_lines(shown, run_on(vmcore, *words))
 
 
 @on_all_kernels

@@ -34,21 +34,22 @@ from drgn_vmap import take_snapshot
 from drgn_vmap._numpy import np
 from drgn_vmap.kernel.debug_info import ensure_types
 from drgn_vmap.kernel.pagetable import PageTable
+from tests.expect.areas import expect_kinds
+from tests.expect.blocks import expect_blocks
+from tests.expect.memory import free_pages, numbers
+from tests.expect.places import expect_pages
+from tests.expect.slices import expect_answers
+from tests.running import drgn, target_of
+from tests.sources import ROOT
 
 from . import modules
-from .conftest import Vmcore
 from .foreign_guest import ForeignGuest
 from .foreign_kernel import HASH_MMU, ForeignKernel
 from .kernels import FOREIGN_KERNELS
 from .support import shows
-from .test_addr import expect_module
-from .test_blocks import compare as compare_blocks
-from .test_ls import compare_kinds
-from .test_mem_usage import free_pages, numbers
-from .test_slice import compare
 from .truth import Mapping, Truth
+from .vmcore import Vmcore
 
-ROOT = Path(__file__).parents[2]
 MEND = ROOT / "contrib/mend_qemu_core.py"
 
 #: By the flags of the areas of PCI host bridges' I/O space: there are none in 6.1.
@@ -143,23 +144,16 @@ def run(
     vmcore: ForeignVmcore, verb: str, *words: object, symbols: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run a verb as a person would."""
-    return drgn(vmcore, f"scripts/vmap_{verb}.py", *words, symbols=symbols)
+    return run_script(vmcore, f"scripts/vmap_{verb}.py", *words, symbols=symbols)
 
 
-def drgn(
+def run_script(
     vmcore: ForeignVmcore, script: str, *words: object, symbols: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run a script of the checkout."""
-    command = [sys.executable, "-m", "drgn", "-q", "-c", str(vmcore.path)]
-    kernel = kernel_of(vmcore)
-    if symbols and not kernel.names_itself:
-        command += ["-s", str(kernel.vmlinux)]
-    else:
-        command += ["--no-default-symbols"]
-    command += [script, *map(str, words)]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    if symbols and not kernel_of(vmcore).names_itself:
+        return drgn(*target_of(vmcore), script, *words)
+    return drgn("--no-default-symbols", "-c", vmcore.path, script, *words)
 
 
 def is_translated(vmcore: ForeignVmcore) -> bool:
@@ -266,14 +260,14 @@ def listing(vmcore: ForeignVmcore) -> str:
 
 def test_kinds(vmcore: ForeignVmcore) -> None:
     """Each of the module's areas is of the kind that it was made as."""
-    compare_kinds(answer(vmcore, "ls")["areas"], truth_of(vmcore))
+    expect_kinds(answer(vmcore, "ls")["areas"], truth_of(vmcore))
 
 
 def test_blocks(vmcore: ForeignVmcore) -> None:
     """Each page of each block is what the module did to it."""
     found = answer(vmcore, "blocks")
     version = vmcore.kernel.name.split("-")[0]
-    compare_blocks(found, truth_of(vmcore), version, is_translated(vmcore))
+    expect_blocks(found, truth_of(vmcore), version, is_translated(vmcore))
 
 
 def test_translation(vmcore: ForeignVmcore) -> None:
@@ -290,7 +284,7 @@ def test_translation(vmcore: ForeignVmcore) -> None:
         places = answer(vmcore, "addr", *some)["addresses"]
         assert [place["address"] for place in places] == some
         if is_translated(vmcore):
-            live += expect_module(places, truth)
+            live += expect_pages(places, truth)
         else:
             live += expect_what_vm_structs_say(places, truth)
     assert live == sum(m.pages for m in truth.mappings if m.live)
@@ -463,19 +457,19 @@ def test_slice(vmcore: ForeignVmcore, tmp_path: Path) -> None:
     expect_told(vmcore, lines)
     found = answers(replace(vmcore, path=tmp_path / "slice"))
     assert found["ls --pointers auto"][1] == listing(vmcore)
-    compare(found, answers(vmcore))
+    expect_answers(found, answers(vmcore))
 
 
 def answers(vmcore: ForeignVmcore) -> Any:
     """Return what every verb says."""
-    done = drgn(vmcore, "tests/samples/answers.py")
+    done = run_script(vmcore, "tests/samples/answers.py")
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
 
 
 def test_mem_usage(vmcore: ForeignVmcore) -> None:
     """contrib/mem_usage.py finds the free pages that the allocator counts."""
-    done = drgn(vmcore, "contrib/mem_usage.py")
+    done = run_script(vmcore, "contrib/mem_usage.py")
     if not is_translated(vmcore):
         # Struct pages lie where drgn does not translate either.
         assert done.returncode == 1 and "struct pages" in done.stderr

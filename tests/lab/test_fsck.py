@@ -10,10 +10,7 @@ mappings of every kind. What is damaged is found with drgn's own helpers.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Callable, Iterator
 
 import pytest
@@ -26,14 +23,14 @@ from drgn.helpers.linux.xarray import xa_for_each
 from drgn_vmap.analyses.fsck import run_checks
 from drgn_vmap.kernel.inspection import inspect
 from drgn_vmap.model.inspection import Check, Verdict
+from tests.running import run_on
 
-from .conftest import Vmcore
 from .damage import DamagedVmcore
 from .guest import Guest
 from .stress import runs_under_stress
 from .truth import Mapping, Truth
+from .vmcore import Vmcore
 
-ROOT = Path(__file__).parents[2]
 LIVE = "drgn -q -c /proc/kcore"
 STRESS_RUNS = 10  # on each kernel
 PAGE = 4096
@@ -463,13 +460,7 @@ def assert_all_ok(text: str, kernel: str) -> None:
 
 def test_quiet_vmcore(vmcore: Vmcore) -> None:
     """Nothing is wrong in a vmcore of a kernel where nothing is wrong."""
-    command = [sys.executable, "-m", "drgn", "-q", "-c", str(vmcore.path)]
-    command += ["-s", str(vmcore.kernel.vmlinux), str(ROOT / "scripts/vmap_fsck.py")]
-    result = subprocess.run(
-        [*command, "--json"], capture_output=True, text=True, timeout=300
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    assert_all_ok(result.stdout, vmcore.kernel.name)
+    assert_all_ok(run_on(vmcore, "scripts/vmap_fsck.py", "--json"), vmcore.kernel.name)
 
 
 def test_quiet_live(module_guest: Guest) -> None:

@@ -15,9 +15,10 @@ from typing import Any, Iterator
 import pytest
 from drgn import Program
 
-from .conftest import Vmcore
+from tests.running import on_vmcore
+
 from .guest import Guest
-from .test_addr import on_vmcore
+from .vmcore import Vmcore
 from .walked import walked
 
 PAGE = 4096

@@ -20,8 +20,8 @@ from drgn_vmap.helpers import (
     vmap_block_used_ranges,
 )
 
-from .conftest import Vmcore
 from .truth import Mapping, Truth
+from .vmcore import Vmcore
 
 PAGE = 4096
 HAVE_USED_MAP = {"6.12", "7.3"}

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from drgn import Program
 
-from .conftest import KDUMP_KERNEL, Vmcore
 from .guest import CommandTimeout, Guest, GuestError
+from .vmcore import KDUMP_KERNEL, Vmcore
 
 CHECKOUT = Path(__file__).parents[2]
 

@@ -9,65 +9,36 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Iterable
 
 import pytest
 
-from .conftest import Vmcore, on_built_kernels
-from .guest import Guest
+from tests.expect.areas import KINDS, expect_kinds
+from tests.expect.listing import expect_listing_in
+from tests.running import LIVE, drgn, target_of
+
+from .guest import VMALLOCINFO, Guest
 from .kernels import KERNELS
+from .marks import on_built_kernels
 from .stress import runs_under_stress
 from .support import shows
 from .truth import Truth
+from .vmcore import Vmcore
 
-ROOT = Path(__file__).parents[2]
-VMALLOCINFO = "/proc/vmallocinfo"
+LS = "scripts/vmap_ls.py"
 KPTR_RESTRICT = "/proc/sys/kernel/kptr_restrict"
-LIVE = "drgn -q -c /proc/kcore"
 STRESS_RUNS = 10  # on each kernel
 
 # Each process has a kernel stack, and it comes and goes with the process. These
 # functions are the callers of such lines, on one kernel or another.
 PROCESS = re.compile(r" (kernel_clone|dup_task_struct|copy_process|_do_fork)\+")
 
-# How the areas of each of the module's kinds are listed.
-KINDS = {
-    "vmap": "vmap",
-    "vmap_put": "vmap",
-    "vmalloc": "vmalloc",
-    "vmalloc_user": "user",
-    "vmalloc_huge": "vmalloc",
-    "vmalloc_node": "vmalloc",
-    "ioremap": "ioremap",
-    "memremap": "ioremap",
-}
-
-
-def drgn(vmcore: Path, vmlinux: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    """Run ls on a vmcore, as a person would."""
-    command = [sys.executable, "-m", "drgn", "-q", "-c", str(vmcore)]
-    command += ["-s", str(vmlinux), str(ROOT / "scripts/vmap_ls.py"), *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-
-def compare_in(guest: Guest, drgn: str = LIVE) -> None:
-    """Let the guest compare, for each value of kptr_restrict, within one process."""
-    result = guest.run(f"{drgn} tests/lab/inside/compare_ls.py", timeout=600)
-    assert result.status == 0, result.stderr.decode()
-    found = json.loads(result.stdout)
-    assert found["lines"] > 50
-    for restrict in ("0", "1", "2"):
-        assert found[restrict] == [], f"kptr_restrict={restrict}: {found[restrict]}"
-
 
 @shows("live", "DWARF")
 def test_live_with_every_kind_of_area(module_guest: Guest) -> None:
     """Byte for byte, with the module's areas and lazily freed ones among them."""
     module_guest.write("/proc/vmap_lab", b"lazy 3")
-    compare_in(module_guest)
+    expect_listing_in(module_guest)
     text = module_guest.read(VMALLOCINFO).decode()
     for label in (" vmalloc", " vmap", " ioremap", " user", " vpages", " vm_map_ram\n"):
         assert label in text
@@ -77,7 +48,7 @@ def test_live_with_every_kind_of_area(module_guest: Guest) -> None:
 @shows("live", "DWARF")
 def test_live_on_built_kernels(module_guest: Guest) -> None:
     """Byte for byte on 6.1 with the vm_map_ram series, too."""
-    compare_in(module_guest)
+    expect_listing_in(module_guest)
 
 
 @pytest.mark.parametrize("cpus, numa_nodes", [(1, 1), (4, 2)])
@@ -85,7 +56,7 @@ def test_live_on_built_kernels(module_guest: Guest) -> None:
 def test_live_on_other_machines(kernel: str, cpus: int, numa_nodes: int) -> None:
     """Byte for byte on one CPU, where 6.9 and later have one node only, and on four."""
     with Guest.boot(kernel, cpus=cpus, numa_nodes=numa_nodes) as guest:
-        compare_in(guest)
+        expect_listing_in(guest)
 
 
 def test_live_as_a_process_of_its_own(module_guest: Guest) -> None:
@@ -96,7 +67,7 @@ def test_live_as_a_process_of_its_own(module_guest: Guest) -> None:
     # With real addresses no two lines are the same.
     module_guest.write(KPTR_RESTRICT, b"1")
     result = module_guest.run(
-        f"{LIVE} scripts/vmap_ls.py --pointers auto", timeout=300, sample=VMALLOCINFO
+        f"{LIVE} {LS} --pointers auto", timeout=300, sample=VMALLOCINFO
     )
     module_guest.write(KPTR_RESTRICT, b"0")
     assert result.status == 0
@@ -114,7 +85,7 @@ def test_live_as_a_process_of_its_own(module_guest: Guest) -> None:
 @shows(None, "DWARF")
 def test_vmcore(vmcore: Vmcore) -> None:
     """A vmcore lists what the file held when the guest was dumped, byte for byte."""
-    result = drgn(vmcore.path, vmcore.kernel.vmlinux, "--pointers", "auto")
+    result = drgn(*target_of(vmcore), LS, "--pointers", "auto")
     assert result.stderr == ""
     assert result.returncode == 0
     assert result.stdout == vmcore.vmallocinfo.decode()
@@ -126,7 +97,7 @@ def test_vmcore_of_a_crash(kdump_vmcore: Vmcore) -> None:
     What a crash kernel saved, with free and user pages excluded. Only the stacks of
     processes may differ from the file, as the crash was started by one.
     """
-    raw = drgn(kdump_vmcore.path, kdump_vmcore.kernel.vmlinux, "--pointers", "auto")
+    raw = drgn(*target_of(kdump_vmcore), LS, "--pointers", "auto")
     assert raw.returncode == 0, raw.stderr
     printed = set(raw.stdout.splitlines())
     saved = set(kdump_vmcore.vmallocinfo.decode().splitlines())
@@ -138,21 +109,19 @@ def test_vmcore_of_a_crash(kdump_vmcore: Vmcore) -> None:
 @shows("QMP", "DWARF")
 def test_from_outside_over_qmp(module_guest: Guest) -> None:
     """drgn --qemu lists a running guest, byte for byte what the guest itself does."""
-    command = [sys.executable, "-m", "drgn", "-q"]
-    command += ["--qemu", str(module_guest.qmp_socket), "-s", str(module_guest.vmlinux)]
-    command += [str(ROOT / "scripts/vmap_ls.py"), "--pointers", "auto"]
+    target = ["--qemu", module_guest.qmp_socket, "-s", module_guest.vmlinux]
     for _ in range(5):
         before = module_guest.read(VMALLOCINFO)
-        result = subprocess.run(command, capture_output=True, timeout=300)
+        result = drgn(*target, LS, "--pointers", "auto")
         if module_guest.read(VMALLOCINFO) == before:
             break
     assert result.returncode == 0, result.stderr
-    assert result.stdout == before
+    assert result.stdout == before.decode()
 
 
 def areas_of(vmcore: Vmcore, *args: str) -> list[dict[str, object]]:
     """Return the areas as ``--json`` has them."""
-    result = drgn(vmcore.path, vmcore.kernel.vmlinux, "--json", *args)
+    result = drgn(*target_of(vmcore), LS, "--json", *args)
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
     assert document["problems"] == []
@@ -160,36 +129,9 @@ def areas_of(vmcore: Vmcore, *args: str) -> list[dict[str, object]]:
     return areas
 
 
-def containing(areas: Iterable[dict[str, object]], address: int) -> dict[str, object]:
-    """Return the one busy area around an address."""
-    [area] = [
-        area
-        for area in areas
-        if area["state"] == "busy"
-        and int(str(area["start"]), 16) <= address < int(str(area["end"]), 16)
-    ]
-    return area
-
-
-def compare_kinds(areas: list[dict[str, object]], truth: Truth) -> None:
-    """Hold the areas around all live mappings against what these were made as."""
-    live = [mapping for mapping in truth.mappings if mapping.live]
-    assert len(live) > 20
-    for mapping in live:
-        area = containing(areas, mapping.address)
-        if mapping.kind == "vm_map_ram":
-            kind = "vmap_block" if mapping.area == "block" else "vm_map_ram"
-        else:
-            kind = KINDS[mapping.kind]
-        kinds = area["kinds"]
-        assert isinstance(kinds, list) and kind in kinds, mapping
-        if kind != "vmap_block":
-            assert int(str(area["start"]), 16) == mapping.address
-
-
 def test_kinds_against_the_module(vmcore: Vmcore) -> None:
     """Each live mapping lies in an area of the kind that it was made as."""
-    compare_kinds(areas_of(vmcore), Truth.parse(vmcore.truth.decode()))
+    expect_kinds(areas_of(vmcore), Truth.parse(vmcore.truth.decode()))
 
 
 def test_other_states(vmcore: Vmcore) -> None:
@@ -207,7 +149,7 @@ def test_half_a_vmcore(vmcore: Vmcore, tmp_path: Path) -> None:
     size = vmcore.path.stat().st_size
     with vmcore.path.open("rb") as whole, half.open("wb") as part:
         part.write(whole.read(size // 2))
-    result = drgn(half, vmcore.kernel.vmlinux, "--pointers", "auto")
+    result = drgn("-c", half, "-s", vmcore.kernel.vmlinux, LS, "--pointers", "auto")
     half.unlink()
     assert "Traceback" not in result.stderr or not result.stdout
     if result.returncode == 2:
@@ -226,7 +168,7 @@ def test_half_a_vmcore(vmcore: Vmcore, tmp_path: Path) -> None:
 
 def test_not_root(guest: Guest) -> None:
     """Without the right to read /proc/kcore drgn says so, before a script runs."""
-    command = f"setpriv --reuid 65534 --clear-groups {LIVE} scripts/vmap_ls.py"
+    command = f"setpriv --reuid 65534 --clear-groups {LIVE} {LS}"
     result = guest.run(command, timeout=120)
     assert result.status == 1
     assert result.stdout == b""

@@ -12,20 +12,19 @@ crash, nothing moves, and each number has to be the same.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from drgn import FaultError, Program
 from drgn.helpers.linux.mm import follow_phys, for_each_vmap_area
-from drgn.helpers.linux.mmzone import for_each_online_pgdat
 
-from .conftest import CountedPages, KdumpVmcore, Vmcore
+from tests.expect.memory import free_pages, numbers
+from tests.running import drgn
+
 from .guest import Guest
 from .kernel import Kernel
+from .vmcore import CountedPages, KdumpVmcore, Vmcore
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = "contrib/mem_usage.py"
 PAGE = 4096
 VM_IOREMAP = 1
@@ -40,7 +39,6 @@ SLACK = {
 Pages that may have moved: makedumpfile and the script have memory of their own, and what
 a process frees waits in lists of its CPU, where it is kernel data, some of it zeros.
 """
-TITLES = "TYPE PAGES EXCLUDABLE"
 
 #: What makedumpfile calls the classes when it reports what it left out.
 REPORTED = {
@@ -53,30 +51,19 @@ REPORTED = {
 }
 
 
-def numbers(table: str) -> dict[str, int]:
-    """Return the pages by class, and what else is counted, of either's table."""
-    titles = [line for line in table.splitlines() if line.startswith("TYPE")]
-    assert [line.split()[:3] for line in titles] == [TITLES.split()]
-    found = re.findall(r"^([A-Z_]+|[A-Z][a-z ]+):?\s+(\d+)\b", table, re.MULTILINE)
-    return {name: int(number) for name, number in found}
-
-
-def drgn(*target: object) -> str:
+def mem_usage(*target: object) -> str:
     """Return what the script prints of a target."""
-    command = [sys.executable, "-m", "drgn", "-q", *map(str, target), SCRIPT]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    done = drgn(*target, SCRIPT)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
 def with_debug_info(path: Path, kernel: Kernel) -> str:
-    return drgn("-c", path, "-s", kernel.vmlinux)
+    return mem_usage("-c", path, "-s", kernel.vmlinux)
 
 
 def without_debug_info(path: Path) -> str:
-    return drgn("-c", path, "--no-default-symbols")
+    return mem_usage("-c", path, "--no-default-symbols")
 
 
 def test_live_beside_makedumpfile(counted_pages: CountedPages) -> None:
@@ -138,15 +125,6 @@ def test_vmcore(vmcore: Vmcore) -> None:
     assert found[LISTED] == len(mapped_frames(prog))
 
 
-def free_pages(prog: Program) -> int:
-    return sum(
-        int(area.nr_free) << order
-        for node in for_each_online_pgdat(prog)
-        for zone in node.node_zones
-        for order, area in enumerate(zone.free_area)
-    )
-
-
 def mapped_frames(prog: Program) -> set[int]:
     """Return the frames of all areas, by drgn's list of areas and its own page walk."""
     mm = prog["init_mm"].address_of_()
@@ -169,5 +147,5 @@ def test_from_outside_over_qmp(module_guest: Guest, tmp_path: Path) -> None:
     vmcore = tmp_path / "vmcore"
     with module_guest.stopped():
         module_guest.dump(vmcore)
-        found = drgn("--qemu", module_guest.qmp_socket, "-s", module_guest.vmlinux)
+        found = mem_usage("--qemu", module_guest.qmp_socket, "-s", module_guest.vmlinux)
     assert found == with_debug_info(vmcore, module_guest.kernel)

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.unit.test_report import Page
+from tests.expect.html import Page
+from tests.running import run_on
 
-from .conftest import Vmcore
-from .test_docs import run_on
+from .vmcore import Vmcore
 
 
 def test_report(vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
     """Each section is there; the drawing has each kind that the module made."""
     output = tmp_path / "report.html"
-    words = ["scripts/vmap_report.py", "-o", str(output)]
-    assert run_on(vmcores["elf"], words) == ""
+    assert run_on(vmcores["elf"], "scripts/vmap_report.py", "-o", output) == ""
     html = output.read_text(encoding="utf-8")
     page = Page(html)
     sections = {"summary", "space", "map", "by-caller", "areas", "blocks", "fsck"}
@@ -33,7 +32,7 @@ def test_report(vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
 def test_overview(vmcores: dict[str, Vmcore]) -> None:
     """One screen: release, sums, the pages that the kernel counts too, callers."""
     vmcore = vmcores["elf"]
-    text = run_on(vmcore, ["tests/lab/inside/overview.py"])
+    text = run_on(vmcore, "tests/lab/inside/overview.py")
     lines = text.splitlines()
     assert len(lines) <= 24
     listed = len(vmcore.vmallocinfo.splitlines())

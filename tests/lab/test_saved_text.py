@@ -8,29 +8,21 @@ Copies of /proc/vmallocinfo of real kernels: `--from` takes each line of them, a
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from .conftest import Vmcore
+from tests.running import on_vmcore, script
+
 from .guest import Guest
 from .stress import stress
 from .support import NO_SYMBOLS, shows
-from .test_addr import on_vmcore
+from .vmcore import Vmcore
 
-ROOT = Path(__file__).parents[2]
 PAGE = 4096
 LEAKED = 25
 VMALLOCINFO = "/proc/vmallocinfo"
 KPTR_RESTRICT = "/proc/sys/kernel/kptr_restrict"
-
-
-def script(verb: str, *args: str) -> subprocess.CompletedProcess[str]:
-    """Run a script with plain Python, as on a machine without the kernel."""
-    command = [sys.executable, str(ROOT / f"scripts/vmap_{verb}.py"), *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def expect_back(text: bytes, directory: Path) -> None:

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_verify import expect_patch_7, judged
+from tests.expect.series import expect_patch_7, judged
+from tests.running import script
 
 from . import sh_guest
 from .sh_kernel import SH_KERNELS, ShKernel
 from .support import NO_SYMBOLS, shows
-from .test_saved_text import script
 
 PAGE = 4096
 MAPPING = re.compile(r"([0-9a-f]{8})-([0-9a-f]{8}) \[([0-9a-f]{8})\]: (.+)")

@@ -7,26 +7,20 @@ area maps and nothing of any process.
 
 from __future__ import annotations
 
-import json
 import mmap
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from elftools.elf.elffile import ELFFile
+from tests.expect.places import PAGE
+from tests.expect.slices import expect_answers, fills, frames
+from tests.running import answers, drgn, target_of
 
-from .conftest import CANARY, Vmcore
-from .guest import Guest
+from .guest import VMALLOCINFO, Guest
 from .kernels import KERNELS
 from .stress import stress
 from .support import shows
-from .test_ls import VMALLOCINFO
-from .truth import MAGIC, Truth, page_bytes
+from .truth import Truth, page_bytes
+from .vmcore import CANARY, Vmcore
 
-ROOT = Path(__file__).parents[2]
-PAGE = 4096
 STRESSED = "5.10"
 ALONE = ("--no-default-symbols", "-c")
 #: Since commit f09bddbd8661 ("vmcoreinfo: add kallsyms_num_syms symbol") (in v6.0), a
@@ -35,55 +29,11 @@ NEEDS_VMLINUX = {"5.10"}
 LARGEST = 32 << 20
 
 
-def drgn(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run drgn as a person would."""
-    command = [sys.executable, "-m", "drgn", "-q", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
 def slice_of(target: list[object], output: Path, *options: str) -> Path:
     """Cut a slice and see that nobody complains."""
     done = drgn(*target, "scripts/vmap_slice.py", "-o", output, *options)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     return output
-
-
-def target_of(vmcore: Vmcore) -> list[object]:
-    """Return how to open a vmcore, with types and names from its debug info."""
-    return ["-c", vmcore.path, "-s", vmcore.kernel.vmlinux]
-
-
-def answers(*target: object) -> dict[str, Any]:
-    """Return what every verb says."""
-    done = drgn(*target, "tests/samples/answers.py")
-    assert (done.returncode, done.stderr) == (0, "")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def compare(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Hold each answer against the one that is expected, to the byte."""
-    assert list(found) == list(expected)
-    for question in expected:
-        assert found[question] == expected[question], question
-
-
-def frames(path: Path) -> set[int]:
-    """Return the page frames that a vmcore has; each byte of them is in the file."""
-    found: set[int] = set()
-    with path.open("rb") as file:
-        for segment in ELFFile(file).iter_segments("PT_LOAD"):
-            assert segment["p_filesz"] == segment["p_memsz"]
-            first = segment["p_paddr"] // PAGE
-            found.update(range(first, first + segment["p_memsz"] // PAGE))
-    return found
-
-
-def fills(data: bytes) -> list[int]:
-    """Return where there are two words in a row that the fixture module writes."""
-    words = np.frombuffer(data, "<u8", len(data) // 8)
-    marked = words[:-1] >> np.uint64(56) == MAGIC
-    return np.flatnonzero(marked & (words[1:] == words[:-1] + np.uint64(1))).tolist()
 
 
 @shows("slice", "BTF")
@@ -95,12 +45,12 @@ def test_answers_as_its_vmcore(vmcore: Vmcore, tmp_path: Path) -> None:
     found = answers(*ALONE, sliced)
     assert found["ls --pointers auto"][1] == vmcore.vmallocinfo.decode()
     if vmcore.kernel.name in NEEDS_VMLINUX:
-        compare(
+        expect_answers(
             answers(*ALONE, sliced, "-s", vmcore.kernel.vmlinux),
             answers(*target_of(vmcore)),
         )
     else:
-        compare(found, answers(*ALONE, vmcore.path))
+        expect_answers(found, answers(*ALONE, vmcore.path))
     # Answers need no more than what is there, and no less.
     again = slice_of([*ALONE, sliced], tmp_path / "again")
     assert again.read_bytes() == sliced.read_bytes()

@@ -14,9 +14,10 @@ from typing import Any, Callable
 
 import pytest
 
-from .conftest import Vmcore
+from tests.running import on_vmcore
+
 from .guest import Guest
-from .test_addr import on_vmcore
+from .vmcore import Vmcore
 
 PAGE = 4096
 LEAKED = 30

@@ -11,8 +11,6 @@ import contextlib
 import io
 import json
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -21,12 +19,14 @@ from drgn.helpers.linux.mm import for_each_vmap_area
 
 from drgn_vmap.commands import run
 from drgn_vmap.helpers import for_each_vmap_block
+from tests.expect.places import PAGE
+from tests.running import drgn, target_of
 
-from .conftest import Vmcore, on_all_kernels
 from .damage import DamagedVmcore
 from .guest import Guest
-from .test_addr import PAGE, ROOT
+from .marks import on_all_kernels
 from .truth import Truth
+from .vmcore import Vmcore
 
 pytestmark = on_all_kernels
 
@@ -50,10 +50,8 @@ def verdicts(found: dict[str, Any]) -> list[str]:
 
 def test_vmcore(vmcore: Vmcore) -> None:
     """Each patch that memory can show, and unknown where it cannot."""
-    command = [sys.executable, "-m", "drgn", "-q", "-c", str(vmcore.path)]
-    command += ["-s", str(vmcore.kernel.vmlinux), "scripts/vmap_verify.py", "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300)
-    assert done.stderr == b""
+    done = drgn(*target_of(vmcore), "scripts/vmap_verify.py", "--json")
+    assert done.stderr == ""
     found, old = json.loads(done.stdout), vmcore.kernel.name in OLD
     assert verdicts(found) == [
         *(WITHOUT if old else WITH),

@@ -12,8 +12,6 @@ import hashlib
 import io
 import json
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator
@@ -23,15 +21,15 @@ from drgn import FaultError, Program
 
 from drgn_vmap.commands import run
 from drgn_vmap.kernel.debug_info import ensure_types
-from tests.lab.test_addr import NOT_IN_USE, expect_frames, expect_module, frames_of
-from tests.lab.test_blocks import compare as compare_blocks
-from tests.lab.test_ls import compare_kinds
-from tests.lab.test_slice import fills, frames
+from tests.expect.areas import expect_kinds
+from tests.expect.blocks import expect_blocks
+from tests.expect.html import Page
+from tests.expect.places import NOT_IN_USE, expect_frames, expect_pages, frames_of
+from tests.expect.slices import fills, frames
 from tests.lab.truth import Mapping, Truth
 from tests.lab.walked import walked
+from tests.running import answers, drgn
 from tests.samples import SAMPLES_DIR, Sample, samples
-from tests.unit.sources import ROOT
-from tests.unit.test_report import Page
 
 PAGE = 4096
 MIB = 1 << 20
@@ -114,17 +112,15 @@ def test_unpacked(opened: Opened) -> None:
 
 def test_plain_drgn(opened: Opened) -> None:
     """What a person types prints /proc/vmallocinfo as it was, byte for byte."""
-    command = [sys.executable, "-m", "drgn", "-q", "-c", str(opened.path)]
-    command += [str(ROOT / "scripts/vmap_ls.py"), "--pointers", "auto"]
-    done = subprocess.run(command, capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout == opened.sample.vmallocinfo
+    done = drgn("-c", opened.path, "scripts/vmap_ls.py", "--pointers", "auto")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == opened.sample.vmallocinfo.decode()
 
 
 def test_ls(opened: Opened) -> None:
     """Each of the module's areas is of the kind it was made as; the file has them all."""
     areas = opened.json("ls")["areas"]
-    compare_kinds(areas, opened.truth)
+    expect_kinds(areas, opened.truth)
     listed = opened.sample.vmallocinfo.decode().splitlines()
     assert sum(area["state"] == "busy" for area in areas) == sum(
         not line.endswith(" unpurged vm_area") for line in listed
@@ -133,7 +129,7 @@ def test_ls(opened: Opened) -> None:
 
 def test_blocks(opened: Opened) -> None:
     """Page for page and block for block, they hold what the module put there."""
-    compare_blocks(opened.json("blocks"), opened.truth, opened.sample.name)
+    expect_blocks(opened.json("blocks"), opened.truth, opened.sample.name)
     assert "#" in opened.run("blocks", "--map")
 
 
@@ -147,7 +143,7 @@ def test_addr(opened: Opened) -> None:
     ]
     places = opened.json("addr", *pages)["addresses"]
     assert [place["address"] for place in places] == pages
-    assert expect_module(places, opened.truth) > 1000
+    assert expect_pages(places, opened.truth) > 1000
     freed = {m.address for m in mappings if not m.live and m.area == "own"}
     states = [p["area"]["state"] for p in places if int(p["address"], 16) in freed]
     assert "lazy" in states and set(states) <= NOT_IN_USE
@@ -276,11 +272,7 @@ def test_hostile_names(tmp_path: Path) -> None:
         assert len(name) == len(hostile) and name in data
         data = data.replace(name, hostile)
     path.write_bytes(data)
-    command = [sys.executable, "-m", "drgn", "-q", "-c", str(path)]
-    command += [str(ROOT / "tests/samples/answers.py")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads(done.stdout)
+    found = answers("-c", path)
     for question, (status, out, err) in found.items():
         assert status in (0, 1), (question, err)
         assert not re.search(r"[^\n -\x7e…]", out + err), question

@@ -23,7 +23,7 @@ from drgn_vmap.model.places import Place, Spot
 from drgn_vmap.render.addr import place_json, place_text
 from tests.fakes.blocks import BITS, START, FakeBlock, blocks_of
 from tests.fakes.kernel import PAGE, VMALLOC_START, FakeArea, FakeKernel
-from tests.unit.snapshots import BASE, area, snapshot_of
+from tests.fakes.snapshots import BASE, area, snapshot_of
 
 FORK = 0xFFFFFFFF81000010
 VM_IOREMAP, VM_ALLOC, VM_UNINITIALIZED, VM_NO_GUARD = 0x1, 0x2, 0x20, 0x40

@@ -21,13 +21,10 @@ from drgn_vmap.kernel.frames import PageFrames
 from drgn_vmap.kernel.symbols import _is_name
 from drgn_vmap.kernel.table_formats import TableFormat
 from drgn_vmap.model.areas import State
-from tests.fakes.kernel import VMALLOC_START, FakeArea, FakeKernel
+from tests.fakes.kernel import LITTLE_ENDIAN, VMALLOC_START, FakeArea, FakeKernel
 
 KIB = 1024
 BIG_ENDIAN = Platform(Architecture.S390X, PlatformFlags.IS_64_BIT)
-LITTLE_ENDIAN = Platform(
-    Architecture.PPC64, PlatformFlags.IS_64_BIT | PlatformFlags.IS_LITTLE_ENDIAN
-)
 
 
 def kernel(platform: Platform, page_size: int) -> FakeKernel:

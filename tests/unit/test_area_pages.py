@@ -16,9 +16,8 @@ from drgn_vmap.kernel.area_pages import AreaPages, NamedPages
 from drgn_vmap.kernel.pagetable import PageTable
 from drgn_vmap.model.areas import UNSUPPORTED, State, vm_flag
 from drgn_vmap.model.kcore import Translation
-from tests.fakes.kernel import FakeKernel
-from tests.unit.snapshots import BASE, PAGE, area, snapshot_of
-from tests.unit.test_architectures import LITTLE_ENDIAN
+from tests.fakes.kernel import LITTLE_ENDIAN, FakeKernel
+from tests.fakes.snapshots import BASE, PAGE, area, snapshot_of
 
 VM_ALLOC, VM_MAP = int(vm_flag("VM_ALLOC")), int(vm_flag("VM_MAP"))
 VM_IOREMAP, VM_NO_GUARD = int(vm_flag("VM_IOREMAP")), int(vm_flag("VM_NO_GUARD"))

@@ -15,8 +15,8 @@ import pytest
 
 from drgn_vmap.commands import run
 from tests.fakes.kernel import FakeKernel
+from tests.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 EM_X86_64 = 62
 ET_CORE = 4
 

@@ -27,7 +27,7 @@ from drgn_vmap.model.kcore import KcoreCheck, KcoreRules, PageClass
 from drgn_vmap.render.check import check_json, check_text
 from tests.fakes.kcore import FakeViews, page
 from tests.fakes.kernel import FakeArea, FakeKernel
-from tests.unit.snapshots import BASE, PAGE, area, snapshot_of
+from tests.fakes.snapshots import BASE, PAGE, area, snapshot_of
 
 VM_IOREMAP, VM_ALLOC, VM_UNINITIALIZED, VM_NO_GUARD = 0x1, 0x2, 0x20, 0x40
 VM_SPARSE = 0x1000

@@ -15,7 +15,7 @@ from typing import Iterator, List, Set, Union
 import pytest
 
 from drgn_vmap.commands import VERBS
-from tests.unit.sources import ROOT, python_files, source_files, tree_of
+from tests.sources import ROOT, python_files, source_files, tree_of
 
 COPYRIGHT = "Copyright (c) drgn_vmap authors"
 LICENSE = "SPDX-License-Identifier: LGPL-2.1-or-later"

@@ -23,8 +23,8 @@ from drgn_vmap.analyses.saved import areas_from_json
 from drgn_vmap.errors import UsageError
 from drgn_vmap.model.areas import Area, State
 from drgn_vmap.render.records import area_json, json_document
-from tests.unit.snapshots import BASE, PAGE
-from tests.unit.sources import ROOT
+from tests.fakes.snapshots import BASE, PAGE
+from tests.sources import ROOT
 
 LEAK = "leak_some+0x1/0x2 [leaky]"
 KERNEL = {"release": "6.12-test", "layout": "E", "live": True, "symbols": "dwarf"}

@@ -16,7 +16,7 @@ import sys
 import pytest
 
 from tests.pages import ELIDED, Shown, shown_commands
-from tests.unit.sources import ROOT
+from tests.sources import ROOT
 
 
 def matches(shown: list[str], printed: list[str]) -> bool:

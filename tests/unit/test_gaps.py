@@ -21,7 +21,7 @@ from drgn_vmap.commands.common import size
 from drgn_vmap.model.areas import State
 from drgn_vmap.model.space import Fit, Gap, LazyPages, VmallocRange
 from drgn_vmap.render.gaps import fit_text, gaps_json, gaps_text
-from tests.unit.snapshots import BASE, PAGE, area, snapshot_of
+from tests.fakes.snapshots import BASE, PAGE, area, snapshot_of
 
 VM_ALLOC = 0x2
 CALLER = 0xFFFFFFFF81000010

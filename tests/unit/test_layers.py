@@ -20,7 +20,7 @@ from typing import Dict, Iterator, List, NamedTuple, Set
 
 import pytest
 
-from tests.unit.sources import ROOT, module_name, python_files, tree_of
+from tests.sources import ROOT, module_name, python_files, tree_of
 
 #: What each room may import of the project, besides itself.
 ALLOWED: Dict[str, Set[str]] = {
@@ -48,6 +48,8 @@ DYNAMIC = {"_numpy", "drgn_vmap", "commands", "tests"}
 #: Who may print, and who has no business outside its arguments and results.
 PRINTING = {"commands", "scripts"}
 PURE = {"errors", "model", "analyses", "render"}
+#: What a test file has is its own; what is shared has a room: tests/expect, fakes …
+TEST_FILE = "test_"
 OUTSIDE_WORLD = {"os", "pathlib", "shutil", "socket", "subprocess", "sys", "tempfile"}
 
 _UNKNOWN = "?"
@@ -144,6 +146,8 @@ def _wrong_import(room: str, found: Import) -> str:
         return f"{room} is pure: no {top}"
     if top not in ("drgn_vmap", "scripts", "tests"):
         return ""
+    if any(part.startswith(TEST_FILE) for part in found.target.split(".")):
+        return "nothing imports a test file: share by tests/expect, fakes or running"
     target = room_of(found.target)
     if target == room or target in ALLOWED[room]:
         return ""
@@ -218,6 +222,10 @@ def test_every_import_is_an_edge_of_the_house() -> None:
         ("scripts.vmap_ls", "from drgn_vmap import collect"),
         ("scripts.vmap_ls", "import drgn"),
         ("tests.unit.test_x", "from contrib import trial"),
+        ("tests.unit.test_x", "from tests.lab.test_ls import KINDS"),
+        ("tests.unit.test_x", "from .test_y import helper"),
+        ("tests.lab.test_x", "from . import test_y"),
+        ("tests.expect.x", "import tests.unit.test_y"),
         ("attic.old", "pass"),
         ("drgn_vmap.attic", "pass"),
     ],

@@ -13,8 +13,7 @@ import pytest
 
 from tests.fakes import ram
 from tests.fakes.ram import PAGES, RamKernel
-
-from .sources import ROOT
+from tests.sources import ROOT
 
 LRU, PRIVATE = 1 << ram.LRU, 1 << ram.PRIVATE
 SWAP = 1 << ram.SWAPCACHE | 1 << ram.SWAPBACKED

@@ -23,8 +23,8 @@ from drgn.commands import run_command
 import drgn_vmap.plugin  # noqa: F401
 from drgn_vmap.commands import run
 from tests.fakes.kernel import PAGE, VMALLOC_START, FakeArea, FakeKernel
+from tests.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = str(ROOT / "docs/samples/after")
 
 

@@ -26,7 +26,7 @@ from drgn_vmap.model.space import LazyPages, VmallocRange
 from drgn_vmap.model.sums import PageCounter
 from drgn_vmap.render.overview import overview_text
 from tests.fakes.kernel import FakeKernel
-from tests.unit.snapshots import BASE, PAGE, area, snapshot_of
+from tests.fakes.snapshots import BASE, PAGE, area, snapshot_of
 
 VM_ALLOC = 0x2
 SPACE = VmallocRange(BASE, BASE + 1000 * PAGE, BASE + 1000 * PAGE - 1)

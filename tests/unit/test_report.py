@@ -8,111 +8,24 @@ The HTML file: well-formed, by itself, small, and with every name in it as text.
 """
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
+from typing import Sequence
 
 import pytest
 
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.blocks import block_totals
-from drgn_vmap.analyses.describe import describe
-from drgn_vmap.analyses.report import largest_rows, map_blocks, stretches
-from drgn_vmap.analyses.top import sum_areas
-from drgn_vmap.model.areas import VMAP_RAM, Problem, Snapshot, State
-from drgn_vmap.model.inspection import Check, Failure, Verdict
-from drgn_vmap.model.pictures import Report
-from drgn_vmap.model.series import (
-    Finding,
-    Patch,
-    PatchVerdict,
-    SeriesVerdict,
-    Strength,
-    Verification,
-)
+from drgn_vmap.analyses.report import map_blocks, stretches
+from drgn_vmap.model.areas import VMAP_RAM, Snapshot, State
 from drgn_vmap.render.report import report_html
+from tests.expect.html import Page
 from tests.fakes.blocks import FakeBlock, blocks_of
-from tests.unit.snapshots import BASE, PAGE, area, snapshot_of
-from tests.unit.test_saved_text import HASHED, RAW, without_drgn
+from tests.fakes.reports import HOSTILE, hostile_report, report_of
+from tests.fakes.snapshots import BASE, PAGE, area, snapshot_of
+from tests.fakes.vmallocinfo import HASHED, RAW
+from tests.running import without_drgn
 
 VM_ALLOC, VM_MAP = 0x2, 0x4
-HOSTILE = "<script>alert(1)</script>&\"'\x1b[2J\x00+0x1/0x2 [" + "k" * 10_000 + "]"
-VOID = {"meta"}
-
-
-class Page(HTMLParser):
-    """Checks that elements are nested, and collects what there is."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: List[str] = []
-        self.tags: Set[str] = set()
-        self.attributes: List[Tuple[str, Optional[str]]] = []
-        self.ids: List[str] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: List[Tuple[str, Optional[str]]]) -> None:
-        self.tags.add(tag)
-        self.attributes += attrs
-        self.ids += [value or "" for name, value in attrs if name == "id"]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def report_of(snapshot: Snapshot, **more: Any) -> Report:
-    """Return a report of a snapshot alone."""
-    parts: Dict[str, Any] = {
-        "source": "vmcore",
-        "kernel": snapshot.kernel,
-        "warnings": (),
-        "gaps": None,
-        "pages": None,
-        "tops": tuple(sum_areas(snapshot, by) for by in ("caller", "module", "kind")),
-        "stretches": stretches(snapshot),
-        "largest": tuple(describe(snapshot, largest_rows(snapshot, 100))),
-        "blocks": None,
-        "checks": None,
-        "series": None,
-        "problems": (),
-    }
-    return Report(**{**parts, **more})
-
-
-def hostile_report() -> Report:
-    """A report in which everything that a target names is hostile."""
-    rows = [area(0, 5, flags=VM_ALLOC, caller=1, nr_pages=4)]
-    snapshot = snapshot_of(rows, {1: HOSTILE}, release=HOSTILE)
-    return report_of(
-        snapshot,
-        source=HOSTILE,
-        warnings=(HOSTILE,),
-        blocks=map_blocks(
-            blocks_of([FakeBlock(free=100, used="##..#", mapped="##.!")])
-        ),
-        checks=(
-            Check("id", HOSTILE, Verdict.FAILED, 3, (Failure(BASE, HOSTILE),), HOSTILE),
-        ),
-        series=Verification(
-            (
-                Patch(
-                    *(6, HOSTILE, HOSTILE),
-                    *(PatchVerdict.NO, Strength.STRONG, (HOSTILE,)),
-                ),
-            ),
-            SeriesVerdict.PARTIAL,
-            (Finding(HOSTILE, HOSTILE),),
-        ),
-        problems=(Problem(HOSTILE, HOSTILE, HOSTILE),),
-    )
 
 
 def test_hostile_names_are_text() -> None:

@@ -19,7 +19,7 @@ from drgn_vmap.model.areas import VMAP_BLOCK, VMAP_RAM, Snapshot, State
 from drgn_vmap.model.sums import PageCounter
 from drgn_vmap.render.openmetrics import openmetrics
 from drgn_vmap.render.top import top_table, verdict_text
-from tests.unit.snapshots import PAGE, area, snapshot_of
+from tests.fakes.snapshots import PAGE, area, snapshot_of
 
 FORK, LOAD, EARLY = 0xFFFFFFFF81000010, 0xFFFFFFFFC0000020, 0xFFFFFFFF81000030
 

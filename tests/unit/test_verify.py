@@ -8,8 +8,6 @@ Kernels with any mixture of the vm_map_ram series, and what is said of each patc
 """
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
@@ -31,11 +29,12 @@ from drgn_vmap.model.series import (
     Verification,
 )
 from drgn_vmap.render.verify import verification_json, verification_lines
+from tests.expect.series import expect_patch_7, judged
 from tests.fakes.blocks import FakeBlock, blocks_of
 from tests.fakes.kernel import FakeArea, FakeKernel
 from tests.fakes.series import Series, SeriesKernel
-from tests.unit.snapshots import BASE, PAGE, area, snapshot_of
-from tests.unit.sources import ROOT
+from tests.fakes.snapshots import BASE, PAGE, area, snapshot_of
+from tests.sources import ROOT
 
 ALLOC, IOREMAP = VM_FLAGS["VM_ALLOC"], VM_FLAGS["VM_IOREMAP"]
 ALL = SeriesSigns(True, True, "vmap_ram_vread_iter", "X86_64")
@@ -490,32 +489,6 @@ def test_text(text: str, six: str, seven: str, tmp_path: Path) -> None:
         seven,
     ]
     assert found["verdict"] == "unknown" and found["kernel"] is None
-
-
-def judged(path: Path) -> Dict[str, Any]:
-    """Return what is said of a copy of /proc/vmallocinfo, from the command line."""
-    script = str(ROOT / "scripts/vmap_verify.py")
-    command = [sys.executable, script, "--from", str(path), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "")
-    document: Dict[str, Any] = json.loads(done.stdout)
-    return document
-
-
-def expect_patch_7(path: Path, verdict: str) -> None:
-    """Expect a text of the lab's sh guest to tell, by both of its store queues."""
-    *others, six, seven = judged(path)["patches"]
-    assert {patch["verdict"] for patch in others} == {"unknown"}
-    assert (six["verdict"], seven["verdict"]) == ("not-applicable", verdict)
-    flag, sure = ("VM_IOREMAP", "weak") if verdict == "yes" else ("VM_ALLOC", "strong")
-    # Nothing but these areas tells that it is not powerpc.
-    assert six["strength"] == seven["strength"] == sure
-    driver, sysfs = seven["evidence"]
-    for line, caller, where in (
-        (driver, "sq_user_init", "0xe0000000-0xe0003000"),
-        (sysfs, "mapping_store", "0xe0004000-0xe0009000"),
-    ):
-        assert caller in line and where in line and line.endswith(f"has {flag}")
 
 
 @pytest.mark.parametrize(

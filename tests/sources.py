@@ -9,7 +9,7 @@ from typing import Iterator, List
 
 __all__ = ("ROOT", "module_name", "python_files", "source_files", "tree_of")
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 _FOLDERS = ("drgn_vmap", "scripts", "contrib", "tests", ".ci")
 _SOURCE_NAMES = {"Makefile", "Kbuild", "run", "setup.cfg", ".gitignore"}

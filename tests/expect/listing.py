@@ -1,0 +1,22 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A guest that compares what `ls` prints with what its own kernel does."""
+
+from __future__ import annotations
+
+import json
+
+from tests.lab.guest import Guest
+from tests.running import LIVE
+
+__all__ = ("expect_listing_in",)
+
+
+def expect_listing_in(guest: Guest, drgn: str = LIVE) -> None:
+    """Let a guest compare, for each value of kptr_restrict, within one process."""
+    result = guest.run(f"{drgn} tests/lab/inside/compare_ls.py", timeout=600)
+    assert result.status == 0, result.stderr.decode()
+    found = json.loads(result.stdout)
+    assert found["lines"] > 50
+    for restrict in ("0", "1", "2"):
+        assert found[restrict] == [], f"kptr_restrict={restrict}: {found[restrict]}"
