@@ -44,6 +44,6 @@ class Progress:
             self._show(f"vmap {self._verb}: {so_far} {self._unit}")
 
     def _show(self, text: str) -> None:
-        print(f"\r{text:{self._width}}", end="" if text else "\r", file=sys.stderr)
+        print("\r" + text.ljust(self._width), end="" if text else "\r", file=sys.stderr)
         sys.stderr.flush()
         self._width = len(text)

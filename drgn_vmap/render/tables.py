@@ -45,7 +45,8 @@ def plain_table(
         [headers[column] for column in columns],
         "plain",
         disable_numparse=True,
-        colalign=[align[column] for column in columns],
+        # Before 0.10, it takes no alignment of columns without rows.
+        colalign=[align[column] for column in columns] if rows else None,
     )
     if width is None:
         return table

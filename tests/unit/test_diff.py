@@ -222,8 +222,12 @@ _JSON = st.recursive(
     max_leaves=3,
 )
 _ROW = st.fixed_dictionaries(
-    {key: _JSON | st.sampled_from(["0x1", "0x2"]) for key in ("start", "end")}
-    | {"state": st.just("busy") | _JSON, "kinds": st.just(["user"]) | _JSON},
+    {
+        "start": _JSON | st.sampled_from(["0x1", "0x2"]),
+        "end": _JSON | st.sampled_from(["0x1", "0x2"]),
+        "state": st.just("busy") | _JSON,
+        "kinds": st.just(["user"]) | _JSON,
+    },
     optional={key: _JSON for key in ("numa", "pages", "caller", "phys")},
 )
 

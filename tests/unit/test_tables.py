@@ -7,6 +7,8 @@ Tables and long lines on terminals
 What fits, what is left out first, and where a long line goes on.
 """
 
+from typing import Optional
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,13 @@ def test_no_terminal() -> None:
     text = plain_table(ROWS, HEADERS, ALIGN, None, SPARE)
     assert all(heading in text for heading in HEADERS)
     assert all(cell in text for row in ROWS for cell in row)
+
+
+@pytest.mark.parametrize("width", [None, 90])
+def test_no_rows(width: Optional[int]) -> None:
+    """There are headings all the same."""
+    text = plain_table([], HEADERS, ALIGN, width, SPARE)
+    assert text.split() == list(HEADERS)
 
 
 @pytest.mark.parametrize(
