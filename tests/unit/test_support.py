@@ -1,68 +1,115 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""docs/support.md is what its generator writes, of nothing but what tests recorded."""
+"""
+docs/support.md says what tests of the lab showed of the lab's kernels, and is written from
+what pytest itself recorded.
+"""
 
 from __future__ import annotations
 
-import json
+import ast
+import itertools
+import subprocess
+import sys
 from pathlib import Path
 
+from tests.lab.kernel import Kernel
+from tests.lab.kernels import ALL_KERNELS, FOREIGN_KERNELS, KERNELS
+from tests.lab.sh_kernel import SH_KERNELS, ShKernel
 from tests.lab.support import (
-    NOT_TESTED,
+    INTRODUCTION,
     PAGE,
-    PROPERTY,
-    SOURCES,
     Shown,
     page,
     read_page,
     read_records,
 )
+from tests.sources import ROOT, tree_of
 
 ELF = Shown("6.1", "6.1.0-9-amd64", "amd64", "ELF", "DWARF")
 BTF = ELF._replace(symbols="BTF")
+KDUMP = ELF._replace(source="kdump")
 FOREIGN = Shown("6.1-s390x", "6.1.0-9-s390x", "s390x", "slice", "DWARF")
 
+TABLE = """\
+| kernel | release | architecture | live | ELF | kdump | QMP | slice | text |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+"""
+NO = "not tested"
+ROWS = f"""\
+| 6.1 | 6.1.0-9-amd64 | amd64 | {NO} | DWARF, BTF | {NO} | {NO} | {NO} | {NO} |
+| 6.1-s390x | 6.1.0-9-s390x | s390x | {NO} | {NO} | {NO} | {NO} | DWARF | {NO} |
+"""
 
-def record(path: Path, *cases: tuple[Shown, str]) -> Path:
-    """Write a record as pytest does: of each test, what it shows and how it ended."""
-    texts = []
-    for shown, end in cases:
-        value = json.dumps(shown).replace('"', "&quot;")
-        properties = f'<property name="{PROPERTY}" value="{value}" />'
-        texts.append(f"<testcase><properties>{properties}</properties>{end}</testcase>")
-    path.write_text(f"<testsuites><testsuite>{''.join(texts)}</testsuite></testsuites>")
+#: A test file as they are in the lab, each of whose tests ends in another way.
+TESTS = """
+import pytest
+from tests.lab.kernel import Kernel
+from tests.lab.support import record, shows
+
+class Known(Kernel):
+    directory = files = module_tree = names_itself = None
+    release = "6.1.0-9-amd64"
+
+@pytest.fixture(autouse=True)
+def recorded(request):
+    yield
+    record(request.node, Known("6.1"))
+
+@pytest.fixture
+def broken():
+    raise OSError
+
+ends = {
+    "passes": lambda: None,
+    "fails": lambda: 1 / 0,
+    "skips": lambda: pytest.skip("it has to"),
+}
+"""
+TEST = """
+@shows("{shown.source}", "{shown.symbols}")
+def test_{number}({fixture}):
+    ends["{end}"]()
+"""
+
+
+def record(directory: Path, *cases: tuple[Shown, str]) -> Path:
+    """Let pytest run a test of each case, which shows something and ends so."""
+    text = TESTS
+    for number, (shown, end) in enumerate(cases):
+        fixture = "broken" if end == "breaks" else ""
+        text += TEST.format(shown=shown, number=number, fixture=fixture, end=end)
+    directory.mkdir()
+    (directory / "test_it.py").write_text(text)
+    path = directory / "record.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-c", str(ROOT / "setup.cfg"), "--rootdir", str(directory)]
+    command += ["--junitxml", str(path), str(directory / "test_it.py")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    failing = any(end in ("fails", "breaks") for _, end in cases)
+    assert done.returncode == int(failing), done.stdout
     return path
 
 
-def test_page_is_what_its_generator_writes() -> None:
-    """Whatever is changed, the page is written anew; it says a good deal."""
-    text = PAGE.read_text(encoding="utf-8")
-    shown = read_page(text)
-    assert page(shown) == text
-    assert {one.source for one in shown} == {*SOURCES}
-    assert len(shown) > 30
-
-
-def test_records_of_several_runs(tmp_path: Path) -> None:
-    """What passed in any of them counts, each kernel in a row, cell by cell."""
-    first = record(tmp_path / "a", (ELF, ""), (ELF, "<system-out/>"))
-    second = record(tmp_path / "b", (FOREIGN, ""), (BTF, ""))
-    shown = read_records([first, second])
-    assert shown == {ELF, BTF, FOREIGN}
-    rows = page(shown).splitlines()[-2:]
-    no = NOT_TESTED
-    assert rows == [
-        f"| 6.1 | 6.1.0-9-amd64 | amd64 | {no} | DWARF, BTF | {no} | {no} | {no} | {no} |",
-        f"| 6.1-s390x | 6.1.0-9-s390x | s390x | {no} | {no} | {no} | {no} | DWARF | {no} |",
-    ]
-    assert read_page(page(shown)) == shown
+def test_what_passed_was_shown(tmp_path: Path) -> None:
+    """What passed in any of some runs counts."""
+    first = record(tmp_path / "a", (ELF, "passes"), (ELF, "passes"))
+    second = record(tmp_path / "b", (BTF, "passes"))
+    assert read_records([first, second]) == {ELF, BTF}
 
 
 def test_what_failed_is_not_tested(tmp_path: Path) -> None:
     """One test that failed, broke or was skipped outweighs those that passed."""
-    for end in ("<failure/>", "<error/>", "<skipped/>"):
-        path = record(tmp_path / "record", (ELF, ""), (ELF, end), (BTF, ""))
-        assert read_records([path]) == {BTF}
+    ends = {BTF: "fails", ELF: "skips", ELF._replace(source="QMP"): "breaks"}
+    cases = [*zip(ends, itertools.repeat("passes")), *ends.items(), (KDUMP, "passes")]
+    assert read_records([record(tmp_path / "record", *cases)]) == {KDUMP}
+
+
+def test_table() -> None:
+    """Each kernel has a row, cell by cell; it can be read again."""
+    text = INTRODUCTION + "\n" + TABLE + ROWS
+    assert page([FOREIGN, BTF, ELF]) == text
+    assert read_page(text) == {ELF, BTF, FOREIGN}
 
 
 def test_order() -> None:
@@ -71,3 +118,46 @@ def test_order() -> None:
     shown = {ELF._replace(kernel=name) for name in names}
     lines = page({*shown, FOREIGN}).splitlines()[-6:]
     assert [line.split(" ")[1] for line in lines] == [*names, "6.1-s390x"]
+
+
+def marks() -> set[tuple[str, str]]:
+    """Return the sources and symbols that tests of the lab say they show."""
+    found: set[tuple[str, str]] = set()
+    for path in (ROOT / "tests/lab").glob("test_*.py"):
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "shows":
+                source, symbols = (getattr(one, "value", "tested") for one in node.args)
+                sources = ("ELF", "kdump") if source is None else (source,)
+                names = ("DWARF", "BTF") if symbols is None else (symbols,)
+                found.update(itertools.product(sources, names))
+    return found
+
+
+def test_the_page_is_of_the_lab() -> None:
+    """
+    Its kernels are the lab's, and what it names of them a test says that it shows; nobody
+    changed it by hand.
+    """
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(read_page(text)) == text
+    assert text.startswith(INTRODUCTION + "\n" + TABLE)
+    kernels: dict[str, Kernel | ShKernel]
+    kernels = {**ALL_KERNELS, **FOREIGN_KERNELS, **SH_KERNELS}
+    shown: set[tuple[str, str, str]] = set()
+    known = marks()
+    for line in text[len(INTRODUCTION + "\n" + TABLE) :].splitlines():
+        name, release, architecture, *cells = line.strip("| ").split(" | ")
+        assert release.startswith(f"{name.partition('-')[0]}."), line
+        assert kernels[name].debian_architecture == architecture, line
+        for source, cell in zip(
+            ("live", "ELF", "kdump", "QMP", "slice", "text"), cells
+        ):
+            symbols = [] if cell == NO else cell.split(", ")
+            assert {(source, one) for one in symbols} <= known, line
+            shown.update((name, source, one) for one in symbols)
+        assert cells != [NO] * len(cells) and len(cells) == 6, line
+    of_debian = {
+        (source, symbols) for name, source, symbols in shown if name in KERNELS
+    }
+    assert of_debian == known
+    assert {name for name, _, _ in shown} >= {*KERNELS}
