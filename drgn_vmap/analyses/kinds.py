@@ -8,21 +8,14 @@ What an area is, in the words of /proc/vmallocinfo where it has one. An area has
 every kind that applies.
 """
 
-from typing import Dict, Mapping, Tuple
+from typing import Dict, Tuple
 
 from .._numpy import Array, np
-from ..model.areas import VMAP_RAM, Snapshot, State, vm_flag
+from ..model.areas import VM_LABELS, VMAP_RAM, Snapshot, State, vm_flag
 
 __all__ = ("KINDS", "kind_masks", "ram_mask")
 
-_FLAG_KINDS: Mapping[str, str] = {
-    "vmalloc": "VM_ALLOC",
-    "vmap": "VM_MAP",
-    "ioremap": "VM_IOREMAP",
-    "user": "VM_USERMAP",
-    "dma-coherent": "VM_DMA_COHERENT",
-    "sparse": "VM_SPARSE",
-}
+_FLAG_KINDS = ("vmalloc", "vmap", "ioremap", "user", "dma-coherent", "sparse")
 
 KINDS: Tuple[str, ...] = (*_FLAG_KINDS, "vm_map_ram", "vmap_block", "unpurged")
 """All kinds. A vm_map_ram area is one of its own, a vmap_block is divided."""
@@ -31,9 +24,7 @@ KINDS: Tuple[str, ...] = (*_FLAG_KINDS, "vm_map_ram", "vmap_block", "unpurged")
 def kind_masks(snapshot: Snapshot) -> Dict[str, Array]:
     """Return for each kind which areas are of it."""
     areas = snapshot.areas
-    masks = {
-        kind: areas.flags & vm_flag(flag) != 0 for kind, flag in _FLAG_KINDS.items()
-    }
+    masks = {kind: areas.flags & vm_flag(VM_LABELS[kind]) != 0 for kind in _FLAG_KINDS}
     if not snapshot.kernel.rules.sparse_label:
         masks["sparse"] = np.zeros(len(areas), bool)
     masks["vm_map_ram"] = ram_mask(snapshot) & ~areas.is_block

@@ -10,14 +10,13 @@ other becomes a :class:`~drgn_vmap.model.areas.Problem` and is never guessed at.
 """
 
 import math
-import re
-from dataclasses import dataclass
-from typing import Dict, Iterator, List, Match, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from .._numpy import Array, np
 from ..errors import UsageError
 from ..model.areas import (
     VM_FLAGS,
+    VM_LABELS,
     Area,
     AreaTable,
     Kernel,
@@ -27,6 +26,7 @@ from ..model.areas import (
     VmallocinfoRules,
 )
 from ..model.saved import SavedText
+from ..model.vmallocinfo import PLAIN_LABELS, VPAGES, Line, parse_line
 from .describe import describe
 
 __all__ = ("areas_from_text", "describe_saved")
@@ -36,63 +36,7 @@ _SHOWN = 60
 _MAX_NODES = 1024
 _LIMIT = 1 << 64
 
-_LABELS = {
-    "ioremap": "VM_IOREMAP",
-    "sparse": "VM_SPARSE",
-    "vmalloc": "VM_ALLOC",
-    "vmap": "VM_MAP",
-    "user": "VM_USERMAP",
-    "dma-coherent": "VM_DMA_COHERENT",
-}
-"""Labels in the order that they are printed in."""
-
-_PLAIN = {"vm_map_ram": State.BUSY, "unpurged vm_area": State.LAZY}
-"""What stands behind an area that has no vm_struct."""
-
-# %pK: 8 or 16 digits, or what stands there before the kernel drew a key.
-_POINTER = r"[0-9a-f]{16}|[0-9a-f]{8}|\(____ptrval____\)|\(ptrval\)"
-# %pS: a symbol, or the bare address of code that is gone.
-_SYMBOL = r"\S+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[[^\s\[\]]+\])?"
-_LINE = re.compile(
-    rf"0x(?P<start>{_POINTER})-0x(?P<end>{_POINTER}) +(?P<size>[0-9]{{1,20}})"
-    rf"(?: (?P<plain>{'|'.join(_PLAIN)})|"
-    rf"(?: (?P<caller>{_SYMBOL}|0x[0-9a-f]+))?"
-    r"(?: pages=(?P<pages>[0-9]{1,19}))?(?: phys=0x(?P<phys>[0-9a-f]{8,16}))?"
-    rf"(?P<labels>{''.join(f'(?: {label})?' for label in _LABELS)})"
-    r"(?P<vpages> vpages)?(?P<numa>(?: N[0-9]{1,4}=[0-9]{1,19})*))"
-)
-
-
-@dataclass(frozen=True)
-class _Line:
-    """One line, understood; pointers and the physical address by their digits."""
-
-    start: str
-    end: str
-    size: int
-    plain: Optional[str]
-    caller: Optional[str]
-    pages: Optional[int]
-    phys: Optional[str]
-    labels: Tuple[str, ...]
-    vpages: bool
-    numa: Tuple[Tuple[int, int], ...]
-
-    def text(self) -> str:
-        """Return the line as the kernel prints it."""
-        parts = [f"0x{self.start}-0x{self.end} {self.size:7d}"]
-        parts += [self.plain] if self.plain else []
-        parts += [self.caller] if self.caller else []
-        parts += [f"pages={self.pages}"] if self.pages else []
-        parts += [f"phys=0x{self.phys}"] if self.phys else []
-        parts += [*self.labels, *(["vpages"] if self.vpages else [])]
-        parts += [f"N{node}={count}" for node, count in self.numa]
-        return " ".join(parts)
-
-    @property
-    def address(self) -> int:
-        """Start, or the hash of it; 0 if the file does not tell."""
-        return 0 if self.start.startswith("(") else int(self.start, 16)
+_WORDS = {words: state for state, words in PLAIN_LABELS.items()}
 
 
 def areas_from_text(name: str, text: str) -> SavedText:
@@ -135,40 +79,27 @@ def describe_saved(saved: SavedText, rows: Optional[Array] = None) -> Iterator[A
         )
 
 
-def _line(text: str) -> Union[_Line, str]:
+def _line(text: str) -> Union[Line, str]:
     """Return what a line says, or why it is none."""
-    match = _LINE.fullmatch(text)
-    if not match:
+    found = parse_line(text)
+    if not found:
         return "it is not of the form that the kernel prints"
-    found = _understood(match)
     if found.text() != text:
         return f"the kernel would have printed {found.text()[:_SHOWN]!r}"
     if len(found.start) != len(found.end):
         return "its addresses differ in length"
-    if not 0 < found.size < _LIMIT - found.address:
+    if not 0 < found.size < _LIMIT - _address(found):
         return f"no area has {found.size} bytes there"
     if any(node >= _MAX_NODES for node, _ in found.numa):
         return f"no machine has {_MAX_NODES} nodes"
-    if found.address >> 32 and int(found.end, 16) - found.address != found.size:
+    if _address(found) >> 32 and int(found.end, 16) - _address(found) != found.size:
         return f"it is not {found.size} bytes from start to end"
     return found
 
 
-def _understood(match: "Match[str]") -> _Line:
-    pages = match["pages"]
-    counts = re.findall(r"N(\d+)=(\d+)", match["numa"] or "")
-    return _Line(
-        start=match["start"],
-        end=match["end"],
-        size=int(match["size"]),
-        plain=match["plain"],
-        caller=match["caller"],
-        pages=int(pages) if pages else None,
-        phys=match["phys"],
-        labels=tuple((match["labels"] or "").split()),
-        vpages=bool(match["vpages"]),
-        numa=tuple((int(node), int(count)) for node, count in counts),
-    )
+def _address(line: Line) -> int:
+    """Return the start, or the hash of it; 0 if the file does not tell."""
+    return 0 if line.start.startswith("(") else int(line.start, 16)
 
 
 def _problem(name: str, number: int, text: str, why: str) -> Problem:
@@ -176,19 +107,19 @@ def _problem(name: str, number: int, text: str, why: str) -> Problem:
     return Problem("not understood", f"{name}, line {number}", f"{shown}: {why}")
 
 
-def _pointers(lines: Sequence[_Line]) -> str:
+def _pointers(lines: Sequence[Line]) -> str:
     """Tell what the addresses are: ``raw``, ``hashed`` or ``none``."""
-    if not any(line.address for line in lines):
+    if not any(_address(line) for line in lines):
         return "none"
     if all(
-        not line.end.startswith("(") and int(line.end, 16) - line.address == line.size
+        not line.end.startswith("(") and int(line.end, 16) - _address(line) == line.size
         for line in lines
     ):
         return "raw"
     return "hashed"
 
 
-def _snapshot(lines: Sequence[_Line], problems: Sequence[Problem]) -> Snapshot:
+def _snapshot(lines: Sequence[Line], problems: Sequence[Problem]) -> Snapshot:
     """Make a snapshot of the lines, as if it had been read from a kernel."""
     callers: Dict[str, int] = {}
     for line in lines:
@@ -200,12 +131,12 @@ def _snapshot(lines: Sequence[_Line], problems: Sequence[Problem]) -> Snapshot:
     return Snapshot(_kernel(lines, nodes), areas, names, tuple(problems))
 
 
-def _kernel(lines: Sequence[_Line], nodes: Tuple[int, ...]) -> Kernel:
+def _kernel(lines: Sequence[Line], nodes: Tuple[int, ...]) -> Kernel:
     """Return a kernel that lists whatever there is, in the order that it is in."""
     page_size = 0
     for line in lines:
         page_size = math.gcd(page_size, line.size)
-    digits = [len(line.phys) for line in lines if line.phys]
+    digits = [len(line.phys) - 2 for line in lines if line.phys]
     return Kernel(
         release="",
         layout="",
@@ -221,19 +152,19 @@ def _kernel(lines: Sequence[_Line], nodes: Tuple[int, ...]) -> Kernel:
 
 
 def _table(
-    lines: Sequence[_Line], callers: Dict[str, int], nodes: Tuple[int, ...]
+    lines: Sequence[Line], callers: Dict[str, int], nodes: Tuple[int, ...]
 ) -> AreaTable:
-    start = _column([line.address for line in lines])
+    start = _column([_address(line) for line in lines])
     size = _column([line.size for line in lines])
     none = np.zeros(len(lines), np.uint64)
     has_vm = np.array([line.plain is None for line in lines], bool)
-    flags = [sum(VM_FLAGS[_LABELS[label]] for label in line.labels) for line in lines]
+    flags = [_flags(line) for line in lines]
     numa = np.zeros((len(lines), len(nodes)), np.uint64)
     column = {node: at for at, node in enumerate(nodes)}
     for row, line in enumerate(lines):
         for node, count in line.numa:
             numa[row, column[node]] = count
-    states = [_PLAIN[line.plain] if line.plain else State.BUSY for line in lines]
+    states = [_WORDS[line.plain] if line.plain else State.BUSY for line in lines]
     return AreaTable(
         address=none,
         start=start,
@@ -253,8 +184,14 @@ def _table(
         phys_addr=_column([int(line.phys or "0", 16) for line in lines]),
         caller=_column([callers.get(line.caller or "", 0) for line in lines]),
         requested_size=none,
-        vpages=np.array([line.vpages for line in lines], bool),
+        vpages=np.array([VPAGES in line.labels for line in lines], bool),
         numa_pages=numa,
+    )
+
+
+def _flags(line: Line) -> int:
+    return sum(
+        VM_FLAGS[VM_LABELS[label]] for label in line.labels if label in VM_LABELS
     )
 
 

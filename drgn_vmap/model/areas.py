@@ -17,6 +17,7 @@ from .._numpy import Array, U64Array, np
 
 __all__ = (
     "VM_FLAGS",
+    "VM_LABELS",
     "VMAP_RAM",
     "VMAP_BLOCK",
     "vm_flag",
@@ -48,6 +49,16 @@ VM_FLAGS: Mapping[str, int] = {
     "VM_DEFER_KMEMLEAK": 0x800,
     "VM_SPARSE": 0x1000,
 }
+
+VM_LABELS: Mapping[str, str] = {
+    "ioremap": "VM_IOREMAP",
+    "sparse": "VM_SPARSE",
+    "vmalloc": "VM_ALLOC",
+    "vmap": "VM_MAP",
+    "user": "VM_USERMAP",
+    "dma-coherent": "VM_DMA_COHERENT",
+}
+"""What /proc/vmallocinfo says of a flag, in the order that it is said in."""
 
 
 # Macros of mm/vmalloc.c, since commit 869176a09606 ("mm/vmalloc.c: add flags to

@@ -10,7 +10,8 @@ Areas as lines of /proc/vmallocinfo, byte for byte (mm/vmalloc.c).
 from typing import Dict, Iterator, List
 
 from .._numpy import Array, U64Array, np
-from ..model.areas import VM_FLAGS, AreaTable, Kernel, Snapshot, State
+from ..model.areas import AreaTable, Kernel, Snapshot, State
+from ..model.vmallocinfo import PLAIN_LABELS, VPAGES, flag_labels, line_tail
 from .escape import printable
 from .pointers import PointerFormat
 from .repeats import texts_of_rows
@@ -18,25 +19,6 @@ from .repeats import texts_of_rows
 __all__ = ("proc_lines",)
 
 _LINES_AT_ONCE = 4_000
-
-# Flags that have a label, in the order of the labels.
-_LABELS = (
-    ("VM_IOREMAP", " ioremap"),
-    ("VM_SPARSE", " sparse"),
-    ("VM_ALLOC", " vmalloc"),
-    ("VM_MAP", " vmap"),
-    ("VM_USERMAP", " user"),
-    ("VM_DMA_COHERENT", " dma-coherent"),
-)
-
-# The kernel lists busy and lazy areas; the words for the rest are our own.
-_PLAIN_LABELS = {
-    State.BUSY: "vm_map_ram",
-    State.LAZY: "unpurged vm_area",
-    State.PURGING: "purging",
-    State.POOL: "pool",
-    State.FREE: "free",
-}
 
 
 def proc_lines(
@@ -114,26 +96,13 @@ def _line_end(
     state: int,
     *numa_pages: int,
 ) -> str:
-    pages = f" pages={nr_pages}" if nr_pages else ""
-    at = f" phys=0x{phys:0{kernel.rules.phys_digits}x}" if phys else ""
+    at = f"0x{phys:0{kernel.rules.phys_digits}x}" if phys else ""
     if vm_ok:
-        labels = _flag_labels(flags, kernel.rules.sparse_label)
-        labels += " vpages" if vpages else ""
+        labels = flag_labels(flags, kernel.rules.sparse_label)
+        labels += f" {VPAGES}" if vpages else ""
     elif has_vm:
         labels = " vm_struct unreadable"
     else:
-        labels = f" {_PLAIN_LABELS[State(state)]}"
-    numa = "".join(
-        f" N{node}={count}"
-        for node, count in zip(kernel.numa_nodes, numa_pages)
-        if count
-    )
-    return f" {size:7d}{caller}{pages}{at}{labels}{numa}\n"
-
-
-def _flag_labels(flags: int, sparse_label: bool) -> str:
-    return "".join(
-        label
-        for name, label in _LABELS
-        if flags & VM_FLAGS[name] and (sparse_label or name != "VM_SPARSE")
-    )
+        labels = f" {PLAIN_LABELS[State(state)]}"
+    numa = zip(kernel.numa_nodes, numa_pages)
+    return f"{line_tail(size, caller, nr_pages, at, labels, numa)}\n"

@@ -1,0 +1,168 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+A line of /proc/vmallocinfo
+---------------------------
+
+What stands in it and in which order (mm/vmalloc.c), for those who print lines and
+for those who read them. Kernels since 2.6.28 print::
+
+    0xSTART-0xEND SIZE CALLER pages=N phys=P LABEL... vpages WORD N0=COUNT...
+
+where all behind SIZE may be missing, or ``vm_map_ram`` or ``unpurged vm_area`` stands
+instead of it. What changed over the years:
+
+======  ================================================================================
+2.6.28  addresses are real, ``phys=`` has no 0x and no padding
+4.13    ``vm_map_ram`` and, where it lies among the others, ``unpurged vm_area``
+4.15    ``phys=0x``, as wide as a phys_addr_t; addresses are hashed, see below
+5.4     ``unpurged vm_area`` behind all others, no longer in the order of addresses
+5.4     ``dma-coherent``
+6.9     ``sparse``; areas are listed node by node, no longer by address
+======  ================================================================================
+
+An address is 8 or 16 digits, as wide as a pointer; of kernels whose %pK hashes, a hash
+of 32 bits, or ``(ptrval)`` (4.15 to 4.20), ``(____ptrval____)`` (since then) before
+there is a key to hash with; where kptr_restrict hides it, zeros. Kernels of vendors have
+a WORD of their own, such as Qualcomm's ``lowmem``.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Iterable, Mapping, Optional, Tuple
+
+from .areas import VM_FLAGS, VM_LABELS, State
+
+__all__ = (
+    "HEAD",
+    "PLAIN_LABELS",
+    "VPAGES",
+    "Line",
+    "flag_labels",
+    "line_tail",
+    "parse_line",
+)
+
+VPAGES = "vpages"
+"""Said if the array of pages itself lies in vmalloc space."""
+
+PLAIN_LABELS: Mapping[State, str] = {
+    State.BUSY: "vm_map_ram",
+    State.LAZY: "unpurged vm_area",
+    State.PURGING: "purging",
+    State.POOL: "pool",
+    State.FREE: "free",
+}
+"""What is said of an area that has no vm_struct. The kernel lists busy and lazy ones; the
+words for the others are our own."""
+
+_LABELS = tuple((f" {label}", flag) for label, flag in VM_LABELS.items())
+
+_POINTER = r"[0-9a-f]{16}|[0-9a-f]{8}|\(____ptrval____\)|\(ptrval\)"
+HEAD = rf"0x(?P<start>{_POINTER})-0x(?P<end>{_POINTER})"
+"""Regular expression of what a line begins with."""
+
+# %pS: a symbol, or the bare address of code that is gone.
+_CALLER = (
+    r"[^\s+]+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[[^\s\[\]]+\])?|0x[0-9a-f]{16}|0x[0-9a-f]{8}"
+)
+_WORDS = "|".join((*VM_LABELS, VPAGES))
+_TAIL = (
+    r" +(?P<size>[0-9]{1,20})"
+    rf"(?: (?P<plain>{PLAIN_LABELS[State.BUSY]}|{PLAIN_LABELS[State.LAZY]})|"
+    rf"(?: (?P<caller>{_CALLER}))?"
+    r"(?: pages=(?P<pages>[1-9][0-9]{0,18}))?"
+    r"(?: phys=(?P<phys>0x(?:[0-9a-f]{8}|[0-9a-f]{16})|[1-9a-f][0-9a-f]{0,15}))?"
+    rf"(?P<labels>{''.join(f'(?: {label})?' for label in (*VM_LABELS, VPAGES))}"
+    rf"(?: (?!(?:{_WORDS})\b|vm_)[a-z][a-z_-]{{2,15}})?)"
+    r"(?P<numa>(?: N[0-9]{1,4}=[1-9][0-9]{0,18})*))"
+)
+_LINE = re.compile(HEAD + _TAIL)
+_NUMA = re.compile(r"N(\d+)=(\d+)")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a line says; addresses by their digits."""
+
+    start: str
+    end: str
+    size: int
+    plain: Optional[str] = None
+    """What an area without a vm_struct is, of :data:`PLAIN_LABELS`."""
+    caller: Optional[str] = None
+    pages: Optional[int] = None
+    phys: Optional[str] = None
+    """As it is printed, with or without 0x."""
+    labels: Tuple[str, ...] = ()
+    """Of :data:`~drgn_vmap.model.areas.VM_LABELS`, ``vpages``, and a vendor's."""
+    numa: Tuple[Tuple[int, int], ...] = ()
+
+    def text(self) -> str:
+        """Return the line as the kernel prints it."""
+        caller = f" {self.caller}" if self.caller else ""
+        labels = "".join(f" {label}" for label in self.labels)
+        tail = line_tail(
+            self.size,
+            caller,
+            self.pages or 0,
+            self.phys or "",
+            f" {self.plain}" if self.plain else labels,
+            self.numa,
+        )
+        return f"0x{self.start}-0x{self.end}{tail}"
+
+
+def line_tail(
+    size: int,
+    caller: str,
+    pages: int,
+    phys: str,
+    labels: str,
+    numa: Iterable[Tuple[int, int]],
+) -> str:
+    """
+    Return what follows the addresses in a line.
+
+    :param caller: Text of %pS behind a blank, or nothing.
+    :param phys: As it is to stand there, or nothing.
+    :param labels: Each behind a blank.
+    :param numa: Nodes and how many pages are there; those that have none are left out.
+    """
+    held = f" pages={pages}" if pages else ""
+    at = f" phys={phys}" if phys else ""
+    counts = "".join([f" N{node}={count}" for node, count in numa if count])
+    return f" {size:7d}{caller}{held}{at}{labels}{counts}"
+
+
+def flag_labels(flags: int, sparse_label: bool = True) -> str:
+    """
+    Return the labels of VM_* flags, each behind a blank.
+
+    :param sparse_label: Whether this kernel has a label for VM_SPARSE.
+    """
+    return "".join(
+        label
+        for label, name in _LABELS
+        if flags & VM_FLAGS[name] and (sparse_label or name != "VM_SPARSE")
+    )
+
+
+def parse_line(text: str) -> Optional[Line]:
+    """Return what a line says, or None if it is none; SIZE may be padded anyhow."""
+    found = _LINE.fullmatch(text)
+    if not found:
+        return None
+    pages = found["pages"]
+    counts = _NUMA.findall(found["numa"] or "")
+    return Line(
+        start=found["start"],
+        end=found["end"],
+        size=int(found["size"]),
+        plain=found["plain"],
+        caller=found["caller"],
+        pages=int(pages) if pages else None,
+        phys=found["phys"],
+        labels=tuple((found["labels"] or "").split()),
+        numa=tuple((int(node), int(count)) for node, count in counts),
+    )
