@@ -28,27 +28,29 @@ project needs, nothing else.
 """
 
 import argparse
-import re
 import sys
 from enum import IntEnum
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
-from drgn import FaultError, Object, Program, ProgramFlags, offsetof
+from drgn import Program
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from drgn_vmap._numpy import Array, Record, U64Array, np  # noqa: E402
 from drgn_vmap.commands import EXIT_FOUND, EXIT_OK, guarded  # noqa: E402
 from drgn_vmap.commands.progress import Progress  # noqa: E402
-from drgn_vmap.errors import TargetError, UsageError  # noqa: E402
-from drgn_vmap.kernel.debug_info import ensure_types  # noqa: E402
-from drgn_vmap.kernel.faults import faults_named  # noqa: E402
-from drgn_vmap.kernel.frames import PageFrames  # noqa: E402
-from drgn_vmap.kernel.mappings import vmalloc_frames  # noqa: E402
-from drgn_vmap.kernel.memory import Memory  # noqa: E402
-from drgn_vmap.kernel.snapshot import take_snapshot  # noqa: E402
-from drgn_vmap.kernel.structs import record_dtype  # noqa: E402
+from drgn_vmap.errors import Fault, TargetError, UsageError  # noqa: E402
+from drgn_vmap.kernel.target import Target  # noqa: E402
+from drgn_vmap.kernel.types.structs import (  # noqa: E402
+    array_length,
+    has_member,
+    member_offset,
+    record_dtype,
+    type_size,
+)
+from drgn_vmap.kernel.vmalloc.mappings import vmalloc_frames  # noqa: E402
+from drgn_vmap.kernel.vmalloc.snapshot import take_snapshot  # noqa: E402
 from drgn_vmap.render.escape import printable  # noqa: E402
 
 NAME = "mem_usage.py"
@@ -60,6 +62,7 @@ MAX_RESOURCES = 1 << 16
 MAX_COMPOUND = 1 << 24
 """More pages than a compound page has."""
 
+RESOURCE = {name: name for name in ("start", "end", "flags", "sibling", "child")}
 SYSTEM_RAM = 0x200 | 0x01000000 | 0x80000000
 """IORESOURCE_MEM, _SYSRAM and _BUSY, macros of include/linux/ioport.h."""
 MAPPING_ANON = 1
@@ -118,9 +121,8 @@ def run(prog: Optional[Program]) -> int:
     """Print the table, and return the exit status."""
     if prog is None:
         raise UsageError("there is no kernel to look at: start it with drgn -c")
-    with faults_named():
-        ensure_types(prog)
-        usage = count(prog)
+    with Target(prog) as target:
+        usage = count(target)
     print(table(usage))
     for problem in usage.problems:
         print(f"{NAME}: {printable(problem)}", file=sys.stderr)
@@ -155,15 +157,15 @@ def notes(usage: Usage) -> Iterator[str]:
         yield f"Mapped by vmalloc:     {mapped} pages, {mapped - kept} of them excludable"
 
 
-def count(prog: Program) -> Usage:
+def count(target: Target) -> Usage:
     """
     Look at each page of RAM.
 
     :raises VmapError: if nothing tells where they are.
     """
-    pages = Pages(prog)
-    ranges, problems = ram_ranges(prog, pages)
-    mapped, not_known = mapped_frames(prog)
+    pages = Pages(target)
+    ranges, problems = ram_ranges(target, pages)
+    mapped, not_known = mapped_frames(target)
     whole = sum(end - start for start, end in ranges)
     totals, by_vmalloc = np.zeros((2, len(Class)), np.int64)
     with Progress(NAME, "pages") as progress:
@@ -196,10 +198,10 @@ def pieces(ranges: List[Tuple[int, int]]) -> Iterator[Tuple[int, int]]:
             start = stop
 
 
-def mapped_frames(prog: Program) -> Tuple[Optional[U64Array], List[str]]:
+def mapped_frames(target: Target) -> Tuple[Optional[U64Array], List[str]]:
     """Return the frames that vmalloc areas map, ascending, and what is not known of it."""
-    snapshot = take_snapshot(prog)
-    frames, problems = vmalloc_frames(prog, snapshot)
+    snapshot = take_snapshot(target)
+    frames, problems = vmalloc_frames(target, snapshot)
     texts = [
         f"{problem.what}: {problem.where}: {problem.detail}"
         for problem in (*snapshot.problems, *problems)
@@ -209,7 +211,7 @@ def mapped_frames(prog: Program) -> Tuple[Optional[U64Array], List[str]]:
 
 
 def ram_ranges(
-    prog: Program, pages: "Pages"
+    target: Target, pages: "Pages"
 ) -> Tuple[List[Tuple[int, int]], List[str]]:
     """
     Return the frames of RAM as /proc/kcore has them, less those of a crash kernel.
@@ -217,7 +219,7 @@ def ram_ranges(
     :return: Ascending ranges that do not overlap, and what may be missing.
     :raises TargetError: if there are none.
     """
-    found, problems = system_ram(prog)
+    found, problems = system_ram(target)
     ranges: List[Tuple[int, int]] = []
     done = 0
     for start, end in sorted(found):
@@ -231,16 +233,18 @@ def ram_ranges(
             ranges.append((start, end))
             done = end
     for name in ("crashk_res", "crashk_low_res"):
-        ranges = without(ranges, *crash_kernel(prog, name, pages.page_size))
+        ranges = without(ranges, *crash_kernel(target, name, pages.page_size))
     if not ranges:
         raise TargetError(f"iomem_resource has no System RAM: {ADVICE}")
     return ranges, problems
 
 
-def system_ram(prog: Program) -> Tuple[List[Tuple[int, int]], List[str]]:
+def system_ram(target: Target) -> Tuple[List[Tuple[int, int]], List[str]]:
     """Return where System RAM begins and ends, in any order, and what cannot be read."""
     found, problems = [], []
-    waiting, seen = [prog["iomem_resource"].child.value_()], set()
+    resource_dtype = record_dtype(target.prog, "struct resource", RESOURCE)
+    root = target.values.number(lambda prog: prog["iomem_resource"].child)
+    waiting, seen = [target.values.need("iomem_resource", root)], set()
     while waiting:
         address = waiting.pop()
         if not address or address in seen:
@@ -249,25 +253,26 @@ def system_ram(prog: Program) -> Tuple[List[Tuple[int, int]], List[str]]:
         if len(seen) > MAX_RESOURCES:
             raise TargetError(f"iomem_resource has no end: {ADVICE}")
         try:
-            resource = Object(prog, "struct resource", address=address).read_()
-        except FaultError as e:
-            problems.append(f"RAM may be missing: resource {address:#x}: {e}")
+            resource = target.memory.record(address, resource_dtype)
+        except Fault as e:
+            problems.append(f"RAM may be missing: resource {address:#x}: {e.why}")
             continue
-        waiting.append(resource.sibling.value_())
-        if resource.flags.value_() & SYSTEM_RAM == SYSTEM_RAM:
-            found.append((resource.start.value_(), resource.end.value_() + 1))
+        waiting.append(int(resource["sibling"]))
+        if int(resource["flags"]) & SYSTEM_RAM == SYSTEM_RAM:
+            found.append((int(resource["start"]), int(resource["end"]) + 1))
         else:
-            waiting.append(resource.child.value_())
+            waiting.append(int(resource["child"]))
     return found, problems
 
 
-def crash_kernel(prog: Program, name: str, page_size: int) -> Tuple[int, int]:
+def crash_kernel(target: Target, name: str, page_size: int) -> Tuple[int, int]:
     """Return the frames that are reserved for a crash kernel; none is an empty range."""
-    try:
-        resource = prog[name].read_()
-    except LookupError:
+    start, end = (
+        target.values.number(lambda prog: prog[name].member_(member))
+        for member in ("start", "end")
+    )
+    if start is None or end is None:
         return 0, 0  # Built without CONFIG_CRASH_CORE.
-    start, end = resource.start.value_(), resource.end.value_()
     return (start // page_size, (end + 1) // page_size) if end else (0, 0)
 
 
@@ -282,19 +287,19 @@ def without(
 class Pages:
     """The struct pages of a kernel, and what they say."""
 
-    def __init__(self, prog: Program) -> None:
-        self.page_size = int(prog["PAGE_SIZE"].value_())
+    def __init__(self, target: Target) -> None:
+        self.page_size = target.page_size
         self._unreadable = 0
         self._damaged = 0
-        self._is_live = bool(prog.flags & ProgramFlags.IS_LIVE)
-        self._frames = PageFrames(prog)
+        self._is_live = target.live
+        self._frames = target.frames
         self.count = self._frames.count()
         """Of frames, with those between that are no RAM."""
-        self._structs = Memory(prog, self.page_size)
-        self._contents = Memory(prog, self.page_size, physical=True)
-        self._orders = prog.type("struct zone").member("free_area").type.length
-        self._kinds = Kinds(prog)
-        self._record = page_record(prog)
+        self._structs = target.memory
+        self._contents = target.physical
+        self._orders = array_length(target.prog, "struct zone", "free_area")
+        self._kinds = Kinds(target)
+        self._record = page_record(target)
 
     def classify(self, first: int, end: int) -> Array:
         """Return the class of each frame; ZERO is none yet."""
@@ -386,10 +391,8 @@ class Kinds:
     (Documentation/admin-guide/kdump/vmcoreinfo.rst).
     """
 
-    def __init__(self, prog: Program) -> None:
-        text = prog["VMCOREINFO"].string_().decode("ascii", "replace")
-        found = re.findall(r"^NUMBER\((\w+)\)=(-?\d+)$", text, re.MULTILINE)
-        self._numbers = {name: int(value) for name, value in found}
+    def __init__(self, target: Target) -> None:
+        self._numbers = target.vmcoreinfo.numbers
         for needed in (
             "PG_lru",
             "PG_private",
@@ -400,12 +403,12 @@ class Kinds:
                 raise TargetError(
                     f"VMCOREINFO has no {needed}: take a vmcore of Linux 4.10 or later"
                 )
-        page = prog.type("struct page")
+        size = type_size(target.prog, "struct page") or 0
         # Since commit 8c846c879e22 ("mm: rework compound_head() for power-of-2
         # sizeof(struct page)") (in v7.1), it may be a mask that leads to the head; then
         # zones have the struct pages that tails of hugetlbfs share.
-        shared = prog.type("struct zone").has_member("vmemmap_tails")
-        self._is_mask = shared and page.size & (page.size - 1) == 0
+        shared = has_member(target.prog, "struct zone", "vmemmap_tails")
+        self._is_mask = shared and size & (size - 1) == 0
 
     def of(self, records: Array) -> Array:
         """
@@ -482,28 +485,26 @@ class Kinds:
         return is_head & (follows["dtor"] == dtor)
 
 
-def page_record(prog: Program) -> Record:
+def page_record(target: Target) -> Record:
     """Return the dtype of a struct page, with what is needed of it."""
-    page = prog.type("struct page")
     # Since commit d50569612c29 ("mm: rename the 'compound_head' field in the 'struct
     # page' to 'compound_info'") (in v7.1).
-    renamed = page.has_member("compound_info")
+    renamed = has_member(target.prog, "struct page", "compound_info")
     members = {name: name for name in ("flags", "mapping", "private")}
     members["type"] = "_mapcount"
     members["compound"] = "compound_info" if renamed else "compound_head"
     # Of the page behind a head: what the compound page is.
     members["dtor"] = "compound_dtor"
-    record = record_dtype(prog, "struct page", members)
+    record = record_dtype(target.prog, "struct page", members)
     # Since commit 1c5509be58f6 ("mm: remove 'First tail page' members from struct page")
     # (in v6.3), struct folio names it, which begins with the head.
-    try:
-        dtor = offsetof(prog.type("struct folio"), "_folio_dtor") - page.size
-    except LookupError:
+    dtor = member_offset(target.prog, "struct folio", "_folio_dtor")
+    if dtor is None:
         return record
     fields = dict(record.fields or {})
-    fields["dtor"] = (np.dtype(np.uint8), dtor)
+    fields["dtor"] = (np.dtype(np.uint8), dtor - record.itemsize)
     formats, offsets = zip(*(field[:2] for field in fields.values()))
-    names, size = list(fields), page.size
+    names, size = list(fields), record.itemsize
     return np.dtype(
         {"names": names, "formats": formats, "offsets": offsets, "itemsize": size}
     )

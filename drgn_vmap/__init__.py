@@ -13,7 +13,15 @@ For objects to explore by hand see :mod:`drgn_vmap.helpers`.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .analyses.describe import describe
+    from .api import load_module_types, load_types, take_snapshot
+    from .errors import VmapError
+    from .model.areas import Area, AreaTable, Kernel, Problem, Snapshot, State
+
+__version__ = "0.1.0"
 
 # Where each public name lives. They are imported when first used, because drgn
 # imports this package at every start, and numpy takes its time.
@@ -26,10 +34,25 @@ _HOMES = {
     "State": "model.areas",
     "VmapError": "errors",
     "describe": "analyses.describe",
-    "take_snapshot": "kernel.snapshot",
+    "load_module_types": "api",
+    "load_types": "api",
+    "take_snapshot": "api",
 }
 
-__all__ = tuple(sorted(_HOMES))
+__all__ = (
+    "Area",
+    "AreaTable",
+    "Kernel",
+    "Problem",
+    "Snapshot",
+    "State",
+    "VmapError",
+    "__version__",
+    "describe",
+    "load_module_types",
+    "load_types",
+    "take_snapshot",
+)
 
 
 def __getattr__(name: str) -> Any:

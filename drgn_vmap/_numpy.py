@@ -12,9 +12,9 @@ asked for during the import only, so other code keeps its own settings.
 import os
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional, Tuple
 
-__all__ = ("Array", "Record", "U64Array", "np")
+__all__ = ("Array", "Record", "U64Array", "np", "spread")
 
 _THREADS = "OPENBLAS_NUM_THREADS"
 
@@ -49,3 +49,25 @@ if TYPE_CHECKING:
 else:
     np = _Numpy("numpy")
     Array = Record = U64Array = Any
+
+
+def spread(
+    counts: Array, begin: int = 0, end: Optional[int] = None
+) -> Tuple[Array, Array]:
+    """
+    Go through the elements of several ranges, one range after the other.
+
+    :param counts: How many elements each range has.
+    :param begin: Of all elements, the first that is wanted.
+    :param end: The first that no longer is; None if all are.
+    :return: The index of each element's range, and its own index in that.
+    """
+    counts = counts.astype(np.int64)
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    if begin == 0 and end is None:
+        row = np.repeat(np.arange(len(counts)), counts)
+        return row, np.arange(total) - (ends - counts)[row]
+    at = np.arange(begin, total if end is None else min(end, total))
+    row = np.searchsorted(ends, at, side="right")
+    return row, at - (ends - counts)[row]

@@ -11,6 +11,7 @@ Damage that does not stop a command is no error but a
 """
 
 __all__ = (
+    "Fault",
     "SymbolsError",
     "TargetError",
     "UsageError",
@@ -28,6 +29,21 @@ class UsageError(VmapError):
 
 class TargetError(VmapError):
     """The target is of a kind that the command cannot read."""
+
+
+class Fault(TargetError):
+    """
+    Memory that everything else hangs on cannot be read, or holds what cannot be.
+
+    :param why: What was read where, and what came of it.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"the variables that everything hangs on cannot be read ({why}): "
+            "take a vmcore that is neither damaged nor cut short"
+        )
+        self.why = why
 
 
 class SymbolsError(VmapError):

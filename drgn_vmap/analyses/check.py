@@ -10,7 +10,7 @@ Which pages to read, what class each of them is, and what that says of the areas
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from .._numpy import Array, U64Array, np
+from .._numpy import Array, U64Array, np, spread
 from ..model.areas import Area, Problem, Snapshot, State, vm_flag
 from ..model.kcore import (
     CheckedArea,
@@ -134,13 +134,10 @@ class Targets:
 
     def batches(self, size: int) -> Iterator[Pages]:
         """Yield all pages to read, in order, so many at a time."""
-        ends = np.cumsum(self.count)
         for begin in range(0, self.total, size):
-            at = np.arange(begin, min(begin + size, self.total))
-            row = np.searchsorted(ends, at, side="right")
-            step = at - (ends[row] - self.count[row])
-            spread = step * (self.span[row] - 1) // np.maximum(self.count[row] - 1, 1)
-            yield self._pages(row, self.first[row] + spread)
+            row, step = spread(self.count, begin, begin + size)
+            far = step * (self.span[row] - 1) // np.maximum(self.count[row] - 1, 1)
+            yield self._pages(row, self.first[row] + far)
 
     def area_pages(self, row: int, limit: int) -> Pages:
         """Return the first pages of an area, be they to be read or not."""

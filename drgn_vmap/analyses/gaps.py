@@ -14,6 +14,7 @@ from .._numpy import Array, U64Array, np
 from ..model.areas import Snapshot, State
 from ..model.space import Fit, Gap, Gaps, InTheWay, LazyPages, SizeClass, VmallocRange
 from .describe import describe
+from .intervals import bytes_below
 
 __all__ = ("find_fit", "find_gaps", "needed_bytes")
 
@@ -159,24 +160,12 @@ def _in_the_way(
     start = np.unique(start[(start >= low) & (start <= high)])
     if not len(start):
         return None
-    free = _free_below(gaps, start + np.uint64(needed)) - _free_below(gaps, start)
+    free = bytes_below(*gaps, start + np.uint64(needed)) - bytes_below(*gaps, start)
     best = int(start[np.argmax(free)])
     place = Gap(best, best + needed)
     areas, in_use = _areas_in(snapshot, place)
     named = areas[np.argsort(-in_use.astype(np.int64), kind="stable")][:_AREAS_NAMED]
     return InTheWay(place, tuple(describe(snapshot, named)), needed - int(free.max()))
-
-
-def _free_below(gaps: Tuple[U64Array, U64Array], address: U64Array) -> U64Array:
-    """Return how many free bytes lie below each address."""
-    start, end = gaps
-    if not len(start):
-        return np.zeros(len(address), np.uint64)
-    before = np.concatenate(([np.uint64(0)], np.cumsum(end - start)))
-    at = np.searchsorted(start, address, side="right")
-    last = np.maximum(at, 1) - 1
-    beyond = np.where(at > 0, end[last] - np.minimum(end[last], address), 0)
-    return before[at] - beyond.astype(np.uint64)
 
 
 def _areas_in(snapshot: Snapshot, place: Gap) -> Tuple[Array, U64Array]:

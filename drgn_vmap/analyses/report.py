@@ -15,6 +15,7 @@ from ..model.areas import Snapshot, State
 from ..model.blocks import Blocks, PageState
 from ..model.pictures import CELLS_A_ROW, BlockMaps, Stretch
 from .blocks import block_totals, describe_blocks, page_states
+from .intervals import bytes_below
 from .kinds import kind_masks
 
 __all__ = ("CELL_KINDS", "largest_rows", "map_blocks", "stretches")
@@ -154,12 +155,6 @@ def _enlarged(
 
 def _held(snapshot: Snapshot, rows: Array, edges: U64Array) -> U64Array:
     """Return how many bytes of each cell these areas, sorted by start, hold."""
-    if not len(rows):
-        return np.zeros(len(edges) - 1, np.uint64)
-    start, end = snapshot.areas.start[rows], snapshot.areas.end[rows]
-    before = np.concatenate(([np.uint64(0)], np.cumsum(end - start)))
-    at = np.searchsorted(start, edges, side="right")
-    last = np.maximum(at, 1) - 1
-    beyond = np.where(at > 0, end[last] - np.minimum(end[last], edges), 0)
-    below = before[at] - beyond.astype(np.uint64)
+    areas = snapshot.areas
+    below = bytes_below(areas.start[rows], areas.end[rows], edges)
     return below[1:] - np.minimum(below[:-1], below[1:])

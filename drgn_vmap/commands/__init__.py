@@ -111,10 +111,10 @@ def overview(prog: "Program") -> int:
     """Show on one screen what there is; returns an exit status as of a verb."""
 
     def call() -> int:
-        from ..kernel.faults import faults_named
+        from ..kernel.target import Target
 
-        with faults_named():
-            status: int = _module("overview").run(prog)
+        with Target(prog) as target:
+            status: int = _module("overview").run(target)
         return status
 
     return guarded("vmap", call)
@@ -206,10 +206,8 @@ def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
         status: int = module.run(None, args)
         return status
     # Not at the top of the file: without a kernel drgn is not needed.
-    from ..kernel.debug_info import ensure_types
-    from ..kernel.faults import faults_named
+    from ..kernel.target import Target
 
-    with faults_named():
-        ensure_types(prog)
-        status = module.run(prog, args)
+    with Target(prog) as target:
+        status = module.run(target, args)
     return status

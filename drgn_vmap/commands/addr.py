@@ -24,12 +24,11 @@ import sys
 from typing import TYPE_CHECKING, Dict, List, Sequence, Tuple
 
 from ..analyses.addr import block_starts, find_places, virtual_addresses
-from ..kernel.area_pages import AreaPages
-from ..kernel.blocks import take_blocks
-from ..kernel.mappings import find_mappings, struct_page_phys
-from ..kernel.pagetable import PageTable
-from ..kernel.snapshot import take_areas_around, take_snapshot
-from ..kernel.vread import kcore_rules
+from ..kernel.vmalloc.area_pages import AreaPages
+from ..kernel.vmalloc.blocks import take_blocks
+from ..kernel.vmalloc.mappings import find_mappings, struct_page_phys
+from ..kernel.vmalloc.snapshot import take_areas_around, take_snapshot
+from ..kernel.vmalloc.vread import kcore_rules
 from ..model.areas import Problem
 from ..model.places import Spot
 from ..render.addr import place_json, place_text
@@ -37,7 +36,7 @@ from ..render.records import document
 from .common import add_json, problem_status, warn_of_problems, write_text
 
 if TYPE_CHECKING:
-    from drgn import Program
+    from ..kernel.target import Target
 
 __all__ = ("add_arguments", "run")
 
@@ -57,21 +56,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def run(prog: "Program", args: argparse.Namespace) -> int:
+def run(target: "Target", args: argparse.Namespace) -> int:
     """Print what is at each address."""
-    spots, problems = _spots(prog, args.addresses)
+    spots, problems = _spots(target, args.addresses)
     addresses = virtual_addresses(spots)
-    snapshot = take_areas_around(prog, addresses)
-    table = PageTable(prog, snapshot.kernel.page_size)
-    translation, by_vm_struct = AreaPages(prog, snapshot).complete(
-        addresses, table.translate(addresses)
+    snapshot = take_areas_around(target, addresses)
+    translation, by_vm_struct = AreaPages(target, snapshot).complete(
+        addresses, target.page_table.translate(addresses)
     )
     starts = block_starts(snapshot, addresses)
-    blocks = take_blocks(prog, starts=starts) if len(starts) else None
+    blocks = take_blocks(target, starts=starts) if len(starts) else None
     places = find_places(
-        spots, snapshot, translation, by_vm_struct, blocks, kcore_rules(prog)
+        spots, snapshot, translation, by_vm_struct, blocks, kcore_rules(target)
     )
-    problems = (*problems, *snapshot.problems, *table.problems)
+    problems = (*problems, *snapshot.problems, *translation.problems)
     problems += blocks.problems if blocks else ()
     problems = tuple(dict.fromkeys(problems))
     if args.json:
@@ -97,19 +95,19 @@ def _address(text: str) -> _Asked:
 
 
 def _spots(
-    prog: "Program", asked: Sequence[_Asked]
+    target: "Target", asked: Sequence[_Asked]
 ) -> Tuple[List[Spot], Tuple[Problem, ...]]:
     """Find the virtual addresses of what was asked for."""
     phys = {
-        text: address if kind == "phys" else struct_page_phys(prog, address)
+        text: address if kind == "phys" else struct_page_phys(target, address)
         for text, kind, address in asked
         if kind
     }
     where: Dict[int, List[int]] = {}
     problems: Tuple[Problem, ...] = ()
     if phys:
-        snapshot = take_snapshot(prog)
-        pairs, problems = find_mappings(prog, snapshot, list(phys.values()))
+        snapshot = take_snapshot(target)
+        pairs, problems = find_mappings(target, snapshot, list(phys.values()))
         problems = (*snapshot.problems, *problems)
         for one, virtual in pairs:
             where.setdefault(one, []).append(virtual)

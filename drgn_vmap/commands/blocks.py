@@ -26,7 +26,7 @@ from ..analyses.blocks import (
     page_states,
     select_blocks,
 )
-from ..kernel.blocks import take_blocks
+from ..kernel.vmalloc.blocks import take_blocks
 from ..render.blocks import block_map, block_table, blocks_json, summary_text
 from ..render.records import document
 from .common import (
@@ -40,7 +40,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from drgn import Program
+    from ..kernel.target import Target
 
 __all__ = ("add_arguments", "run")
 
@@ -68,9 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(prog: "Program", args: argparse.Namespace) -> int:
+def run(target: "Target", args: argparse.Namespace) -> int:
     """Print the blocks that the arguments select."""
-    blocks = take_blocks(prog)
+    blocks = take_blocks(target)
     rows = select_blocks(blocks, args.address, args.cpu)
     shown = list(describe_blocks(blocks, rows))
     cpus, totals = blocks_by_cpu(blocks), block_totals(blocks)

@@ -49,7 +49,7 @@ from .measure import measure
 from .progress import Progress
 
 if TYPE_CHECKING:
-    from drgn import Program
+    from ..kernel.target import Target
 
 __all__ = ("add_arguments", "run")
 
@@ -83,11 +83,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(prog: "Program", args: argparse.Namespace) -> int:
+def run(target: "Target", args: argparse.Namespace) -> int:
     """Print how what kcore returns compares with memory."""
     scope = Scope(args.kind, args.range, args.all_pages, args.limit_pages)
     with Progress("check", "pages") as progress:
-        found = measure(prog, scope, progress.update)
+        found = measure(target, scope, progress.update)
     if args.json:
         body = check_json(found)
         sys.stdout.write(document("check", found.kernel, found.problems, **body))

@@ -44,7 +44,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from drgn import Program
+    from ..kernel.target import Target
 
 __all__ = ("add_arguments", "run")
 
@@ -68,8 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
-    """Print what changed; the program is not looked at."""
+def run(target: Optional["Target"], args: argparse.Namespace) -> int:
+    """Print what changed; no target is looked at."""
     old, new = _read(args.old), _read(args.new)
     by_address = old.pointers == new.pointers != "none"
     found = compare(old.areas, new.areas, by_address)
@@ -108,8 +108,10 @@ def _is_vmcore(name: str) -> bool:
 
 def _of_vmcore(name: str) -> SavedAreas:
     # Not at the top of the file: other files are compared without drgn.
-    from ..kernel.vmcore import snapshot_of_vmcore
+    from ..kernel.target import open_vmcore
+    from ..kernel.vmalloc.snapshot import take_snapshot
 
-    snapshot = snapshot_of_vmcore(name)
+    with open_vmcore(name) as target:
+        snapshot = take_snapshot(target)
     kernel, areas = kernel_json(snapshot.kernel), tuple(describe(snapshot))
     return SavedAreas(name, kernel, areas, problems=snapshot.problems)

@@ -18,7 +18,7 @@ import sys
 from typing import TYPE_CHECKING, Tuple
 
 from ..analyses.fsck import confirmed, run_checks
-from ..kernel.inspection import inspect
+from ..kernel.vmalloc.inspection import inspect
 from ..model.areas import UNSUPPORTED
 from ..model.inspection import Check, Inspection, Verdict
 from ..render.fsck import check_json, check_lines
@@ -27,7 +27,7 @@ from . import EXIT_FOUND
 from .common import add_json, problem_status, warn_of_problems, write_text
 
 if TYPE_CHECKING:
-    from drgn import Program
+    from ..kernel.target import Target
 
 __all__ = ("add_arguments", "inspect_and_check", "run")
 
@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def run(prog: "Program", args: argparse.Namespace) -> int:
+def run(target: "Target", args: argparse.Namespace) -> int:
     """Print the outcome of all checks."""
-    found, checks = inspect_and_check(prog)
+    found, checks = inspect_and_check(target)
     problems = tuple(dict.fromkeys((*found.snapshot.problems, *found.blocks.problems)))
     unsupported = [p for p in problems if p.what == UNSUPPORTED]
     kernel = found.snapshot.kernel
@@ -57,13 +57,13 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
     return problem_status(unsupported)
 
 
-def inspect_and_check(prog: "Program") -> Tuple[Inspection, Tuple[Check, ...]]:
+def inspect_and_check(target: "Target") -> Tuple[Inspection, Tuple[Check, ...]]:
     """Run the checks, on a live kernel until no failure is left that passes."""
-    found = inspect(prog)
+    found = inspect(target)
     checks = run_checks(found)
     for _ in range(_LIVE_REREADS if found.snapshot.kernel.live else 0):
         if not any(check.failures for check in checks):
             break
-        found = inspect(prog)
+        found = inspect(target)
         checks = confirmed(checks, run_checks(found))
     return found, checks

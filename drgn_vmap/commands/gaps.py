@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Optional
 
 from ..analyses.gaps import find_fit, find_gaps, needed_bytes
 from ..errors import UsageError
-from ..kernel.free import lowest_fit
-from ..kernel.lazy import lazy_pages
-from ..kernel.ranges import vmalloc_range
-from ..kernel.snapshot import take_snapshot
+from ..kernel.vmalloc.free import lowest_fit
+from ..kernel.vmalloc.lazy import lazy_pages
+from ..kernel.vmalloc.ranges import vmalloc_range
+from ..kernel.vmalloc.snapshot import take_snapshot
 from ..model.areas import Snapshot
 from ..model.space import Fit, VmallocRange
 from ..render.gaps import fit_text, gaps_json, gaps_text
@@ -39,7 +39,7 @@ from . import EXIT_FOUND
 from .common import add_json, problem_status, size, warn_of_problems, write_text
 
 if TYPE_CHECKING:
-    from drgn import Program
+    from ..kernel.target import Target
 
 __all__ = ("add_arguments", "run")
 
@@ -61,13 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def run(prog: "Program", args: argparse.Namespace) -> int:
+def run(target: "Target", args: argparse.Namespace) -> int:
     """Print what is left, and the answer to --fit."""
     _check(args)
-    snapshot = take_snapshot(prog, all_states=True)
-    space = vmalloc_range(prog)
-    gaps = find_gaps(snapshot, space, lazy_pages(prog))
-    fit = None if args.fit is None else _fit(prog, snapshot, space, args)
+    snapshot = take_snapshot(target, all_states=True)
+    space = vmalloc_range(target)
+    gaps = find_gaps(snapshot, space, lazy_pages(target))
+    fit = None if args.fit is None else _fit(target, snapshot, space, args)
     if args.json:
         body = gaps_json(gaps, fit)
         sys.stdout.write(document("gaps", snapshot.kernel, snapshot.problems, **body))
@@ -89,9 +89,9 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _fit(
-    prog: "Program", snapshot: Snapshot, space: VmallocRange, args: argparse.Namespace
+    target: "Target", snapshot: Snapshot, space: VmallocRange, args: argparse.Namespace
 ) -> Optional[Fit]:
     align = args.align or 1
     needed = needed_bytes(args.fit, snapshot.kernel.page_size)
-    where = lowest_fit(prog, needed, align, space)
+    where = lowest_fit(target, needed, align, space)
     return find_fit(snapshot, space, args.fit, align, where)

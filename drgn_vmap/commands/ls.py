@@ -52,7 +52,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from drgn import Program
+    from ..kernel.target import Target
 
 __all__ = ("add_arguments", "run")
 
@@ -125,12 +125,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_from(parser)
 
 
-def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
+def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print the areas that the arguments select."""
-    if args.saved is not None or prog is None:
+    if args.saved is not None or target is None:
         problems, texts = _from_file(args)
     else:
-        problems, texts = _from_target(prog, args)
+        problems, texts = _from_target(target, args)
     write = write_text if args.format == "table" else sys.stdout.write
     for text in texts:
         write(text)
@@ -139,15 +139,15 @@ def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
     return problem_status(problems)
 
 
-def _from_target(prog: "Program", args: argparse.Namespace) -> _Output:
+def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
     # Not at the top of the file: --from works without drgn.
-    from ..kernel.pointers import pointer_policy
-    from ..kernel.snapshot import take_snapshot
+    from ..kernel.vmalloc.pointers import pointer_policy
+    from ..kernel.vmalloc.snapshot import take_snapshot
 
     policy = None
     if args.format == "proc" and args.pointers in ("auto", "hashed"):
-        policy = pointer_policy(prog)
-    snapshot = take_snapshot(prog, all_states=args.all)
+        policy = pointer_policy(target)
+    snapshot = take_snapshot(target, all_states=args.all)
     rows = select_rows(snapshot, _selection(args), as_listed=args.format == "proc")
     if args.format == "proc":
         word_size = snapshot.kernel.word_size

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Callable
 from ..analyses.certainty import Measurer
 from ..analyses.check import Scope, Tally, find_targets, primers, sum_up
 from ..errors import TargetError
-from ..kernel.snapshot import take_areas_around, take_snapshot
-from ..kernel.target import is_this_machine
-from ..kernel.views import TwoViews
-from ..kernel.vread import kcore_rules
+from ..kernel.memory.views import TwoViews
+from ..kernel.vmalloc.snapshot import take_areas_around, take_snapshot
+from ..kernel.vmalloc.vread import kcore_rules
 from ..model.kcore import KcoreCheck
 
 if TYPE_CHECKING:
-    from drgn import Program
+    from ..kernel.target import Target
 
 __all__ = ("Progress", "measure")
 
@@ -30,24 +29,24 @@ Progress = Callable[[int, int], None]
 """Is told how many pages were read, of how many."""
 
 
-def measure(prog: "Program", scope: Scope, progress: Progress) -> KcoreCheck:
+def measure(target: "Target", scope: Scope, progress: Progress) -> KcoreCheck:
     """
     Compare what /proc/kcore returns with what memory holds.
 
     :raises TargetError: if that is not the kernel of this machine, or is closed to us.
     """
-    if not is_this_machine(prog):
+    if not target.is_this_machine:
         raise TargetError(
             "only a running kernel has a /proc/kcore: "
             "run it on that machine, with drgn -k or drgn -c /proc/kcore"
         )
-    snapshot, rules = take_snapshot(prog), kcore_rules(prog)
+    snapshot, rules = take_snapshot(target), kcore_rules(target)
     targets = find_targets(snapshot, scope, rules)
     tally = Tally(targets)
     page_size = snapshot.kernel.page_size
-    with TwoViews(prog, page_size, primers(snapshot)) as views:
+    with TwoViews(target.page_table, page_size, primers(snapshot)) as views:
         measurer = Measurer(
-            targets, rules, views, lambda at: take_areas_around(prog, at), time.sleep
+            targets, rules, views, lambda at: take_areas_around(target, at), time.sleep
         )
         for pages in targets.batches(max(_BATCH_BYTES // page_size, 1)):
             tally.add(pages, *measurer.measure(pages))

@@ -11,12 +11,12 @@ from ..analyses.gaps import find_gaps
 from ..analyses.overview import warnings
 from ..analyses.top import reconcile, sum_areas
 from ..analyses.verify import verify
-from ..kernel.blocks import take_blocks
-from ..kernel.counters import vmalloc_pages
-from ..kernel.lazy import lazy_pages
-from ..kernel.ranges import vmalloc_range
-from ..kernel.series import series_signs
-from ..kernel.snapshot import take_snapshot
+from ..kernel.vmalloc.blocks import take_blocks
+from ..kernel.vmalloc.counters import vmalloc_pages
+from ..kernel.vmalloc.lazy import lazy_pages
+from ..kernel.vmalloc.ranges import vmalloc_range
+from ..kernel.vmalloc.series import series_signs
+from ..kernel.vmalloc.snapshot import take_snapshot
 from ..model.blocks import Blocks
 from ..model.pictures import Overview
 from ..render.overview import overview_text
@@ -24,26 +24,28 @@ from . import VERBS
 from .common import problem_status, write_text
 
 if TYPE_CHECKING:
-    from drgn import Program
+    from ..kernel.target import Target
 
 __all__ = ("look_over", "run")
 
 
-def run(prog: "Program") -> int:
+def run(target: "Target") -> int:
     """Print the overview."""
-    found = look_over(prog, take_blocks(prog))
+    found = look_over(target, take_blocks(target))
     write_text(overview_text(found, list(warnings(found)), list(VERBS)))
     return problem_status(found.snapshot.problems)
 
 
-def look_over(prog: "Program", blocks: Blocks) -> Overview:
+def look_over(target: "Target", blocks: Blocks) -> Overview:
     """Read a kernel and sum it up."""
-    snapshot = take_snapshot(prog, all_states=True)
+    snapshot = take_snapshot(target, all_states=True)
     return Overview(
         snapshot=snapshot,
-        gaps=find_gaps(snapshot, vmalloc_range(prog), lazy_pages(prog)),
+        gaps=find_gaps(snapshot, vmalloc_range(target), lazy_pages(target)),
         top=sum_areas(snapshot, "caller"),
-        pages=reconcile(snapshot, vmalloc_pages(prog)),
+        pages=reconcile(snapshot, vmalloc_pages(target)),
         blocks=block_totals(blocks),
-        series=verify(snapshot, blocks, series_signs(prog), "it takes a while").verdict,
+        series=verify(
+            snapshot, blocks, series_signs(target), "it takes a while"
+        ).verdict,
     )

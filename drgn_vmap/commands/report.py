@@ -37,7 +37,7 @@ from . import EXIT_FOUND
 from .common import add_from, add_output, problem_status, read_file
 
 if TYPE_CHECKING:
-    from drgn import Program
+    from ..kernel.target import Target
 
 __all__ = ("add_arguments", "run")
 
@@ -50,12 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_from(parser)
 
 
-def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
+def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Write the report."""
-    if args.saved is not None or prog is None:
+    if args.saved is not None or target is None:
         report = _of_file(args.saved)
     else:
-        report = _of_target(prog)
+        report = _of_target(target)
     try:
         with open(args.output, "w", encoding="utf-8") as file:
             file.write(report_html(report))
@@ -68,19 +68,19 @@ def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
     return problem_status(report.problems)
 
 
-def _of_target(prog: "Program") -> Report:
+def _of_target(target: "Target") -> Report:
     # Not at the top of the file: --from works without drgn.
-    from ..kernel.ranges import vmalloc_range
+    from ..kernel.vmalloc.ranges import vmalloc_range
     from .fsck import inspect_and_check
     from .verify import verify_kernel
 
-    found, checks = inspect_and_check(prog)
+    found, checks = inspect_and_check(target)
     snapshot = found.snapshot
     tops = _tops(snapshot)
-    series = verify_kernel(prog, snapshot, found.blocks)
+    series = verify_kernel(target, snapshot, found.blocks)
     summary = Overview(
         snapshot=snapshot,
-        gaps=find_gaps(snapshot, vmalloc_range(prog), found.lazy),
+        gaps=find_gaps(snapshot, vmalloc_range(target), found.lazy),
         top=tops[0],
         pages=reconcile(snapshot, found.counter),
         blocks=block_totals(found.blocks),

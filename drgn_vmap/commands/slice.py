@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Iterator, List
 
 from ..errors import UsageError
-from ..kernel.slicing import Slice
+from ..kernel.vmalloc.slicing import Slice
 from ..model.areas import Problem
 from ..render.core import core_end, core_start
 from ..render.escape import printable
@@ -34,7 +34,7 @@ from .common import add_output, problem_status, warn_of_problems
 from .progress import Progress
 
 if TYPE_CHECKING:
-    from drgn import Program
+    from ..kernel.target import Target
 
 __all__ = ("add_arguments", "run")
 
@@ -50,11 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(prog: "Program", args: argparse.Namespace) -> int:
+def run(target: "Target", args: argparse.Namespace) -> int:
     """Write the vmcore."""
-    _refuse_target(prog, args.output)
+    _refuse_target(target, args.output)
     with Progress("slice", "pages") as progress, _replacing(args.output) as file:
-        found = Slice(prog, args.data, progress.update)
+        found = Slice(target, args.data, progress.update)
         file.write(core_start(found.head))
         frames: List[int] = []
         for frame, page in zip(found.frames, found.pages()):
@@ -81,9 +81,9 @@ def run(prog: "Program", args: argparse.Namespace) -> int:
     return problem_status(problems)
 
 
-def _refuse_target(prog: "Program", output: str) -> None:
+def _refuse_target(target: "Target", output: str) -> None:
     """Let nobody replace a vmcore by its slice, or a device by a file."""
-    core = prog.core_dump_path
+    core = target.prog.core_dump_path
     if core is not None and os.path.exists(output) and os.path.samefile(core, output):
         raise UsageError(f"{output} is the vmcore itself: choose another file")
     if os.path.exists(output) and not os.path.isfile(output):

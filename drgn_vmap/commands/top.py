@@ -43,7 +43,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from drgn import Program
+    from ..kernel.target import Target
 
 __all__ = ("add_arguments", "run")
 
@@ -76,20 +76,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_from(parser)
 
 
-def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
+def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print the sums that the arguments ask for."""
-    if args.saved is not None or prog is None:
+    if args.saved is not None or target is None:
         saved = areas_from_text(args.saved, read_file(args.saved))
         return _run(saved.snapshot, None, args)
-    return _run(*_look(prog), args)
+    return _run(*_look(target), args)
 
 
-def _look(prog: "Program") -> Tuple[Snapshot, Optional[PageCounter]]:
+def _look(target: "Target") -> Tuple[Snapshot, Optional[PageCounter]]:
     # Not at the top of the file: --from works without drgn.
-    from ..kernel.counters import vmalloc_pages
-    from ..kernel.snapshot import take_snapshot
+    from ..kernel.vmalloc.counters import vmalloc_pages
+    from ..kernel.vmalloc.snapshot import take_snapshot
 
-    return take_snapshot(prog), vmalloc_pages(prog)
+    return take_snapshot(target), vmalloc_pages(target)
 
 
 def _run(

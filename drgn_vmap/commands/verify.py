@@ -49,7 +49,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from drgn import Program
+    from ..kernel.target import Target
 
 __all__ = ("add_arguments", "run", "verify_kernel")
 
@@ -64,19 +64,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_from(parser)
 
 
-def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
+def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print what was found of each patch."""
-    if args.saved is not None or prog is None:
+    if args.saved is not None or target is None:
         saved = areas_from_text(args.saved, read_file(args.saved))
         found, kernel = verify_text(saved), None
         problems = saved.snapshot.problems
     else:
         # Not at the top of the file: --from works without drgn.
-        from ..kernel.series import take_blocks_if_any
+        from ..kernel.vmalloc.series import take_blocks_if_any
 
-        snapshot = _settled_snapshot(prog)
-        blocks, lost = take_blocks_if_any(prog)
-        found, kernel = verify_kernel(prog, snapshot, blocks), snapshot.kernel
+        snapshot = _settled_snapshot(target)
+        blocks, lost = take_blocks_if_any(target)
+        found, kernel = verify_kernel(target, snapshot, blocks), snapshot.kernel
         problems = tuple(dict.fromkeys((*snapshot.problems, *lost)))
     if args.json:
         body = verification_json(found)
@@ -90,15 +90,15 @@ def run(prog: Optional["Program"], args: argparse.Namespace) -> int:
 
 
 def verify_kernel(
-    prog: "Program", snapshot: Snapshot, blocks: Optional[Blocks]
+    target: "Target", snapshot: Snapshot, blocks: Optional[Blocks]
 ) -> Verification:
     """Judge a kernel by what was read of it."""
-    from ..kernel.series import series_signs
+    from ..kernel.vmalloc.series import series_signs
 
-    return verify(snapshot, blocks, series_signs(prog), _read(prog, snapshot))
+    return verify(snapshot, blocks, series_signs(target), _read(target, snapshot))
 
 
-def _read(prog: "Program", snapshot: Snapshot) -> Union[Sequence[CheckedArea], str]:
+def _read(target: "Target", snapshot: Snapshot) -> Union[Sequence[CheckedArea], str]:
     """Read some of what vm_map_ram() mapped through /proc/kcore, if there is one."""
     from .measure import measure
 
@@ -111,19 +111,19 @@ def _read(prog: "Program", snapshot: Snapshot) -> Union[Sequence[CheckedArea], s
     try:
         for kind in ("vm_map_ram", "vmap_block"):
             scope = Scope([kind], limit_pages=_PAGES_READ)
-            areas += measure(prog, scope, lambda done, total: None).areas
+            areas += measure(target, scope, lambda done, total: None).areas
     except VmapError as e:
         return str(e)
     return areas
 
 
-def _settled_snapshot(prog: "Program") -> Snapshot:
+def _settled_snapshot(target: "Target") -> Snapshot:
     """Read areas, of a live kernel until none is just in the making."""
-    from ..kernel.snapshot import take_snapshot
+    from ..kernel.vmalloc.snapshot import take_snapshot
 
-    snapshot = take_snapshot(prog)
+    snapshot = take_snapshot(target)
     for _ in range(_LIVE_REREADS if snapshot.kernel.live else 0):
         if not (snapshot.kernel.has_va_flags and len(unmarked_rows(snapshot))):
             break
-        snapshot = take_snapshot(prog)
+        snapshot = take_snapshot(target)
     return snapshot

@@ -12,24 +12,24 @@ never on a version number, because stable and vendor kernels backport.
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from drgn import FaultError, Program, ProgramFlags, Type, sizeof
+from drgn import PlatformFlags, Program, ProgramFlags, sizeof
 
 from .._numpy import Record
-from ..errors import SymbolsError, TargetError
+from ..errors import Fault, SymbolsError, TargetError
 from ..model.areas import Kernel, Problem, VmallocinfoRules
-from .debug_info import ensure_types
-from .functions import has_function, has_parameter
-from .numa import numa_nodes
-from .structs import record_dtype
-from .target import check_dump
-from .trees import RB_MEMBERS
+from .doors import Values
+from .functions import VmallocFunctions
+from .memory.numa import numa_nodes
+from .types.structs import find_type, has_member, need_offset, record_dtype
 
 __all__ = ("Layout", "probe_layout")
 
 _VMAP_AREA_MEMBERS = {
     "va_start": "va_start",
     "va_end": "va_end",
-    **RB_MEMBERS,
+    "rb_parent": "rb_node.__rb_parent_color",
+    "rb_left": "rb_node.rb_left",
+    "rb_right": "rb_node.rb_right",
     "next": "list.next",
     "prev": "list.prev",
     "vm": "vm",
@@ -65,88 +65,93 @@ class Layout:
     vm_struct: Record
     rb_offset: int
     """Offset of vmap_area.rb_node."""
+    list_offset: int
+    """Offset of vmap_area.list."""
     vmap_node: Optional[Record]
     """None where there are no nodes (before 6.9)."""
     problems: Tuple[Problem, ...]
     """What could not be found out."""
 
 
-def probe_layout(prog: Program) -> Layout:
+def probe_layout(
+    values: Values, symbols: str, page_size: int, functions: VmallocFunctions
+) -> Layout:
     """
     Look at the program and say how its kernel keeps vmap areas.
 
-    :raises TargetError: if it is no Linux kernel, or one without vmap areas.
+    :param symbols: Where its types come from, ``dwarf`` or ``btf``.
+    :raises TargetError: if it is a kernel without vmap areas.
     :raises SymbolsError: if its types or variables are not known.
     """
-    symbols = ensure_types(prog)
-    check_dump(prog)
-    area_type = _area_type(prog)
-    node_type = _find_type(prog, "struct vmap_node")
+    prog = values.prog
+    _check_types(prog)
     vmap_area = record_dtype(prog, "struct vmap_area", _VMAP_AREA_MEMBERS)
     nodes: Tuple[int, ...] = ()
     problems: Tuple[Problem, ...] = ()
     try:
-        nodes = numa_nodes(prog)
-    except (FaultError, SymbolsError) as e:
-        detail = f"N counts are missing: {e}"
-        problems = (Problem("unreadable", "node_states", detail),)
+        nodes = numa_nodes(values)
+    except Fault as e:
+        problems = (_no_counts(e.why),)
+    except SymbolsError as e:
+        problems = (_no_counts(str(e)),)
+    has_nodes = find_type(prog, "struct vmap_node") is not None
+    has_flags = "flags" in (vmap_area.names or ())
     return Layout(
-        kernel=_describe_kernel(prog, symbols, area_type, vmap_area, nodes),
+        kernel=Kernel(
+            release=values.need(
+                "UTS_RELEASE", values.text(lambda prog: prog["UTS_RELEASE"])
+            ),
+            layout=_generation(prog, has_nodes, has_flags),
+            live=bool(prog.flags & ProgramFlags.IS_LIVE),
+            symbols=symbols,
+            page_size=page_size,
+            word_size=_word_size(prog),
+            has_va_flags=has_flags,
+            has_nodes=has_nodes,
+            numa_nodes=nodes,
+            rules=_vmallocinfo_rules(prog, has_nodes, has_flags, functions),
+        ),
         vmap_area=vmap_area,
         vm_struct=record_dtype(prog, "struct vm_struct", _VM_STRUCT_MEMBERS),
-        rb_offset=area_type.member("rb_node").offset,
-        vmap_node=node_type
-        and record_dtype(prog, "struct vmap_node", _VMAP_NODE_MEMBERS),
+        rb_offset=need_offset(prog, "struct vmap_area", "rb_node"),
+        list_offset=need_offset(prog, "struct vmap_area", "list"),
+        vmap_node=(
+            record_dtype(prog, "struct vmap_node", _VMAP_NODE_MEMBERS)
+            if has_nodes
+            else None
+        ),
         problems=problems,
     )
 
 
-def _area_type(prog: Program) -> Type:
-    area_type = _find_type(prog, "struct vmap_area")
-    if area_type is None:
-        if _find_type(prog, "struct list_head") is None:
-            raise SymbolsError(
-                "this kernel's types are not known: install its debug info, "
-                "or name its vmlinux with drgn -s"
-            )
-        raise TargetError("this kernel has no vmap areas (no MMU): nothing to show")
-    return area_type
+def _word_size(prog: Program) -> int:
+    platform = prog.platform
+    return 8 if platform and platform.flags & PlatformFlags.IS_64_BIT else 4
 
 
-def _describe_kernel(
-    prog: Program,
-    symbols: str,
-    area_type: Type,
-    vmap_area: Record,
-    nodes: Tuple[int, ...],
-) -> Kernel:
-    has_nodes = _find_type(prog, "struct vmap_node") is not None
-    has_flags = "flags" in (vmap_area.names or ())
-    return Kernel(
-        release=prog["UTS_RELEASE"].string_().decode("utf-8", "replace"),
-        layout=_generation(prog, area_type, has_nodes, has_flags),
-        live=bool(prog.flags & ProgramFlags.IS_LIVE),
-        symbols=symbols,
-        page_size=prog["PAGE_SIZE"].value_(),
-        word_size=sizeof(prog.type("unsigned long")),
-        has_va_flags=has_flags,
-        has_nodes=has_nodes,
-        numa_nodes=nodes,
-        rules=_vmallocinfo_rules(prog, has_nodes, has_flags, area_type),
-    )
+def _no_counts(why: str) -> Problem:
+    return Problem("unreadable", "node_states", f"N counts are missing: {why}")
 
 
-def _generation(
-    prog: Program, area_type: Type, has_nodes: bool, has_flags: bool
-) -> str:
+def _check_types(prog: Program) -> None:
+    if find_type(prog, "struct vmap_area") is not None:
+        return
+    if find_type(prog, "struct list_head") is None:
+        raise SymbolsError(
+            "this kernel's types are not known: install its debug info, "
+            "or name its vmlinux with drgn -s"
+        )
+    raise TargetError("this kernel has no vmap areas (no MMU): nothing to show")
+
+
+def _generation(prog: Program, has_nodes: bool, has_flags: bool) -> str:
     # Since Linux kernel commit 72210662c5a2 ("mm: vmalloc: offload free_vmap_area_lock
     # lock") (in v6.9), areas are spread over nodes.
     if has_nodes:
         return "E"
     # Since Linux kernel commit 062eacf57ad9 ("mm: vmalloc: remove a global
     # vmap_blocks xarray") (in v6.4), each CPU has an xarray of blocks.
-    queue = _find_type(prog, "struct vmap_block_queue")
-    if queue is not None and queue.has_member("vmap_blocks"):
+    if has_member(prog, "struct vmap_block_queue", "vmap_blocks"):
         return "D"
     # Since Linux kernel commit 869176a09606 ("mm/vmalloc.c: add flags to mark
     # vm_map_ram area") (in v6.3), areas have flags.
@@ -154,11 +159,11 @@ def _generation(
         return "C"
     # Until Linux kernel commit 96e2db456135 ("mm/vmalloc: rework the drain logic")
     # (in v5.11), lazily freed areas were in an llist.
-    return "A" if area_type.has_member("purge_list") else "B"
+    return "A" if has_member(prog, "struct vmap_area", "purge_list") else "B"
 
 
 def _vmallocinfo_rules(
-    prog: Program, has_nodes: bool, has_flags: bool, area_type: Type
+    prog: Program, has_nodes: bool, has_flags: bool, functions: VmallocFunctions
 ) -> VmallocinfoRules:
     return VmallocinfoRules(
         per_node=has_nodes,
@@ -169,21 +174,13 @@ def _vmallocinfo_rules(
         # Since Linux kernel commit 5c5f0468d172 ("mm/vmalloc: fix data race in
         # show_numa_info()") (in v6.16, also in v6.12.y), the caller passes the
         # counters, and skips areas that are not yet initialized.
-        uninitialized_listed=not has_parameter(prog, "show_numa_info", "counters"),
+        uninitialized_listed=not functions.has_parameter("show_numa_info", "counters"),
         # Until Linux kernel commit 7cc7913e8e61 ("mm/vmalloc: do not skip unpurged
         # areas behind a vm_map_ram area") (in v5.16). It changed no prototype;
         # the llist that 5.11 removed is the nearest sign of the older kernels.
-        lazy_after_vm_only=area_type.has_member("purge_list"),
+        lazy_after_vm_only=has_member(prog, "struct vmap_area", "purge_list"),
         # Since Linux kernel commit e6f798225a31 ("mm: Introduce VM_SPARSE kind and
         # vm_area_[un]map_pages().") (in v6.9).
-        sparse_label=has_function(prog, "vm_area_map_pages"),
+        sparse_label=functions.has("vm_area_map_pages"),
         phys_digits=2 * sizeof(prog.type("phys_addr_t")),
     )
-
-
-def _find_type(prog: Program, name: str) -> Optional[Type]:
-    """Return a type, or None if the program has none of this name."""
-    try:
-        return prog.type(name)
-    except LookupError:
-        return None

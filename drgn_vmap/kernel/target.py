@@ -1,37 +1,202 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-Targets
--------
+Target
+------
 
-What the program is that drgn opened.
+One opened kernel: what it is, and every way into it. It is made once, where a target is
+opened, by the command line, the plugin or the API, and handed down from there.
 """
 
-from drgn import Architecture, FaultError, Program, ProgramFlags
+import logging
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Iterator
+
+from drgn import (
+    Architecture,
+    FaultError,
+    MissingDebugInfoError,
+    Program,
+    ProgramFlags,
+)
 from drgn.helpers.linux.mm import follow_phys
 
-from ..errors import TargetError
-from .ppc64 import has_hash_table, read_linear_only
+from ..errors import SymbolsError, TargetError
+from ..model.areas import Kernel
+from .doors import Values
+from .functions import VmallocFunctions
+from .layout import Layout, probe_layout
+from .memory.bulk import Memory
+from .memory.direct_map import find_direct_map
+from .memory.frames import PageFrames
+from .memory.page_table import PageTable
+from .memory.ppc64 import LINEAR_START, has_hash_table, read_linear_only
+from .types.carried import Carried, carried_by
+from .types.debug_info import ensure_types
+from .types.vmcoreinfo import Vmcoreinfo
 
-__all__ = ("check_dump", "is_this_machine", "mending")
+__all__ = ("Target", "open_vmcore")
 
 
-def is_this_machine(prog: Program) -> bool:
-    """Return whether the program is the running kernel of this very machine."""
-    wanted = ProgramFlags.IS_LINUX_KERNEL | ProgramFlags.IS_LIVE | ProgramFlags.IS_LOCAL
-    return prog.flags & wanted == wanted
-
-
-def check_dump(prog: Program) -> None:
+class Target:
     """
-    See that addresses of a vmcore can be translated, where QEMU's dumps need mending.
+    One opened kernel: a context manager that lets go of what was read of it.
 
-    :raises TargetError: if they cannot.
+    Two things stay with the user's program when it closes, as drgn takes neither back:
+    finders of types and names (:mod:`.types.debug_info`), which serve who goes on by hand;
+    and on ppc64's hash MMU, a segment that makes its refusals faults
+    (:mod:`.memory.ppc64`).
+
+    :raises TargetError: if it is no Linux kernel, or none that can be read.
+    :raises SymbolsError: if nothing tells its types and names.
     """
-    if not mending(prog):
-        return
-    if has_hash_table(prog):
+
+    def __init__(self, prog: Program) -> None:
+        if not prog.flags & ProgramFlags.IS_LINUX_KERNEL:
+            advice = _mending(prog) or "give drgn -c a kernel's vmcore"
+            raise TargetError(f"this is no Linux kernel: {advice}")
+        self.prog = prog
+        self.live = bool(prog.flags & ProgramFlags.IS_LIVE)
+        """Whether the kernel runs."""
+        self.symbols = ensure_types(prog)
+        """Where types come from, ``dwarf`` or ``btf``."""
+        self.vmcoreinfo = carried_by(prog).vmcoreinfo
+        """What it tells those who read its memory."""
+        self.page_size = _page_size(self.vmcoreinfo)
+        """Bytes of a page."""
+        self.has_hash_table = has_hash_table(prog)
+        """Whether nobody here can read what its addresses translate to."""
+        _check_dump(prog, self.has_hash_table)
+        self.values = Values(prog)
+        """Its variables."""
+        self.functions = VmallocFunctions(self.values, self.symbols == "dwarf")
+        """Those of mm/vmalloc.c."""
+        direct_map = (
+            LINEAR_START if self.has_hash_table else find_direct_map(self.values)
+        )
+        self.memory = Memory(prog, self.page_size, direct_map)
+        """Its memory by virtual address."""
+        self.physical = Memory(prog, self.page_size, physical=True)
+        """Its memory by physical address."""
+
+    def __enter__(self) -> "Target":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "live" if self.live else "vmcore"
+        return f"<Target {self.layout.kernel.release} ({state}, {self.symbols})>"
+
+    def close(self) -> None:
+        """Let go of all memory that was read."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what was read of memory, so that what is read next is read anew."""
+        self.memory.forget()
+        self.physical.forget()
+
+    @property
+    def is_this_machine(self) -> bool:
+        """Whether it is the running kernel of this very machine."""
+        local = ProgramFlags.IS_LIVE | ProgramFlags.IS_LOCAL
+        return self.prog.flags & local == local
+
+    @property
+    def carried(self) -> Carried:
+        """The names and types that the kernel itself has."""
+        return carried_by(self.prog)
+
+    @cached_property
+    def page_table(self) -> PageTable:
+        """The kernel's page table."""
+        return PageTable(
+            self.values, self.physical, self.vmcoreinfo.numbers, self.has_hash_table
+        )
+
+    @cached_property
+    def frames(self) -> PageFrames:
+        """
+        The array of all struct pages.
+
+        :raises SymbolsError: if there is none, or nothing tells where it is.
+        :raises Fault: if where it is cannot be read.
+        """
+        return PageFrames(self.values)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """
+        How this kernel keeps vmap areas.
+
+        :raises TargetError: if it has none.
+        :raises SymbolsError: if its types or variables are not known.
+        """
+        return probe_layout(self.values, self.symbols, self.page_size, self.functions)
+
+    @property
+    def kernel(self) -> Kernel:
+        """What is told of the kernel beside what was read of it."""
+        return self.layout.kernel
+
+
+def open_vmcore(name: str) -> Target:
+    """
+    Open a vmcore, or a slice.
+
+    :raises TargetError: if it is none, or what it has cannot be read.
+    :raises SymbolsError: if nothing tells its types and names.
+    """
+    prog = Program()
+    with _quiet():
+        try:
+            prog.set_core_dump(name)
+        except (OSError, ValueError, FaultError) as e:
+            why = str(e).strip()
+            raise TargetError(f"{name} cannot be opened ({why}): give a vmcore") from e
+        # Most vmcores have all of it themselves, and debug info takes its time.
+        try:
+            return Target(prog)
+        except SymbolsError:
+            try:
+                prog.load_default_debug_info()
+            except MissingDebugInfoError:
+                pass
+            return Target(prog)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what drgn warns of to itself: what matters is raised."""
+    logger = logging.getLogger("drgn")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _page_size(vmcoreinfo: Vmcoreinfo) -> int:
+    size = vmcoreinfo.page_size
+    if size is None:
+        raise TargetError(
+            "its VMCOREINFO names no size that pages can have: "
+            "take a vmcore that is neither damaged nor cut short"
+        )
+    return size
+
+
+def _check_dump(prog: Program, hash_table: bool) -> None:
+    """See that addresses can be translated, where QEMU's dumps need mending."""
+    if hash_table:
         read_linear_only(prog)
+        return
+    advice = _mending(prog)
+    if not advice:
         return
     try:
         init_mm = prog["init_mm"].address_of_()
@@ -42,11 +207,11 @@ def check_dump(prog: Program) -> None:
     except FaultError as e:
         if e.address != init_mm.value_():
             raise TargetError(
-                f"no address in this vmcore can be translated ({e}): {mending(prog)}"
+                f"no address in this vmcore can be translated ({e}): {advice}"
             ) from e
 
 
-def mending(prog: Program) -> str:
+def _mending(prog: Program) -> str:
     """Return what to do about a dump that QEMU wrote, if there is anything to do."""
     if prog.flags & ProgramFlags.IS_LIVE or prog.platform is None:
         return ""

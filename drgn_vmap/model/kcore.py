@@ -35,10 +35,14 @@ class Translation:
     present: Array
     known: Array
     """False where a table could not be read, so nothing can be said."""
+    problems: Tuple[Problem, ...] = ()
+    """What of the tables is damaged."""
 
     def take(self, rows: Array) -> "Translation":
         """Return those of the given ones."""
-        return Translation(self.phys[rows], self.present[rows], self.known[rows])
+        return Translation(
+            self.phys[rows], self.present[rows], self.known[rows], self.problems
+        )
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def main() -> None:
     """Do it in drgn."""
     sys.path.insert(0, str(ROOT))
     from drgn_vmap.commands import run
-    from drgn_vmap.kernel.memory import Memory
+    from drgn_vmap.kernel.memory.bulk import Memory
 
     pages: list[bytes] = []
     read = Memory._bytes

@@ -7,7 +7,7 @@ from __future__ import annotations
 import struct
 from typing import Iterable
 
-from drgn_vmap.kernel.btf_data import BtfKind
+from drgn_vmap.kernel.types.btf_data import BtfKind
 
 
 class Maker:

@@ -19,13 +19,14 @@ import pytest
 from drgn import Architecture, Object, Platform, Program, TypeKind
 from elftools.elf.elffile import ELFFile
 
+from drgn_vmap import load_module_types, load_types
 from drgn_vmap.commands import run
 from drgn_vmap.errors import SymbolsError
-from drgn_vmap.kernel import functions, variables
-from drgn_vmap.kernel.btf import BtfTypes
-from drgn_vmap.kernel.btf_data import BtfData, BtfKind
-from drgn_vmap.kernel.debug_info import ensure_types
-from drgn_vmap.kernel.module_types import load_module_types, module_btf
+from drgn_vmap.kernel.target import Target
+from drgn_vmap.kernel.types import variables
+from drgn_vmap.kernel.types.btf import BtfTypes
+from drgn_vmap.kernel.types.btf_data import BtfData, BtfKind
+from drgn_vmap.kernel.types.module_types import module_btf
 from tests.expect.listing import expect_listing_in
 from tests.running import LIVE, drgn
 from tests.sources import ROOT
@@ -153,7 +154,7 @@ def test_vmcore(vmcore: Vmcore, capsys: pytest.CaptureFixture[str]) -> None:
     if vmcore.kernel.name in NAMELESS:
         expect_refusal(btf, capsys)
         return
-    assert (ensure_types(dwarf), ensure_types(btf)) == ("dwarf", "btf")
+    assert (load_types(dwarf), load_types(btf)) == ("dwarf", "btf")
     for words in VERBS:
         assert output(btf, words) == output(dwarf, words)
     assert output(btf, VERBS[0])[1] == vmcore.vmallocinfo.decode()
@@ -164,7 +165,7 @@ def test_vmcore(vmcore: Vmcore, capsys: pytest.CaptureFixture[str]) -> None:
 def test_vmcore_of_a_crash(kdump_vmcore: Vmcore) -> None:
     """What makedumpfile left out of a vmcore is not what types and names need."""
     dwarf, btf = programs(kdump_vmcore)
-    assert (ensure_types(dwarf), ensure_types(btf)) == ("dwarf", "btf")
+    assert (load_types(dwarf), load_types(btf)) == ("dwarf", "btf")
     for words in VERBS:
         assert output(btf, words) == output(dwarf, words)
 
@@ -198,11 +199,12 @@ def ask_over_qmp(
 def compare_probes(dwarf: Program, btf: Program) -> None:
     """What inlining hides is told by other signs, and they say the same."""
     for name in FUNCTIONS:
-        found = [functions.has_function(prog, name) for prog in (dwarf, btf)]
+        found = [Target(prog).functions.has(name) for prog in (dwarf, btf)]
         assert found[0] == found[1], name
     for function, parameter in PARAMETERS:
         found = [
-            functions.has_parameter(prog, function, parameter) for prog in (dwarf, btf)
+            Target(prog).functions.has_parameter(function, parameter)
+            for prog in (dwarf, btf)
         ]
         assert found[0] == found[1], (function, parameter)
 
@@ -254,7 +256,7 @@ def test_types_of_modules(vmcores: dict[str, Vmcore], module_guest: Guest) -> No
     ]
     kobject = entry.member("kobj").type
     assert contents(kobject) == contents(btf.type("struct kobject"))
-    assert ensure_types(btf) == "btf"
+    assert load_types(btf) == "btf"
 
 
 def test_as_a_person_starts_it(vmcores: dict[str, Vmcore]) -> None:

@@ -30,10 +30,9 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 from elftools.elf.segments import NoteSegment
 
-from drgn_vmap import take_snapshot
+from drgn_vmap import load_types, take_snapshot
 from drgn_vmap._numpy import np
-from drgn_vmap.kernel.debug_info import ensure_types
-from drgn_vmap.kernel.pagetable import PageTable
+from drgn_vmap.kernel.target import Target
 from tests.expect.areas import expect_kinds
 from tests.expect.blocks import expect_blocks
 from tests.expect.memory import free_pages, numbers
@@ -346,7 +345,7 @@ def opened(vmcore: ForeignVmcore) -> Program:
     prog.set_core_dump(vmcore.path)
     if not kernel_of(vmcore).names_itself:
         prog.load_debug_info([vmcore.kernel.vmlinux])
-    ensure_types(prog)
+    load_types(prog)
     return prog
 
 
@@ -364,7 +363,7 @@ def test_page_table(vmcore: ForeignVmcore) -> None:
         ],
         np.uint64,
     )
-    found = PageTable(prog, page_size).translate(pages)
+    found = Target(prog).page_table.translate(pages)
     if not is_translated(vmcore):
         assert not found.known.any()
         return

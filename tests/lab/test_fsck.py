@@ -21,7 +21,8 @@ from drgn.helpers.linux.rbtree import rb_parent, rbtree_inorder_for_each_entry
 from drgn.helpers.linux.xarray import xa_for_each
 
 from drgn_vmap.analyses.fsck import run_checks
-from drgn_vmap.kernel.inspection import inspect
+from drgn_vmap.kernel.target import Target
+from drgn_vmap.kernel.vmalloc.inspection import inspect
 from drgn_vmap.model.inspection import Check, Verdict
 from tests.running import run_on
 
@@ -422,7 +423,7 @@ def named(check: Check) -> str:
 def assert_named(scene: Scene, damage: Damage) -> None:
     """The damage is found by the check that is for it, with its address."""
     with scene.vmcore.changed(damage.changes):
-        found = failed(run_checks(inspect(scene.prog)))
+        found = failed(run_checks(inspect(Target(scene.prog))))
     assert damage.check in found
     assert f"{damage.address:#x}" in named(found[damage.check])
     assert found[damage.check].verdict in (Verdict.FAILED, Verdict.EXPLAINABLE)

@@ -19,8 +19,8 @@ from typing import Any, Iterator
 import pytest
 from drgn import FaultError, Program
 
+from drgn_vmap import load_types
 from drgn_vmap.commands import run
-from drgn_vmap.kernel.debug_info import ensure_types
 from tests.expect.areas import expect_kinds
 from tests.expect.blocks import expect_blocks
 from tests.expect.html import Page
@@ -84,7 +84,7 @@ def opened(
     path = request.param.unpack(tmp_path_factory.mktemp("sample") / "slice")
     prog = Program()
     prog.set_core_dump(path)
-    ensure_types(prog)
+    load_types(prog)
     yield Opened(request.param, path, prog, Truth.parse(request.param.truth))
     path.unlink()
 

@@ -15,7 +15,8 @@ import pytest
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.addr import block_starts, find_places, virtual_addresses
 from drgn_vmap.commands import run
-from drgn_vmap.kernel.snapshot import take_areas_around
+from drgn_vmap.kernel.target import Target
+from drgn_vmap.kernel.vmalloc.snapshot import take_areas_around
 from drgn_vmap.model.areas import VMAP_BLOCK, VMAP_RAM, State
 from drgn_vmap.model.blocks import PageState
 from drgn_vmap.model.kcore import KcoreRules, Translation
@@ -171,7 +172,7 @@ def fake_kernel(areas: int) -> FakeKernel:
 def starts_around(kernel: FakeKernel, addresses: List[int]) -> List[int]:
     """Return where the areas begin that a search reads."""
     wanted = np.array(sorted(addresses), np.uint64)
-    found = take_areas_around(kernel.program(), wanted)
+    found = take_areas_around(Target(kernel.program()), wanted)
     assert found.problems == ()
     starts: List[int] = found.areas.start.tolist()
     return starts
@@ -195,7 +196,7 @@ def test_search_in_a_damaged_tree() -> None:
     middle = kernel.areas[15]
     kernel.memory[kernel.word(middle, "rb_left")] = 0xDEAD000
     address = np.array([VMALLOC_START], np.uint64)
-    found = take_areas_around(kernel.program(), address)
+    found = take_areas_around(Target(kernel.program()), address)
     assert found.areas.start.tolist() == [one.start for one in kernel.areas]
     assert [problem.what for problem in found.problems] == ["unreadable"]
     assert "rb_node 0xdead000" in found.problems[0].where

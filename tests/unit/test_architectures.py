@@ -16,10 +16,12 @@ from drgn import Architecture, Object, Platform, PlatformFlags, Program
 from drgn_vmap import describe, take_snapshot
 from drgn_vmap._numpy import np
 from drgn_vmap.errors import SymbolsError
-from drgn_vmap.kernel import blocks, functions, table_formats
-from drgn_vmap.kernel.frames import PageFrames
-from drgn_vmap.kernel.symbols import _is_name
-from drgn_vmap.kernel.table_formats import TableFormat
+from drgn_vmap.kernel.memory import table_formats
+from drgn_vmap.kernel.memory.table_formats import TableFormat
+from drgn_vmap.kernel.target import Target
+from drgn_vmap.kernel.types import calls
+from drgn_vmap.kernel.vmalloc import blocks
+from drgn_vmap.kernel.vmalloc.callers import _is_name
 from drgn_vmap.model.areas import State
 from tests.fakes.kernel import LITTLE_ENDIAN, VMALLOC_START, FakeArea, FakeKernel
 
@@ -93,7 +95,7 @@ def test_bits_per_block(page_size: int, nr_cpus: int, bits: int) -> None:
         return Object(prog, array, address=0)
 
     prog.register_object_finder("per-cpu", find, enable_index=0)
-    assert blocks._bits_by_formula(prog) == bits
+    assert blocks._bits_by_formula(Target(prog)) == bits
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -106,7 +108,7 @@ def test_bits_of_bitmaps(order: str) -> None:
 def test_no_array_of_struct_pages() -> None:
     """Without CONFIG_SPARSEMEM_VMEMMAP the error says what to do instead."""
     with pytest.raises(SymbolsError, match="CONFIG_SPARSEMEM_VMEMMAP.*: use "):
-        PageFrames(kernel(LITTLE_ENDIAN, 4 * KIB).program())
+        Target(kernel(LITTLE_ENDIAN, 4 * KIB).program()).frames
 
 
 @pytest.mark.parametrize("name", ["$x", "$d", "$x.12", ".L123", "L0^A", ""])
@@ -119,19 +121,19 @@ def test_mapping_symbols_name_nothing(name: str) -> None:
 def test_calls_of_arm64() -> None:
     """BL leads forward and backward, in steps of four bytes; B and others are no calls."""
     code = struct.pack("<4I", 0x94000002, 0x14000001, 0xD65F03C0, 0x97FFFFFE)
-    assert list(functions._aarch64_calls(code + b"\0")) == [8, 12 - 8]
+    assert list(calls._aarch64_calls(code + b"\0")) == [8, 12 - 8]
 
 
 def test_calls_of_ppc64() -> None:
     """BL leads to a function, or behind the two instructions that its symbol is at."""
     code = struct.pack("<4I", 0x48000011, 0x48000010, 0x4800_0013, 0x4BFFFFFD)
-    assert list(functions._ppc64_calls(code + b"\0")) == [16, 8, 8, 0]
+    assert list(calls._ppc64_calls(code + b"\0")) == [16, 8, 8, 0]
 
 
 def test_calls_of_s390x() -> None:
     """BRASL counts in steps of two bytes; by another register it is none."""
     code = bytes.fromhex("07 07 c0e5 00000005 c015 00000005 c0e5 fffffff9")
-    assert list(functions._s390x_calls(code + b"\xc0\xe5")) == [2 + 10, 14 - 14]
+    assert list(calls._s390x_calls(code + b"\xc0\xe5")) == [2 + 10, 14 - 14]
 
 
 def aarch64(page_size: int, **numbers: int) -> TableFormat:

@@ -11,9 +11,10 @@ import pytest
 from drgn import FaultError, Program
 
 from drgn_vmap._numpy import np
-from drgn_vmap.kernel import area_pages, ppc64
-from drgn_vmap.kernel.area_pages import AreaPages, NamedPages
-from drgn_vmap.kernel.pagetable import PageTable
+from drgn_vmap.kernel.memory import ppc64
+from drgn_vmap.kernel.target import Target
+from drgn_vmap.kernel.vmalloc import area_pages
+from drgn_vmap.kernel.vmalloc.area_pages import AreaPages, NamedPages
 from drgn_vmap.model.areas import UNSUPPORTED, State, vm_flag
 from drgn_vmap.model.kcore import Translation
 from tests.fakes.kernel import LITTLE_ENDIAN, FakeKernel
@@ -39,7 +40,7 @@ SNAPSHOT = snapshot_of(
 def page_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each area's page frames follow one another, as many pages behind FRAMES as it."""
 
-    def named(prog: Any, page_size: int, areas: Any, row: Any, index: Any) -> Any:
+    def named(target: Any, areas: Any, row: Any, index: Any) -> Any:
         phys = areas.start[row] - np.uint64(BASE - FRAMES) + index * np.uint64(PAGE)
         return NamedPages(phys, phys, np.ones(len(row), bool))
 
@@ -51,8 +52,8 @@ def told_of(pages: List[int], known: bool = False) -> List[Optional[int]]:
     addresses = np.array([BASE + page * PAGE + 8 for page in pages], np.uint64)
     none = np.zeros(len(pages), bool)
     found = Translation(np.zeros(len(pages), np.uint64), none, none | known)
-    prog = FakeKernel([]).program()
-    completed, told = AreaPages(prog, SNAPSHOT).complete(addresses, found)
+    target = Target(FakeKernel([]).program())
+    completed, told = AreaPages(target, SNAPSHOT).complete(addresses, found)
     assert completed.present.tolist() == told.tolist()
     assert completed.known.tolist() == (told | known).tolist()
     return [
@@ -86,11 +87,11 @@ def test_hash_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is known, one problem says so, and reads fault as unreadable memory does."""
     monkeypatch.setattr(ppc64, "_is_refused", lambda prog: True)
     prog = FakeKernel([], platform=LITTLE_ENDIAN).program()
-    table = PageTable(prog, PAGE)
+    table = Target(prog).page_table
     for _ in range(2):
         found = table.translate(np.array([BASE, BASE + PAGE], np.uint64))
         assert not found.known.any() and not found.present.any()
-    [problem] = table.problems
+        [problem] = found.problems
     assert problem.what == UNSUPPORTED and "hash table" in problem.detail
     prog = Program(LITTLE_ENDIAN)
     prog.add_memory_segment(0, 1 << 20, lambda *_: b"physical", physical=True)

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drgn_vmap.errors import SymbolsError
-from drgn_vmap.kernel.btf import BtfTypes
-from drgn_vmap.kernel.btf_data import BtfData, BtfKind
+from drgn_vmap.kernel.types.btf import BtfTypes
+from drgn_vmap.kernel.types.btf_data import BtfData, BtfKind
 from tests.fakes.btf import Maker
 from tests.types import contents, outline
 

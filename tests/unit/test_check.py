@@ -21,7 +21,7 @@ from drgn_vmap.analyses.certainty import Measurer
 from drgn_vmap.analyses.check import Scope, Tally, find_targets, primers, sum_up
 from drgn_vmap.commands import run
 from drgn_vmap.errors import TargetError
-from drgn_vmap.kernel.kcore import NOWHERE, Kcore
+from drgn_vmap.kernel.memory.kcore import NOWHERE, Kcore
 from drgn_vmap.model.areas import VMAP_BLOCK, VMAP_RAM, Snapshot, State
 from drgn_vmap.model.kcore import KcoreCheck, KcoreRules, PageClass
 from drgn_vmap.render.check import check_json, check_text

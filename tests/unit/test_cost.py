@@ -27,9 +27,9 @@ from drgn import Architecture, FaultError, Platform, Program
 
 from drgn_vmap._numpy import np
 from drgn_vmap.commands import run
-from drgn_vmap.kernel.btf_data import BtfData, BtfKind
-from drgn_vmap.kernel.memory import Memory
-from drgn_vmap.kernel.names import PackedNames
+from drgn_vmap.kernel.memory.bulk import Memory
+from drgn_vmap.kernel.types.btf_data import BtfData, BtfKind
+from drgn_vmap.kernel.types.names import PackedNames
 from tests.fakes.btf import Maker
 from tests.fakes.kallsyms import TOKENS, table
 from tests.fakes.kernel import (

@@ -9,7 +9,12 @@ that the house does not have::
 
     scripts -> commands -> analyses, render, kernel -> model -> errors
 
-A room is a top-level module or package of ``drgn_vmap``, or a folder beside it.
+and within ``kernel``::
+
+    vmalloc -> target -> layout -> functions -> memory -> types -> doors
+
+A room is a top-level module or package of ``drgn_vmap``, a folder beside it, or a module
+or package of ``drgn_vmap.kernel``.
 """
 
 import ast
@@ -22,25 +27,67 @@ import pytest
 
 from tests.sources import ROOT, module_name, python_files, tree_of
 
+_BASE = {"model", "errors", "_numpy"}
 #: What each room may import of the project, besides itself.
 ALLOWED: Dict[str, Set[str]] = {
     "errors": set(),
+    "kernel": set(),
     "model": {"errors", "_numpy"},
     "_numpy": set(),
-    "kernel": {"model", "errors", "_numpy"},
+    "kernel.doors": {"errors"},
+    "kernel.types": {"kernel.doors", "errors", "_numpy"},
+    "kernel.memory": {"kernel.types", "kernel.doors", *_BASE},
+    "kernel.functions": {"kernel.types", "kernel.doors", *_BASE},
+    "kernel.layout": {
+        "kernel.functions",
+        "kernel.memory",
+        "kernel.types",
+        "kernel.doors",
+        *_BASE,
+    },
+    "kernel.target": {
+        "kernel.layout",
+        "kernel.functions",
+        "kernel.memory",
+        "kernel.types",
+        "kernel.doors",
+        *_BASE,
+    },
+    "kernel.vmalloc": {
+        "kernel.target",
+        "kernel.layout",
+        "kernel.memory",
+        "kernel.types",
+        "kernel.doors",
+        *_BASE,
+    },
     "analyses": {"model", "errors", "_numpy"},
     "render": {"model", "errors", "_numpy"},
-    "helpers": {"kernel", "model", "errors"},
-    "commands": {"analyses", "render", "kernel", "model", "errors"},
+    "helpers": {"model", "errors"},
+    "api": {"kernel.target", "kernel.types", "kernel.vmalloc", "model", "errors"},
+    "commands": {
+        "analyses",
+        "render",
+        "kernel.target",
+        "kernel.vmalloc",
+        "kernel.memory",
+        "model",
+        "errors",
+    },
     "plugin": {"commands", "errors"},
     # The public names: drgn_vmap/__init__.py.
-    "drgn_vmap": {"helpers", "analyses", "kernel", "model", "errors"},
+    "drgn_vmap": {"analyses", "api", "model", "errors"},
     "scripts": {"commands"},
 }
 ALLOWED["tests"] = set(ALLOWED)
+#: Within ``kernel``: how many floors of files may stand on one another.
+MAX_FLOORS = 10
 #: Who may import drgn, and who may name its types under ``TYPE_CHECKING`` as well.
-DRGN_AT_RUN_TIME = {"kernel", "helpers", "plugin", "tests"}
-DRGN_FOR_TYPES = DRGN_AT_RUN_TIME | {"commands", "drgn_vmap"}
+DRGN_AT_RUN_TIME = {
+    *(room for room in ALLOWED if room.startswith("kernel.")),
+    *("helpers", "api", "plugin", "tests"),
+}
+DRGN_FOR_TYPES = DRGN_AT_RUN_TIME | {"commands"}
 #: Who may import numpy: it has to be told to start no threads before it is imported.
 NUMPY = {"_numpy", "tests"}
 #: Who may import by a name that only running the code tells.
@@ -73,6 +120,8 @@ def room_of(module: str) -> str:
     if top != "drgn_vmap":
         return top
     inside = rest.partition(".")[0]
+    if inside == "kernel":
+        inside = ".".join(rest.split(".")[:2])
     # ``from drgn_vmap import Area`` names no room: it goes through the public names.
     return inside if inside in ALLOWED else "drgn_vmap"
 
@@ -185,6 +234,37 @@ def _violations_of(path: Path) -> List[str]:
     return [f"{path.relative_to(ROOT)}:{what}" for what in found]
 
 
+def _floors() -> Dict[str, int]:
+    """Return for each module of ``kernel`` how many stand on one another up to it."""
+    modules = {module_name(path): path for path in python_files("drgn_vmap/kernel")}
+    below = {
+        module: {
+            base
+            for one in imports_of(tree_of(path), module.rpartition(".")[0])
+            for base in (one.target, one.target.rpartition(".")[0])
+            if base in modules and base != module
+        }
+        for module, path in modules.items()
+        if path.name != "__init__.py"
+    }
+    floors: Dict[str, int] = {}
+    while len(floors) < len(below):
+        ready = {
+            module: 1 + max((floors[one] for one in below[module]), default=0)
+            for module in below
+            if module not in floors and below[module] <= set(floors)
+        }
+        assert ready, f"in a circle: {sorted(set(below) - set(floors))}"
+        floors.update(ready)
+    return floors
+
+
+def test_floors_of_the_kernel() -> None:
+    """Nothing within the largest room goes in circles, or is a tower."""
+    floors = _floors()
+    assert len(floors) > 30 and max(floors.values()) <= MAX_FLOORS, floors
+
+
 def test_every_import_is_an_edge_of_the_house() -> None:
     """No module of the checkout imports upwards or sideways, or prints from below."""
     paths = python_files("drgn_vmap", "scripts", "tests")
@@ -195,18 +275,30 @@ def test_every_import_is_an_edge_of_the_house() -> None:
 @pytest.mark.parametrize(
     "module, source",
     [
-        ("drgn_vmap.kernel.areas", "from ..render import proc"),
-        ("drgn_vmap.kernel.areas", "from drgn_vmap.commands.ls import run"),
-        ("drgn_vmap.kernel.areas", "def f():\n    import drgn_vmap.analyses.top"),
-        ("drgn_vmap.kernel.areas", "from .. import helpers"),
-        ("drgn_vmap.kernel.areas", "import numpy as np"),
-        ("drgn_vmap.kernel.areas", "from drgn_vmap import Area"),
-        ("drgn_vmap.kernel.areas", "print('x')"),
-        ("drgn_vmap.kernel.areas", "import sys\nsys.stderr.write('x')"),
-        ("drgn_vmap.kernel.areas", "import_module('drgn_vmap.render')"),
-        ("drgn_vmap.kernel.areas", "import importlib\nimportlib.import_module(x)"),
+        ("drgn_vmap.kernel.vmalloc.areas", "from ...render import proc"),
+        ("drgn_vmap.kernel.vmalloc.areas", "from drgn_vmap.commands.ls import run"),
+        (
+            "drgn_vmap.kernel.vmalloc.areas",
+            "def f():\n    import drgn_vmap.analyses.top",
+        ),
+        ("drgn_vmap.kernel.vmalloc.areas", "from ... import helpers"),
+        ("drgn_vmap.kernel.vmalloc.areas", "import numpy as np"),
+        ("drgn_vmap.kernel.vmalloc.areas", "from drgn_vmap import Area"),
+        ("drgn_vmap.kernel.vmalloc.areas", "print('x')"),
+        ("drgn_vmap.kernel.vmalloc.areas", "import sys\nsys.stderr.write('x')"),
+        ("drgn_vmap.kernel.vmalloc.areas", "import_module('drgn_vmap.render')"),
+        (
+            "drgn_vmap.kernel.vmalloc.areas",
+            "import importlib\nimportlib.import_module(x)",
+        ),
+        ("drgn_vmap.kernel.types.btf", "from ..memory.bulk import Memory"),
+        ("drgn_vmap.kernel.memory.bulk", "from ..target import Target"),
+        ("drgn_vmap.kernel.memory.numa", "from ..vmalloc.lists import walk_list"),
+        ("drgn_vmap.kernel.target", "from .vmalloc.snapshot import take_snapshot"),
+        ("drgn_vmap.kernel.attic", "pass"),
+        ("drgn_vmap.commands.ls", "from ..kernel.types.btf import BtfTypes"),
         ("drgn_vmap.analyses.top", "from drgn import Program"),
-        ("drgn_vmap.analyses.top", "from ..kernel.snapshot import collect"),
+        ("drgn_vmap.analyses.top", "from ..kernel.target import Target"),
         ("drgn_vmap.analyses.top", "from ..render import table"),
         ("drgn_vmap.analyses.top", "import os.path"),
         ("drgn_vmap.render.table", "from drgn.helpers.linux import mm"),
@@ -215,10 +307,10 @@ def test_every_import_is_an_edge_of_the_house() -> None:
         ("drgn_vmap.errors", "from .model import Area"),
         ("drgn_vmap.commands.ls", "import drgn"),
         ("drgn_vmap.commands.ls", "from ..plugin import command"),
-        ("drgn_vmap.plugin", "from .kernel.snapshot import collect"),
+        ("drgn_vmap.plugin", "from .kernel.target import Target"),
         ("drgn_vmap.helpers", "import contrib.trial"),
-        ("drgn_vmap.kernel.memory", "if not TYPE_CHECKING:\n    import contrib"),
-        ("scripts.vmap_ls", "from drgn_vmap.kernel import snapshot"),
+        ("drgn_vmap.kernel.memory.bulk", "if not TYPE_CHECKING:\n    import contrib"),
+        ("scripts.vmap_ls", "from drgn_vmap.kernel.vmalloc import snapshot"),
         ("scripts.vmap_ls", "from drgn_vmap import collect"),
         ("scripts.vmap_ls", "import drgn"),
         ("tests.unit.test_x", "from contrib import trial"),
@@ -238,10 +330,13 @@ def test_a_wrong_edge_is_seen(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     "module, source",
     [
-        ("drgn_vmap.kernel.areas", "import drgn\nfrom ..model import Area"),
-        ("drgn_vmap.kernel.areas", "from .._numpy import np"),
-        ("drgn_vmap.kernel.areas", "from . import memory\nfrom .memory import read"),
-        ("drgn_vmap.commands.ls", "from ..kernel.snapshot import collect"),
+        ("drgn_vmap.kernel.vmalloc.areas", "import drgn\nfrom ...model import Area"),
+        ("drgn_vmap.kernel.vmalloc.areas", "from ..._numpy import np"),
+        (
+            "drgn_vmap.kernel.vmalloc.areas",
+            "from . import trees\nfrom .trees import read",
+        ),
+        ("drgn_vmap.commands.ls", "from ..kernel.vmalloc.snapshot import collect"),
         ("drgn_vmap.commands.ls", "if TYPE_CHECKING:\n    from drgn import Program"),
         ("drgn_vmap.commands.ls", "import sys\nprint(file=sys.stderr)"),
         ("drgn_vmap.plugin", "from drgn.commands import command"),

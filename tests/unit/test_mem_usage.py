@@ -11,6 +11,7 @@ from typing import Any, Dict
 
 import pytest
 
+from drgn_vmap.kernel.target import Target
 from tests.fakes import ram
 from tests.fakes.ram import PAGES, RamKernel
 from tests.sources import ROOT
@@ -38,7 +39,7 @@ def counts(kernel: RamKernel, at_once: int = 1 << 16) -> Dict[str, int]:
     """Return the pages of each class that has some, less what is kernel data."""
     module = script()
     module.FRAMES_AT_ONCE = at_once
-    usage = module.count(kernel.program())
+    usage = module.count(Target(kernel.program()))
     assert usage.pages.sum() == PAGES
     assert usage.problems == []
     return {

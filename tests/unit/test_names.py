@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from drgn_vmap.kernel.names import PackedNames
+from drgn_vmap.kernel.types.names import PackedNames
 from tests.fakes.kallsyms import TOKENS, packed, table, with_length
 
 LONG = b"very_long_" * 30

@@ -10,8 +10,9 @@ from __future__ import annotations
 from itertools import chain, count, cycle, repeat
 from typing import Dict, Iterator, Sequence, Tuple
 
-from drgn_vmap import take_snapshot
-from drgn_vmap.kernel.blocks import take_blocks
+from drgn_vmap.kernel.target import Target
+from drgn_vmap.kernel.vmalloc.blocks import take_blocks
+from drgn_vmap.kernel.vmalloc.snapshot import take_snapshot
 from tests.fakes.kernel import PAGE, VMALLOC_START, WORD, FakeArea, FakeKernel
 from tests.fakes.series import SeriesKernel
 
@@ -78,7 +79,7 @@ def half_hidden_kernel() -> ChangingTree:
 def test_branch_out_of_sight() -> None:
     """What no single walk meets is listed, and that it raced is told."""
     kernel = half_hidden_kernel()
-    snapshot = take_snapshot(kernel.program(), once=True)
+    snapshot = take_snapshot(Target(kernel.program()), once=True)
     assert {problem.what for problem in snapshot.problems} == {"racing"}
     assert snapshot.areas.start.tolist() == [area.start for area in kernel.areas]
 
@@ -92,7 +93,7 @@ def test_freed_meanwhile() -> None:
     # Only the first read is from before rb_erase() and RB_CLEAR_NODE().
     kernel.changing[link] = chain([own], repeat(0))
     kernel.changing[own] = chain([kernel.memory[own]], repeat(own))
-    starts = take_snapshot(kernel.program(), once=True).areas.start.tolist()
+    starts = take_snapshot(Target(kernel.program()), once=True).areas.start.tolist()
     assert starts == [area.start for area in kernel.areas if area is not freed]
 
 
@@ -100,7 +101,7 @@ def test_xarray_shrinks() -> None:
     """A block is not missed when its xarray gave up the node that was its head."""
     kernel = ChangingXarray()
     kernel.changing[kernel.head] = chain([kernel.emptied], repeat(kernel.top))
-    blocks = take_blocks(kernel.program(), once=True)
+    blocks = take_blocks(Target(kernel.program()), once=True)
     assert blocks.table.start.tolist() == [kernel.areas[-1].start]
     assert not blocks.problems
 
@@ -109,5 +110,7 @@ def test_xarray_never_rests() -> None:
     """Where blocks may be missing, that is told."""
     kernel = ChangingXarray()
     kernel.changing[kernel.head] = count(kernel.emptied, PAGE)
-    places = [problem.where for problem in take_blocks(kernel.program()).problems]
+    places = [
+        problem.where for problem in take_blocks(Target(kernel.program())).problems
+    ]
     assert f"xa_head {kernel.head:#x}" in places

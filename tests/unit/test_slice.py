@@ -18,8 +18,9 @@ from elftools.elf.segments import NoteSegment
 from drgn_vmap.commands import run
 from drgn_vmap.commands.progress import Progress
 from drgn_vmap.errors import TargetError
-from drgn_vmap.kernel.activity import activity, activity_note
-from drgn_vmap.kernel.recording import Recorder
+from drgn_vmap.kernel.memory.recording import Recorder
+from drgn_vmap.kernel.target import Target
+from drgn_vmap.kernel.vmalloc.activity import activity, activity_note
 from drgn_vmap.model.core import CoreHead
 from drgn_vmap.render.core import core_end, core_start
 
@@ -174,13 +175,14 @@ def test_recorder_refreshes() -> None:
     assert recording.frames() == {1, 2}
 
 
-def test_activity_is_noted() -> None:
+def test_activity_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slice says who was at work when it was made, whatever the words."""
     words = ("CPU 0 was in vb_free()", "a line\nand \u00e9")
     text = VMCOREINFO + activity_note(words).encode()
     program = Program(Platform(*_x86_64()))
     program.set_linux_kernel_custom(text, is_live=False)
-    assert activity(program) == words
+    monkeypatch.setattr("drgn_vmap.kernel.target.ensure_types", lambda prog: "btf")
+    assert activity(Target(program)) == words
 
 
 # The command
@@ -222,7 +224,7 @@ def test_pages_that_are_missing(
     stub = slice_of(page(1), b"", page(3))
     monkeypatch.setattr("drgn_vmap.commands.slice.Slice", stub)
     # Only now: importing the verb would keep the stand-in for ever.
-    monkeypatch.setattr("drgn_vmap.kernel.debug_info.ensure_types", lambda prog: "btf")
+    monkeypatch.setattr("drgn_vmap.kernel.target.ensure_types", lambda prog: "btf")
     output = tmp_path / "slice"
     assert run("slice", prog, ["--data", "-o", str(output)]) == 1
     assert ": 1 of their pages are not in the target" in capsys.readouterr().err
@@ -245,7 +247,7 @@ def test_no_part_of_a_file_is_left(
     output = tmp_path / "slice"
     output.write_bytes(b"before")
     monkeypatch.setattr("drgn_vmap.commands.slice.Slice", slice_of(page(1), error))
-    monkeypatch.setattr("drgn_vmap.kernel.debug_info.ensure_types", lambda prog: "btf")
+    monkeypatch.setattr("drgn_vmap.kernel.target.ensure_types", lambda prog: "btf")
     if isinstance(error, KeyboardInterrupt):
         with pytest.raises(KeyboardInterrupt):
             run("slice", prog, ["-o", str(output)])

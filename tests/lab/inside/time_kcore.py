@@ -22,7 +22,7 @@ from typing import Dict, List, Tuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from drgn_vmap._numpy import np
-from drgn_vmap.kernel.kcore import Kcore
+from drgn_vmap.kernel.memory.kcore import Kcore
 from tests.lab.truth import Truth
 
 PAGE = 4096

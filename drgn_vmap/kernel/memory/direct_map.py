@@ -1,0 +1,47 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Direct map
+----------
+
+Where all of physical memory is mapped in one piece. Most of what is read lies there, and
+in a vmcore its pages are found at once by physical address, where drgn would go through
+the page table for each.
+"""
+
+from typing import Optional
+
+from drgn import PlatformFlags, ProgramFlags
+from drgn.helpers.linux.mm import follow_phys
+
+from ...errors import Fault
+from ..doors import Values
+
+__all__ = ("find_direct_map",)
+
+
+def find_direct_map(values: Values) -> Optional[int]:
+    """
+    Return the virtual address of physical address 0.
+
+    :return: None if it is not known, or if the kernel is running: its memory is read by
+        virtual address, and each page is to be looked up anew.
+    """
+    platform, flags = values.prog.platform, values.prog.flags
+    if platform is None or flags & ProgramFlags.IS_LIVE:
+        return None
+    # On 32 bits, memory that the direct map has no room for begins where it ends, and
+    # so does vmalloc space: an address would tell nothing.
+    if not platform.flags & PlatformFlags.IS_64_BIT:
+        return None
+    try:
+        # vmalloc_init() makes it, in a slab, and slabs lie in the direct map.
+        cache = values.number(lambda prog: prog["vmap_area_cachep"])
+        if cache is None:
+            return None
+        phys = values.number(
+            lambda prog: follow_phys(prog["init_mm"].address_of_(), cache)
+        )
+    except Fault:
+        return None
+    return None if phys is None or phys > cache else cache - phys

@@ -1,0 +1,172 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+/proc/kcore
+-----------
+
+The file itself (fs/proc/kcore.c): an ELF core whose program headers say at which
+offset virtual addresses are, and which of them are RAM. It is read here, and not
+through drgn, so that it is known which reads went through one descriptor, and in
+which order.
+"""
+
+import os
+import struct
+from typing import Optional
+
+from ..._numpy import Array, Record, U64Array, np
+from ...errors import TargetError
+
+__all__ = ("NOWHERE", "Kcore")
+
+NOWHERE = -1
+"""Stands for the offset of what is not in the file."""
+
+_PT_LOAD = 1
+_IDENT_BYTES = 16
+_CLASS, _DATA = 4, 5
+_ORDERS = {1: "<", 2: ">"}
+# The ELF header behind e_ident, and a program header, by EI_CLASS.
+_HEADERS = {1: "HHIIIIIHHHHHH", 2: "HHIQQQIHHHHHH"}
+_PROGRAM_HEADERS = {
+    1: (("type", "offset", "vaddr", "paddr", "filesz", "memsz", "flags", "align"), 4),
+    2: (("type", "flags", "offset", "vaddr", "paddr", "filesz", "memsz", "align"), 8),
+}
+
+
+class Kcore:
+    """
+    /proc/kcore, opened by itself: a context manager that closes it.
+
+    :param page_size: Bytes of a page; nothing is read but whole pages.
+    :raises TargetError: if it cannot be opened or makes no sense.
+    """
+
+    def __init__(self, page_size: int, path: str = "/proc/kcore") -> None:
+        self._page_size = page_size
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as e:
+            raise TargetError(
+                f"{path} cannot be opened ({e.strerror}): "
+                "run it as root, and not under lockdown=confidentiality"
+            ) from e
+        try:
+            loads = self._program_headers(path)
+        except (OSError, struct.error, KeyError, ValueError) as e:
+            os.close(self._fd)
+            raise TargetError(f"{path} is no ELF core: is /proc mounted?") from e
+        self._virtual = _Segments(loads["vaddr"], loads["memsz"], loads["offset"])
+        # Since Linux kernel commit 464920104bf7 ("/proc/kcore: update physical
+        # address for kcore ram and text") (in v4.11), what is no RAM has all ones.
+        in_ram = loads[loads["paddr"] != np.iinfo(loads["paddr"].dtype).max]
+        self._ram = _Segments(in_ram["paddr"], in_ram["memsz"], in_ram["offset"])
+
+    def __enter__(self) -> "Kcore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+    def virtual_offsets(self, addresses: U64Array) -> Array:
+        """Return where the pages at virtual addresses are in the file."""
+        return self._virtual.offsets(addresses, self._page_size)
+
+    def ram_offsets(self, addresses: U64Array) -> Array:
+        """Return where the pages at physical addresses are, if these are RAM."""
+        return self._ram.offsets(addresses, self._page_size)
+
+    def read(self, offsets: Array, into: Array) -> Array:
+        """
+        Read pages in order, as many at a time as lie one behind the other.
+
+        :param into: Gets a row a page; of those that cannot be read it means nothing.
+        :return: Which pages could be read.
+        """
+        ok = offsets != NOWHERE
+        buffer = into.reshape(-1).view(np.uint8).data
+        wanted = np.flatnonzero(ok)
+        follows = (np.diff(wanted) == 1) & (np.diff(offsets[wanted]) == self._page_size)
+        ends = np.append(np.flatnonzero(~follows) + 1, len(wanted))
+        begin = 0
+        for end in ends.tolist() if len(wanted) else []:
+            first, last = int(wanted[begin]), int(wanted[end - 1])
+            self._read_run(int(offsets[first]), buffer, ok, first, last)
+            begin = end
+        return ok
+
+    def read_page(self, offset: int) -> Optional[bytes]:
+        """Return the page at an offset, or None if it cannot be read."""
+        try:
+            page = os.pread(self._fd, self._page_size, offset)
+        except OSError:
+            return None
+        return page if len(page) == self._page_size else None
+
+    def _read_run(
+        self, offset: int, buffer: memoryview, ok: Array, first: int, last: int
+    ) -> None:
+        """Read the pages from ``offset`` on into rows, and note which are not there."""
+        size, at = self._page_size, first
+        while at <= last:
+            rows = buffer[at * size : (last + 1) * size]
+            try:
+                got = os.preadv(self._fd, [rows], offset + (at - first) * size)
+            except OSError:
+                got = 0
+            at += got // size
+            if at <= last:
+                # The kernel stopped before or within this page.
+                ok[at] = False
+                at += 1
+
+    def _program_headers(self, path: str) -> Array:
+        """Return the PT_LOAD headers."""
+        ident = os.pread(self._fd, _IDENT_BYTES, 0)
+        if ident[:4] != b"\x7fELF":
+            raise ValueError(path)
+        order, header = _ORDERS[ident[_DATA]], _HEADERS[ident[_CLASS]]
+        size = struct.calcsize(order + header)
+        fields = struct.unpack(order + header, os.pread(self._fd, size, _IDENT_BYTES))
+        offset, count = fields[4], fields[9]
+        dtype = _program_header_dtype(ident[_CLASS], order)
+        raw = os.pread(self._fd, count * dtype.itemsize, offset)
+        headers = np.frombuffer(raw, dtype, count)
+        return headers[headers["type"] == _PT_LOAD]
+
+
+def _program_header_dtype(elf_class: int, order: str) -> Record:
+    names, word = _PROGRAM_HEADERS[elf_class]
+    sizes = [4 if name in ("type", "flags") else word for name in names]
+    return np.dtype([(name, f"{order}u{size}") for name, size in zip(names, sizes)])
+
+
+class _Segments:
+    """Ranges of addresses and where they begin in a file."""
+
+    def __init__(self, start: U64Array, size: U64Array, offset: U64Array) -> None:
+        order = np.lexsort((np.iinfo(np.uint64).max - size.astype(np.uint64), start))
+        start, size = start[order].astype(np.uint64), size[order].astype(np.uint64)
+        # The kernel's text is RAM once more: what lies within another one goes.
+        last = start + size - np.uint64(1)
+        before = np.maximum.accumulate(last)
+        keep = np.append([True], last[1:] > before[:-1])[: len(start)]
+        self._start, self._last = start[keep], last[keep]
+        self._offset = offset[order].astype(np.int64)[keep]
+
+    def offsets(self, addresses: U64Array, size: int) -> Array:
+        """Return the offset of the bytes at each address, NOWHERE if not all there."""
+        if not len(self._start):
+            return np.full(len(addresses), NOWHERE, np.int64)
+        at = np.searchsorted(self._start, addresses, side="right") - 1
+        inside = addresses - self._start[at]
+        # VMALLOC_END is the last byte of the range on x86, and taken for the end.
+        there = (at >= 0) & (addresses + np.uint64(size - 2) <= self._last[at])
+        offset: Array = np.where(
+            there, self._offset[at] + inside.astype(np.int64), NOWHERE
+        )
+        return offset

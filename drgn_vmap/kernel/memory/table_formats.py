@@ -1,0 +1,236 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Formats of page tables
+----------------------
+
+How architectures lay out the tables that translate kernel addresses: how many levels
+there are, which bits of an address are the index at each of them, and what an entry says.
+"""
+
+from dataclasses import dataclass
+from typing import Callable, Dict, Mapping, Optional, Tuple
+
+from drgn import Architecture, Platform
+
+from ..._numpy import Array, U64Array, np
+
+__all__ = ("TableFormat", "table_format")
+
+_ENTRY_BYTES = 8
+
+# Shifts of the levels whose entries may lead to memory: 1 GiB and 2 MiB, 2 GiB and 1 MiB.
+_X86_64_LEAVES = frozenset((30, 21))
+_S390X_LEAVES = frozenset((31, 20))
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """
+    The page tables of one kernel.
+
+    The methods take entries of tables; ``last`` says whether of tables of single pages.
+    """
+
+    shifts: Tuple[int, ...]
+    """Of each level's index in an address, from the root; the last one is of pages."""
+
+    bits: int
+    """Lower bits of an address that are looked up."""
+
+    upper: Tuple[int, ...]
+    """What the bits above may be."""
+
+    order: str
+    """Byte order of entries, as numpy has it."""
+
+    present: Callable[[U64Array, bool], Array]
+    """Whether they lead anywhere."""
+
+    leaf: Callable[[U64Array, int], Array]
+    """Whether what they lead to is memory rather than a table; and the level's shift."""
+
+    table: Callable[[U64Array], U64Array]
+    """Physical address of the table that they lead to."""
+
+    frame: Callable[[U64Array], U64Array]
+    """Physical address of the memory that they lead to."""
+
+    def index_bits(self, level: int) -> int:
+        """Return how many bits the index of a level has."""
+        above = self.shifts[level - 1] if level else self.bits
+        return above - self.shifts[level]
+
+    def places(self, tables: U64Array, addresses: U64Array, level: int) -> U64Array:
+        """Return the physical addresses of entries of a level."""
+        mask = np.uint64((1 << self.index_bits(level)) - 1)
+        index = (addresses >> np.uint64(self.shifts[level])) & mask
+        return tables + index * np.uint64(_ENTRY_BYTES)
+
+    def reaches(self, addresses: U64Array) -> Array:
+        """Return which addresses the tables may translate."""
+        if self.bits == 64:
+            return np.ones(len(addresses), bool)
+        upper = addresses >> np.uint64(self.bits)
+        return np.isin(upper, np.array(self.upper, np.uint64))
+
+    def addresses(self, start: U64Array, level: int) -> U64Array:
+        """
+        Return the addresses that the entries of tables translate first, a row a table.
+
+        :param start: The first one of each table, 0 for the root.
+        """
+        index: U64Array = np.arange(1 << self.index_bits(level), dtype=np.uint64)
+        found = start[:, np.newaxis] + (index << np.uint64(self.shifts[level]))
+        if level == 0 and self.bits < 64:
+            # Of the root's entries, the upper half stands for the highest addresses.
+            half = found >> np.uint64(self.bits - 1)
+            upper = np.array(self.upper, np.uint64)[[0, -1]][half.astype(np.intp)]
+            found += upper << np.uint64(self.bits)
+        return found
+
+
+def table_format(
+    platform: Optional[Platform],
+    numbers: Mapping[str, int],
+    page_size: int,
+    root_entry: Callable[[str], int],
+) -> Optional[TableFormat]:
+    """
+    Return the format of a kernel's page tables; None if it is not known here.
+
+    :param numbers: Of VMCOREINFO.
+    :param root_entry: Reads the first entry of the root, in a byte order.
+    """
+    make = _FORMATS.get(platform.arch) if platform else None
+    return make(numbers, page_size, root_entry) if make else None
+
+
+def _masked(mask: int) -> Callable[[U64Array], U64Array]:
+    return lambda entries: entries & np.uint64(mask)
+
+
+def _bit(number: int) -> Callable[[U64Array], Array]:
+    return lambda entries: entries & np.uint64(1 << number) != 0
+
+
+def _x86_64(
+    numbers: Mapping[str, int], page_size: int, root_entry: Callable[[str], int]
+) -> TableFormat:
+    """Intel's manual, volume 3: 4-level and 5-level paging."""
+    five_levels = numbers.get("pgtable_l5_enabled", 0)
+    bits = 57 if five_levels else 48
+    present, is_leaf = _bit(0), _bit(7)
+    # With memory encryption, entries have a bit that is no part of the address.
+    address = _masked(((1 << 52) - 1) & ~0xFFF & ~numbers.get("sme_mask", 0))
+    return TableFormat(
+        shifts=(48,) * five_levels + (39, 30, 21, 12),
+        # The highest one is extended to all above.
+        bits=bits,
+        upper=(0, (1 << (64 - bits)) - 1),
+        order="<",
+        present=lambda entries, last: present(entries),
+        leaf=lambda entries, shift: is_leaf(entries) & (shift in _X86_64_LEAVES),
+        table=address,
+        frame=address,
+    )
+
+
+def _aarch64(
+    numbers: Mapping[str, int], page_size: int, root_entry: Callable[[str], int]
+) -> Optional[TableFormat]:
+    """Arm's manual, VMSAv8-64 translation tables, of TTBR1_EL1."""
+    if "VA_BITS" not in numbers:
+        return None
+    bits = numbers["VA_BITS"]
+    page_shift = page_size.bit_length() - 1
+    # A kernel built for more bits than the processor has leaves out the root's level,
+    # but with pages of 64 KiB, the root's first entries.
+    if page_shift != 16:
+        bits = 64 - numbers.get("TCR_EL1_T1SZ", 64 - bits)
+    last_to_first = range(page_shift, bits, page_shift - 3)
+    valid = np.uint64(1)
+    kind = np.uint64(3)
+    return TableFormat(
+        shifts=tuple(reversed(last_to_first)),
+        bits=bits,
+        upper=((1 << (64 - bits)) - 1,),
+        order="<",
+        # A block is no entry of the last level.
+        present=lambda entries, last: (
+            entries & kind == kind if last else entries & valid != 0
+        ),
+        leaf=lambda entries, shift: entries & kind == valid,
+        table=_aarch64_address(page_shift, bits),
+        frame=_aarch64_address(page_shift, bits),
+    )
+
+
+def _aarch64_address(page_shift: int, bits: int) -> Callable[[U64Array], U64Array]:
+    low = (1 << page_shift) - 1
+    if page_shift == 16:
+        # Bits 51 to 48 of the address are in bits 15 to 12.
+        upper, shift = 0xF000, 36
+        mask = ((1 << 48) - 1) & ~low
+    elif bits > 48:
+        # FEAT_LPA2: bits 51 and 50 of the address are in bits 9 and 8.
+        upper, shift = 0x300, 42
+        mask = ((1 << 50) - 1) & ~low
+    else:
+        return _masked(((1 << 48) - 1) & ~low)
+    return lambda entries: (entries & np.uint64(mask)) | (
+        (entries & np.uint64(upper)) << np.uint64(shift)
+    )
+
+
+def _ppc64(
+    numbers: Mapping[str, int], page_size: int, root_entry: Callable[[str], int]
+) -> TableFormat:
+    """The Power ISA, radix tree translation; arch/powerpc/include/asm/book3s/64."""
+    present, is_leaf = _bit(63), _bit(62)
+    return TableFormat(
+        shifts=(39, 30, 21, page_size.bit_length() - 1),
+        bits=52,
+        upper=(0xC00,),
+        order=">",
+        present=lambda entries, last: present(entries),
+        leaf=lambda entries, shift: is_leaf(entries),
+        table=_masked(0x0FFFFFFFFFFFFF00),
+        frame=_masked(0x01FFFFFFFFFFF000),
+    )
+
+
+def _s390x(
+    numbers: Mapping[str, int], page_size: int, root_entry: Callable[[str], int]
+) -> TableFormat:
+    """The Principles of Operation, dynamic address translation."""
+    # The type of a table is in its entries: segments, or regions of the third to first
+    # kind.
+    upper_levels = 1 + (root_entry(">") >> 2 & 3)
+    shifts = (53, 42, 31, 20)[-upper_levels:]
+    invalid, invalid_page, is_large = _bit(5), _bit(10), _bit(10)
+    # Page tables have 2 KiB, others 16, and the memory below an entry 4 or more.
+    table, frame = _masked(~0x7FF % (1 << 64)), _masked(~0xFFF % (1 << 64))
+    return TableFormat(
+        shifts=(*shifts, 12),
+        bits=min(64, shifts[0] + 11),
+        upper=(0,),
+        order=">",
+        present=lambda entries, last: ~(
+            invalid_page(entries) if last else invalid(entries)
+        ),
+        leaf=lambda entries, shift: is_large(entries) & (shift in _S390X_LEAVES),
+        table=table,
+        frame=frame,
+    )
+
+
+_FORMATS: Dict[
+    Architecture,
+    Callable[[Mapping[str, int], int, Callable[[str], int]], Optional[TableFormat]],
+] = {
+    Architecture.X86_64: _x86_64,
+    Architecture.AARCH64: _aarch64,
+    Architecture.PPC64: _ppc64,
+    Architecture.S390X: _s390x,
+}

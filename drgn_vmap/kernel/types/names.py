@@ -1,0 +1,203 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Names
+-----
+
+Names of the symbols that a kernel carries (kernel/kallsyms.c), each with its type
+before it, as in nm(1). The kernel keeps them compressed, and as there are a hundred
+thousand, and few are ever asked for, only these are unpacked.
+"""
+
+import struct
+from array import array
+from functools import cached_property
+from typing import Any, List, Optional, Sequence, Tuple
+
+from ..._numpy import Array, U64Array, np
+
+__all__ = ("HEAD_BYTES", "PackedNames", "PlainNames", "rows_with_head")
+
+HEAD_BYTES = 8
+"""Of a name that is looked for, how many are compared with all others'."""
+_HEAD_BITS = 8 * HEAD_BYTES
+_BIG = 0x80
+"""Set in the first byte of a length that has two."""
+_NAMES_A_MARKER = 256
+"""In kallsyms_markers (scripts/kallsyms.c)."""
+
+
+class PlainNames:
+    """
+    Names that are a text.
+
+    :param text: A line for each, with a newline at both ends.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @cached_property
+    def lines(self) -> Array:
+        """Where each line begins."""
+        newlines = np.flatnonzero(np.frombuffer(self.text, np.uint8) == ord("\n"))
+        return newlines[:-1] + 1
+
+    def line(self, index: int) -> bytes:
+        """Return the type and the name of a symbol."""
+        start = int(self.lines[index])
+        return self.text[start : self.text.index(b"\n", start)]
+
+    def indices(self, name: bytes) -> List[int]:
+        """Return which symbols have a name."""
+        wanted = name + b"\n"
+        found = []
+        at = self.text.find(wanted)
+        while at > 0:
+            # Before a name there is its type, and a newline before that.
+            if self.text[at - 2 : at - 1] == b"\n":
+                found.append(at - 1)
+            at = self.text.find(wanted, at + 1)
+        indices: List[int] = np.searchsorted(self.lines, found).tolist()
+        return indices
+
+
+class PackedNames:
+    """
+    Names as the kernel keeps them.
+
+    :param data: kallsyms_names, and what follows up to the next table that is known.
+    :param count: How many there are.
+    :param tokens: The text that each byte of a name stands for.
+    :param order: Of bytes, as numpy writes it.
+    :raises IndexError: if there are fewer.
+    """
+
+    def __init__(
+        self, data: bytes, count: int, tokens: Sequence[bytes], order: str
+    ) -> None:
+        self._data = data
+        self._tokens = tokens
+        # The start of the last name is followed by its end.
+        starts = _starts_by_markers(data, count, order)
+        self._bounds: Array = (
+            _starts_one_by_one(data, count) if starts is None else starts
+        )
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    def line(self, index: int) -> bytes:
+        """Return the type and the name of a symbol."""
+        start, end = self._bounds[index : index + 2].tolist()
+        packed = self._data[_behind_length(start, self._data[start]) : end]
+        return b"".join([self._tokens[byte] for byte in packed])
+
+    def indices(self, name: bytes) -> List[int]:
+        """Return which symbols have a name."""
+        some = rows_with_head(self._heads, name)
+        return [index for index in some if self.line(index)[1:] == name]
+
+    @cached_property
+    def _heads(self) -> U64Array:
+        """The first bytes of each name, without the type before it."""
+        codes = np.frombuffer(self._data, np.uint8)
+        starts, ends = self._bounds[:-1], self._bounds[1:]
+        at = _behind_length(starts, codes[starts])
+        heads = np.zeros(len(at), np.uint64)
+        filled = np.zeros(len(at), np.uint64)
+        texts, bits = _heads_of([token[1:] for token in self._tokens])
+        following = _heads_of(self._tokens)
+        # The first one may be a type and nothing else; no other is empty.
+        for _ in range(1 + HEAD_BYTES):
+            lacking = (at < ends) & (filled < _HEAD_BITS)
+            code = codes[np.minimum(at, len(codes) - 1)]
+            heads |= (texts[code] * lacking) << filled
+            filled += bits[code]
+            texts, bits = following
+            at += 1
+        return heads
+
+
+def _behind_length(at: Any, length: Any) -> Any:
+    """Return where a name, or each of some, goes on behind its one or two length bytes."""
+    return at + 1 + (length >> 7)
+
+
+def _head_of(text: bytes) -> int:
+    """Return the first bytes of a text as a little-endian number."""
+    return int.from_bytes(text[:HEAD_BYTES], "little")
+
+
+def rows_with_head(heads: U64Array, name: bytes) -> List[int]:
+    """
+    Return which names begin as one does: few do, and the others need no look.
+
+    :param heads: The first bytes of each as a little-endian number; 0 stands behind a
+        shorter one.
+    """
+    mask = _head_of(b"\xff" * (len(name) + 1))
+    same: Array = heads & np.uint64(mask) == np.uint64(_head_of(name))
+    rows: List[int] = np.flatnonzero(same).tolist()
+    return rows
+
+
+def _heads_of(texts: Sequence[bytes]) -> Tuple[U64Array, U64Array]:
+    """Return the heads of some texts, and how many bits each has."""
+    bits = np.array([8 * len(text[:HEAD_BYTES]) for text in texts], np.uint64)
+    return np.array([_head_of(text) for text in texts], np.uint64), bits
+
+
+def _starts_one_by_one(data: bytes, count: int) -> Array:
+    """Return where each name begins, and where the last one ends."""
+    starts = array("q")
+    at = 0
+    for _ in range(count):
+        starts.append(at)
+        length = data[at]
+        # Since Linux kernel commit 73bbb94466fd ("kallsyms: support "big" kernel
+        # symbols") (in v6.1), the high bit says that a second byte follows.
+        if length & _BIG:
+            length = 1 + (length & ~_BIG | data[at + 1] << 7)
+        at += 1 + length
+    # The last name may end behind what is there.
+    if at > len(data):
+        raise IndexError
+    starts.append(at)
+    return np.frombuffer(starts, np.int64)
+
+
+def _starts_by_markers(data: bytes, count: int, order: str) -> Optional[Array]:
+    """
+    Do the same for many names at once: kallsyms_markers has the start of each 256th.
+
+    :return: None if they are not behind the names.
+    """
+    if count <= _NAMES_A_MARKER:
+        return None
+    second = int(_starts_one_by_one(data, _NAMES_A_MARKER)[-1])
+    offset = data.find(struct.pack(f"{order}II", 0, second), second)
+    lanes = -(-count // _NAMES_A_MARKER)
+    if not 0 < offset <= len(data) - 4 * lanes:
+        return None
+    markers = np.frombuffer(data, f"{order}u4", lanes, offset).astype(np.int64)
+    if (markers > offset).any():
+        return None
+    codes = np.frombuffer(data, np.uint8)
+    starts = np.empty((lanes, _NAMES_A_MARKER), np.int64)
+    at = markers
+    for step in range(_NAMES_A_MARKER):
+        starts[:, step] = at
+        length = codes[at].astype(np.int64)
+        big = length & _BIG
+        if big.any():
+            high = codes[at + 1].astype(np.int64) << 7
+            length = np.where(big, 1 + (length & ~_BIG | high), length)
+        # There are no more lengths behind the last name.
+        at = np.minimum(at + 1 + length, offset)
+    bounds: Array = np.append(starts, at[-1])[: count + 1]
+    agree = (at[:-1] == markers[1:]).all()
+    return bounds if agree else None

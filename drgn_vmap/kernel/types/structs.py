@@ -1,0 +1,169 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Structs
+-------
+
+What a program knows of C types, and a C struct as a numpy dtype, so that many of them
+can be read in one go. Offsets and sizes come from the program's own type source,
+whichever that is; a type source may be damaged, so they are bounded here.
+"""
+
+from typing import Any, Mapping, Optional, Sequence
+
+from drgn import Program, Type, TypeKind, offsetof
+
+from ..._numpy import Array, Record, np
+from ...errors import SymbolsError
+
+__all__ = (
+    "array_length",
+    "find_type",
+    "has_member",
+    "join_records",
+    "member_offset",
+    "need_offset",
+    "record_dtype",
+    "type_size",
+    "word_dtype",
+)
+
+_MAX_BYTES = 1 << 20
+"""More than any struct has that is read here."""
+_DAMAGED = (AttributeError, OverflowError, TypeError, ValueError)
+"""What drgn and numpy raise of a type that cannot be."""
+
+
+def find_type(prog: Program, name: str) -> Optional[Type]:
+    """Return a type, or None if the program knows none of this name, or only a name."""
+    try:
+        found = prog.type(name)
+    except LookupError:
+        return None
+    return found if found.is_complete() else None
+
+
+def type_size(prog: Program, name: str) -> Optional[int]:
+    """Return the size of a type in bytes; None if there is none, or it cannot be."""
+    found = find_type(prog, name)
+    size = 0 if found is None or found.size is None else found.size
+    return size if 0 < size <= _MAX_BYTES else None
+
+
+def has_member(prog: Program, name: str, member: str) -> bool:
+    """Return whether there is a struct of this name, and it has a member of that one."""
+    found = find_type(prog, name)
+    return found is not None and found.has_member(member)
+
+
+def member_offset(prog: Program, name: str, designator: str) -> Optional[int]:
+    """
+    Return where in a struct a member is, in bytes.
+
+    :param designator: Such as ``rb_node.rb_left``.
+    :return: None if there is no such struct or member.
+    """
+    found = find_type(prog, name)
+    return None if found is None else _offset(found, designator)
+
+
+def need_offset(prog: Program, name: str, designator: str) -> int:
+    """
+    Return the same.
+
+    :raises SymbolsError: if there is no such struct or member.
+    """
+    offset = member_offset(prog, name, designator)
+    if offset is None:
+        raise SymbolsError(
+            f"member {designator} of {name} is not known: install the kernel's debug "
+            "info, or name its vmlinux with drgn -s"
+        )
+    return offset
+
+
+def array_length(prog: Program, name: str, member: str) -> int:
+    """Return the number of elements of a member that is an array, 0 if there is none."""
+    found = find_type(prog, name)
+    if found is None or not found.has_member(member):
+        return 0
+    type_ = _resolved(found.member(member).type)
+    return (type_.length or 0) if type_.kind == TypeKind.ARRAY else 0
+
+
+def record_dtype(prog: Program, name: str, members: Mapping[str, str]) -> Record:
+    """
+    Return the dtype of a struct, with a field for each wanted member.
+
+    :param name: C type, such as ``struct vmap_area``.
+    :param members: Designator of each member, such as ``rb_node.rb_left``, by
+        the name its field gets. Members that this kernel's struct lacks get no
+        field; look in ``dtype.names``.
+    :raises SymbolsError: if the program has no such type, or one that cannot be.
+    """
+    struct, size = find_type(prog, name), type_size(prog, name)
+    if struct is None or size is None:
+        raise SymbolsError(
+            f"{name} is not known: install the kernel's debug info, or name its "
+            "vmlinux with drgn -s"
+        )
+    fields = {}
+    for field, designator in members.items():
+        offset = _offset(struct, designator)
+        if offset is not None:
+            fields[field] = (offset, _number_format(_member_type(struct, designator)))
+    return np.dtype(
+        {
+            "names": list(fields),
+            "formats": [format_ for _, format_ in fields.values()],
+            "offsets": [offset for offset, _ in fields.values()],
+            "itemsize": size,
+        }
+    )
+
+
+def word_dtype(prog: Program) -> Record:
+    """Return the dtype of an ``unsigned long``."""
+    return np.dtype(_number_format(_resolved(prog.type("unsigned long"))))
+
+
+def join_records(parts: Sequence[Array]) -> Array:
+    """Concatenate records of the same dtype; there is at least one part."""
+    # As plain bytes: numpy copies structs field by field.
+    dtype = parts[0].dtype
+    joined: Array = np.concatenate([part.view(f"V{dtype.itemsize}") for part in parts])
+    return joined.view(dtype)
+
+
+def _offset(struct: Type, designator: str) -> Optional[int]:
+    try:
+        offset = offsetof(struct, designator)
+    except (LookupError, *_DAMAGED):
+        return None
+    return offset if 0 <= offset <= _MAX_BYTES else None
+
+
+def _member_type(struct: Type, designator: str) -> Type:
+    type_ = struct
+    for name in designator.split("."):
+        type_ = _resolved(type_).member(name).type
+    return _resolved(type_)
+
+
+def _resolved(type_: Type) -> Type:
+    """Return what a typedef stands for."""
+    while type_.kind == TypeKind.TYPEDEF:
+        type_ = type_.type
+    return type_
+
+
+def _number_format(type_: Type) -> Any:
+    """Return the numpy format of a number, pointer, array or struct of one."""
+    if type_.kind == TypeKind.ARRAY:
+        return (_number_format(_resolved(type_.type)), (type_.length,))
+    if type_.kind in (TypeKind.STRUCT, TypeKind.UNION):
+        # A type that wraps one number, such as atomic_t or memdesc_flags_t.
+        return _number_format(_resolved(type_.members[0].type))
+    order = "<" if type_.byteorder == "little" else ">"
+    signed = type_.kind == TypeKind.INT and type_.is_signed
+    return f"{order}{'i' if signed else 'u'}{type_.size}"

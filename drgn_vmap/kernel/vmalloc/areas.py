@@ -1,0 +1,273 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Areas
+-----
+
+Reads ``struct vmap_area`` (mm/vmalloc.c) in every state: busy areas from the
+trees, lazily freed ones from where this kernel keeps them, and ranges that are
+being purged, pooled for reuse, or free.
+"""
+
+from dataclasses import dataclass
+from typing import Iterable, List, Optional, Tuple
+
+from ..._numpy import Array, U64Array, np
+from ...model.areas import Problem, State
+from ..target import Target
+from ..types.structs import array_length, need_offset, record_dtype
+from .lists import walk_list, walk_llist
+from .nodes import VmapNodes, read_nodes
+from .racing import tries
+from .trees import (
+    TreeNodes,
+    join_nodes,
+    read_rb_roots,
+    read_rb_trees,
+    search_rb_trees,
+)
+
+__all__ = ("NO_NODE", "AreaRecords", "AreaReader")
+
+NO_NODE = -1
+"""Stands for the node of an area on kernels without nodes."""
+
+
+@dataclass(frozen=True)
+class AreaRecords:
+    """struct vmap_area records of one state, in the kernel's order."""
+
+    state: State
+    address: U64Array
+    records: Array
+    node: Array
+
+
+class AreaReader:
+    """
+    Reads areas of one target, collecting what was damaged in ``problems``, or in
+    ``lasting`` if reading it again does not help. Pages that it reads stay until somebody
+    forgets them.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._memory = target.memory
+        self._layout = target.layout
+        self.problems: List[Problem] = []
+        self.lasting: List[Problem] = []
+        self._nodes: Optional[VmapNodes] = None
+        if self._layout.vmap_node:
+            self._nodes = read_nodes(target.values, self._memory, self._layout)
+            self.problems += self._nodes.problems
+
+    def busy(self) -> AreaRecords:
+        """Read areas in use, node by node, each by ascending address."""
+        # Since Linux kernel commit d093602919ad ("mm: vmalloc: remove global
+        # vmap_area_root rb-tree") (in v6.9), each node has a tree.
+        if self._nodes:
+            return self._from_trees(State.BUSY, *self._node_trees("busy"))
+        return self._from_trees(State.BUSY, *self._global_tree("vmap_area"))
+
+    def lazy(self) -> AreaRecords:
+        """Read areas that were freed but may still be in some CPU's TLB."""
+        if self._nodes:
+            return self._from_trees(State.LAZY, *self._node_trees("lazy"))
+        # Since Linux kernel commit 96e2db456135 ("mm/vmalloc: rework the drain
+        # logic") (in v5.11), they are in a tree; before, in an llist.
+        if self._target.values.address("purge_vmap_area_root") is None:
+            return self._from_llist()
+        return self._from_trees(State.LAZY, *self._global_tree("purge_vmap_area"))
+
+    def purging(self) -> AreaRecords:
+        """Read areas that a purge has taken out of the lazy ones."""
+        if not self._nodes:
+            return self._records(State.PURGING, [], [])
+        address, node = [], []
+        # A node's purge_list is set up by its first purge only.
+        for index, head, following in zip(
+            self._nodes.index,
+            self._members("purge_list"),
+            self._nodes.records["purge_list"].tolist(),
+        ):
+            if following:
+                found = self._list(head)
+                address += found
+                node += [index] * len(found)
+        return self._records(State.PURGING, address, node)
+
+    def pools(self) -> AreaRecords:
+        """Read ranges that nodes keep for reuse, by node and size."""
+        address: List[int] = []
+        node: List[int] = []
+        if self._nodes:
+            for at, index in enumerate(self._nodes.index.tolist()):
+                found = self._pool(self._nodes, at)
+                address += found
+                node += [index] * len(found)
+        return self._records(State.POOL, address, node)
+
+    def free(self) -> AreaRecords:
+        """Read ranges that belong to nobody, by ascending address."""
+        return self._from_trees(State.FREE, *self._global_tree("free_vmap_area"))
+
+    def busy_around(self, addresses: U64Array) -> AreaRecords:
+        """
+        Read only the areas in use that hold these addresses, and their neighbours.
+
+        If a tree is damaged on the way, all areas in use are read.
+
+        :param addresses: In ascending order.
+        """
+        if self._nodes:
+            roots, _ = self._node_trees("busy")
+        else:
+            roots, _ = self._global_tree("vmap_area")
+        found = self._around(State.BUSY, roots, addresses)
+        return self.busy() if found is None else found
+
+    def free_around(self, addresses: U64Array) -> AreaRecords:
+        """Read only the free ranges that hold these addresses, and their neighbours."""
+        roots, _ = self._global_tree("free_vmap_area")
+        found = self._around(State.FREE, roots, addresses)
+        return self.free() if found is None else found
+
+    def _around(
+        self, state: State, heads: U64Array, addresses: U64Array
+    ) -> Optional[AreaRecords]:
+        """Search trees; None if one is damaged where the search went."""
+        dtype, offset = self._layout.vmap_area, self._layout.rb_offset
+        roots = read_rb_roots(self._memory, heads, dtype)
+        found, _, problems = search_rb_trees(
+            self._memory, roots, dtype, offset, addresses
+        )
+        # What lies before an area that holds an address takes another search.
+        records, _ = self._memory.records(found, dtype)
+        holds = np.searchsorted(addresses, records["va_end"]) > np.searchsorted(
+            addresses, records["va_start"]
+        )
+        before = np.unique(records["va_start"][holds]) - np.uint64(1)
+        found, tree, more = search_rb_trees(
+            self._memory, roots, dtype, offset, np.union1d(addresses, before)
+        )
+        if problems or more:
+            return None
+        records, ok = self._memory.records(found, dtype)
+        order = np.lexsort((records["va_start"], tree))
+        order = order[ok[order]]
+        node = np.full(len(order), NO_NODE)
+        if self._nodes and state != State.FREE:
+            node = self._nodes.index[tree[order]]
+        return self._sane(AreaRecords(state, found[order], records[order], node))
+
+    def _global_tree(self, name: str) -> Tuple[U64Array, List[int]]:
+        """Return the addresses of the rb_root and the list head of this name."""
+        root, head = (self._address(f"{name}_{end}") for end in ("root", "list"))
+        return np.array([root], np.uint64), [head]
+
+    def _address(self, name: str) -> int:
+        values = self._target.values
+        return values.need(name, values.address(name))
+
+    def _node_trees(self, name: str) -> Tuple[U64Array, List[int]]:
+        """Return the addresses of each node's rb_root and list head of this name."""
+        roots = np.array(self._members(f"{name}.root"), np.uint64)
+        return roots, self._members(f"{name}.head")
+
+    def _members(self, member: str) -> List[int]:
+        """Return the address of a member of each node."""
+        assert self._nodes is not None
+        offset = need_offset(self._target.prog, "struct vmap_node", member)
+        return [(address + offset) % (1 << 64) for address in self._nodes.address]
+
+    def _pool(self, nodes: VmapNodes, at: int) -> List[int]:
+        prog = self._target.prog
+        offset = need_offset(prog, "struct vmap_node", "pool")
+        pool = record_dtype(prog, "struct vmap_pool", {"next": "head.next"})
+        count = array_length(prog, "struct vmap_node", "pool")
+        index = np.arange(count, dtype=np.uint64)
+        heads = np.uint64(nodes.address[at] + offset) + index * np.uint64(pool.itemsize)
+        following = np.frombuffer(nodes.raw[at], pool, count, offset)["next"]
+        address = []
+        for head in heads[following != heads].tolist():
+            address += self._list(head)
+        return address
+
+    def _list(self, head: int) -> List[int]:
+        links, problems = walk_list(self._memory, head, self._target.live)
+        self.problems += problems
+        return [_containing(link, self._layout.list_offset) for link in links]
+
+    def _from_llist(self) -> AreaRecords:
+        head = self._address("vmap_purge_list")
+        links, problems = walk_llist(self._memory, head, self._target.live)
+        self.problems += problems
+        offset = need_offset(self._target.prog, "struct vmap_area", "purge_list")
+        address = [_containing(link, offset) for link in links]
+        return self._records(State.LAZY, address, [NO_NODE] * len(address))
+
+    def _from_trees(
+        self, state: State, roots: U64Array, heads: Iterable[int]
+    ) -> AreaRecords:
+        kernel = self._layout.kernel
+        tree = read_rb_trees(
+            self._memory,
+            roots,
+            self._layout.vmap_area,
+            self._layout.rb_offset,
+            tries(kernel),
+        )
+        self.lasting += tree.problems
+        # On a live kernel, an area that is freed leads from its list into others.
+        if tree.problems and not kernel.live:
+            tree = self._add_from_lists(tree, heads)
+        nodes = np.full(len(tree.root), NO_NODE)
+        if self._nodes and state != State.FREE:
+            nodes = self._nodes.index[tree.root]
+        return self._sane(AreaRecords(state, tree.address, tree.records, nodes))
+
+    def _add_from_lists(self, tree: TreeNodes, heads: Iterable[int]) -> TreeNodes:
+        """Add areas that a damaged tree lost and its list still has."""
+        parts = [(tree.address, tree.records, tree.root)]
+        for index, head in enumerate(heads):
+            found = np.array(self._list(head), np.uint64)
+            lost = np.unique(found[~np.isin(found, tree.address)])
+            records, ok = self._memory.records(lost, self._layout.vmap_area)
+            root = np.full(int(ok.sum()), index)
+            parts.append((lost[ok], records[ok], root))
+        return join_nodes(parts, self._layout.vmap_area, tree.problems)
+
+    def _records(
+        self, state: State, address: List[int], node: List[int]
+    ) -> AreaRecords:
+        """Read the areas at these addresses, leaving out what is unreadable."""
+        at = np.array(address, np.uint64)
+        records, ok = self._memory.records(at, self._layout.vmap_area)
+        self.problems += [
+            Problem("unreadable", f"vmap_area {lost:#x}", f"a {state.label} area")
+            for lost in at[~ok].tolist()
+        ]
+        nodes = np.array(node, np.intp)
+        return self._sane(AreaRecords(state, at[ok], records[ok], nodes[ok]))
+
+    def _sane(self, areas: AreaRecords) -> AreaRecords:
+        """Leave out what cannot be an area, and say so."""
+        start, end = areas.records["va_start"], areas.records["va_end"]
+        sane = start < end
+        if areas.state != State.FREE:
+            unaligned = (start | end) % np.uint64(self._layout.kernel.page_size)
+            sane &= unaligned == 0
+        if sane.all():
+            return areas
+        for at in np.flatnonzero(~sane).tolist():
+            where = f"vmap_area {areas.address[at]:#x}"
+            detail = f"no area can be {start[at]:#x}-{end[at]:#x}, left out"
+            self.problems.append(Problem("corrupt", where, detail))
+        return AreaRecords(
+            areas.state, areas.address[sane], areas.records[sane], areas.node[sane]
+        )
+
+
+def _containing(member: int, offset: int) -> int:
+    """Return the address of the struct around a member, whatever the member is."""
+    return (member - offset) % (1 << 64)

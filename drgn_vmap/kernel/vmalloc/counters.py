@@ -1,0 +1,57 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Counters
+--------
+
+The kernel's own count of pages that vmalloc allocated, which /proc/meminfo shows
+as VmallocUsed.
+"""
+
+from typing import Optional
+
+from drgn.helpers.linux.mmzone import NODE_DATA
+from drgn.helpers.linux.percpu import per_cpu_ptr
+
+from ...model.sums import PageCounter
+from ..memory.cpus import online_cpus
+from ..memory.frames import nodes_in
+from ..target import Target
+
+__all__ = ("vmalloc_pages",)
+
+
+def vmalloc_pages(target: Target) -> Optional[PageCounter]:
+    """
+    Read the counter; None if this kernel has none that is known.
+
+    :raises Fault: if it cannot be read.
+    """
+    # Since Linux kernel commit "mm: vmalloc: streamline vmalloc memory accounting"
+    # (in v7.2 at the latest), it is a statistic of each node.
+    item = target.values.number(lambda prog: prog.constant("NR_VMALLOC"))
+    if item is None:
+        return _global_counter(target)
+    pages = target.values.number(lambda prog: prog["vm_node_stat"][item].counter)
+    if pages is None:
+        return None
+    return PageCounter("NR_VMALLOC", pages, _pending(target, item))
+
+
+def _global_counter(target: Target) -> Optional[PageCounter]:
+    pages = target.values.number(lambda prog: prog["nr_vmalloc_pages"].counter)
+    return None if pages is None else PageCounter("nr_vmalloc_pages", pages, 0)
+
+
+def _pending(target: Target, item: int) -> int:
+    """Sum what CPUs counted by themselves (struct per_cpu_nodestat)."""
+    return sum(
+        target.values.number(
+            lambda prog: per_cpu_ptr(
+                NODE_DATA(prog, node).per_cpu_nodestats, cpu
+            ).vm_node_stat_diff[item]
+        )
+        or 0
+        for node in nodes_in(target.values, "N_ONLINE")
+        for cpu in online_cpus(target.values)
+    )

@@ -1,0 +1,143 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Inspection
+----------
+
+Reads what the kernel keeps twice, so that one can be held against the other:
+lists and trees, page arrays and the page table, counters and what they count.
+"""
+
+from dataclasses import replace
+from typing import Iterator, List, Optional
+
+from ..._numpy import Array, U64Array, np, spread
+from ...model.areas import AreaTable
+from ...model.inspection import AreaTree, Inspection, VmPages
+from ..layout import Layout
+from ..target import Target
+from ..types.structs import array_length, need_offset, record_dtype
+from .activity import activity
+from .area_pages import named_pages, rows_with_pages
+from .blocks import take_blocks
+from .counters import vmalloc_pages
+from .lazy import lazy_pages
+from .nodes import VmapNodes, read_nodes
+from .snapshot import take_snapshot
+from .trees import TreeNodes, walk_rb_trees
+
+__all__ = ("inspect",)
+
+
+def inspect(target: Target) -> Inspection:
+    """
+    Read all that a check needs, once: who checks a live kernel has to read it again.
+
+    :raises VmapError: if the target is none that can be read.
+    """
+    target.forget()
+    layout, values = target.layout, target.values
+    nodes = read_nodes(values, target.memory, layout) if layout.vmap_node else None
+    trees = tuple(_area_trees(target, nodes))
+    snapshot = take_snapshot(target, all_states=True, once=True)
+    return Inspection(
+        snapshot=snapshot,
+        blocks=take_blocks(target, once=True),
+        trees=trees,
+        vm_pages=_vm_pages(target, snapshot.areas),
+        pools=_pool_lengths(target, nodes) if nodes else None,
+        nr_nodes=len(nodes.index) if nodes else 1,
+        zone_size=values.number(lambda prog: prog["vmap_zone_size"]) if nodes else None,
+        lazy=lazy_pages(target),
+        counter=vmalloc_pages(target),
+        # Newer kernels (v6.10) pass the vm down, to be set before others see the area.
+        vm_set_early=target.functions.has_parameter("alloc_vmap_area", "vm"),
+        # Since v6.5 a flush empties the dirty ranges. That came in one series with
+        # purge_fragmented_block() becoming a function of its own.
+        dirty_range_reset=target.functions.has("purge_fragmented_block"),
+        activity=activity(target),
+    )
+
+
+def _area_trees(target: Target, nodes: Optional[VmapNodes]) -> Iterator[AreaTree]:
+    """Yield each tree whose areas are in a list as well."""
+    if nodes:
+        for kind in ("busy", "lazy"):
+            offset = need_offset(target.prog, "struct vmap_node", f"{kind}.head")
+            heads = [address + offset for address in nodes.address]
+            names = [f"{kind} areas of node {i}" for i in nodes.index.tolist()]
+            roots = nodes.records[f"{kind}_root"]
+            yield from _trees(target, names, roots, heads)
+    for name, variable in (
+        ("busy areas", "vmap_area"),
+        ("lazy areas", "purge_vmap_area"),
+        ("free areas", "free_vmap_area"),
+    ):
+        root = target.values.number(lambda prog: prog[f"{variable}_root"].rb_node)
+        head = target.values.address(f"{variable}_list")
+        if root is not None and head is not None:
+            yield from _trees(target, [name], np.array([root], np.uint64), [head])
+
+
+def _trees(
+    target: Target, names: List[str], roots: U64Array, heads: List[int]
+) -> Iterator[AreaTree]:
+    layout, memory = target.layout, target.memory
+    found = walk_rb_trees(memory, roots, layout.vmap_area, layout.rb_offset)
+    word = layout.kernel.word_size
+    for index, (name, root, head) in enumerate(zip(names, roots.tolist(), heads)):
+        tree = _tree(layout, found, index)
+        yield replace(
+            tree,
+            name=name,
+            root=root,
+            head=head,
+            first=memory.word(head),
+            last=memory.word(head + word),
+            largest=tree.largest if name == "free areas" else None,
+        )
+
+
+def _tree(layout: Layout, found: TreeNodes, index: int) -> AreaTree:
+    """Return the areas of one of the trees that were walked."""
+    rows = np.flatnonzero(found.root == index)
+    records, address = found.records.take(rows), found.address[rows]
+    return AreaTree(
+        name="",
+        head=0,
+        first=0,
+        last=0,
+        root=0,
+        address=address,
+        start=records["va_start"],
+        end=records["va_end"],
+        link=address + np.uint64(layout.list_offset),
+        next=records["next"],
+        prev=records["prev"],
+        rb=address + np.uint64(layout.rb_offset),
+        left=records["rb_left"],
+        right=records["rb_right"],
+        largest=records["subtree_max_size"],
+    )
+
+
+def _vm_pages(target: Target, areas: AreaTable) -> VmPages:
+    """Look up the pages of areas that vmalloc() filled or vmap() was given to keep."""
+    page_size = np.uint64(target.page_size)
+    rows = rows_with_pages(areas, target.page_size)
+    row, place = spread(areas.nr_pages[rows])
+    row, index = rows[row], place.astype(np.uint64)
+    named = named_pages(target, areas, row, index)
+    found = target.page_table.translate(areas.start[row] + index * page_size)
+    return VmPages(
+        row, index, named.page, named.phys, found.phys, found.known & named.ok
+    )
+
+
+def _pool_lengths(target: Target, nodes: VmapNodes) -> Array:
+    """Read vmap_pool.len of each pool of each node."""
+    offset = need_offset(target.prog, "struct vmap_node", "pool")
+    count = array_length(target.prog, "struct vmap_node", "pool")
+    pool = record_dtype(target.prog, "struct vmap_pool", {"len": "len"})
+    rows = [np.frombuffer(raw, pool, count, offset)["len"] for raw in nodes.raw]
+    return np.array(rows).reshape(len(rows), count)

@@ -1,0 +1,66 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+The vm_map_ram series
+---------------------
+
+What in a kernel's debug info tells of "mm/vmalloc.c: allow vread() to read out
+vm_map_ram areas" (v6.3), and the blocks whose bits show that it is at work.
+"""
+
+from typing import Optional, Tuple
+
+from ...errors import Fault, SymbolsError
+from ...model.areas import Problem
+from ...model.blocks import Blocks
+from ...model.series import SeriesSigns
+from ..target import Target
+from ..types.structs import find_type
+from .blocks import take_blocks
+
+__all__ = ("series_signs", "take_blocks_if_any")
+
+# Since Linux kernel commit 06c8994626d1 ("mm/vmalloc.c: allow vread() to read out
+# vm_map_ram areas") (in v6.3), and under its later name since commit 4c91c07c93bb
+# ("mm: vmalloc: convert vread() to vread_iter()") (in v6.4).
+_RAM_READERS = ("vmap_ram_vread_iter", "vmap_ram_vread")
+
+
+def series_signs(target: Target) -> SeriesSigns:
+    """Look for what the series added to mm/vmalloc.c."""
+    platform = target.prog.platform
+    return SeriesSigns(
+        used_map=_has_used_map(target),
+        # Since Linux kernel commit 869176a09606 ("mm/vmalloc.c: add flags to mark
+        # vm_map_ram area") (in v6.3).
+        va_flags_parameter=target.functions.has_parameter(
+            "alloc_vmap_area", "va_flags"
+        ),
+        ram_reader=next(filter(target.functions.has, _RAM_READERS), None),
+        inlined_known=target.functions.knows_inlined_calls,
+        architecture=platform.arch.name if platform else "",
+    )
+
+
+def _has_used_map(target: Target) -> Optional[bool]:
+    # Since Linux kernel commit d76f99548cf0 ("mm/vmalloc.c: add used_map into
+    # vmap_block to track space of vmap_block") (in v6.3).
+    block = find_type(target.prog, "struct vmap_block")
+    return None if block is None else block.has_member("used_map")
+
+
+def take_blocks_if_any(
+    target: Target,
+) -> Tuple[Optional[Blocks], Tuple[Problem, ...]]:
+    """
+    Read the blocks; types alone tell much, so if they are lost that is no error.
+
+    :return: None if they cannot be read, and what was wrong.
+    """
+    try:
+        blocks = take_blocks(target)
+    except Fault as e:
+        return None, (Problem("unreadable", "vmap_blocks", e.why),)
+    except SymbolsError as e:
+        return None, (Problem("unreadable", "vmap_blocks", str(e)),)
+    return blocks, blocks.problems

@@ -1,0 +1,227 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Slicing
+-------
+
+Finds the pages that show a kernel's vmalloc state, by reading all that any verb
+reads through a :class:`~drgn_vmap.kernel.recording.Recorder`: types and names, the
+areas and blocks in every way they are kept, and the page table. Of what areas map,
+only what is such state itself is read, such as arrays of page pointers.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Callable, Iterator, List, Optional, Set, Tuple
+
+from drgn import FaultError, PlatformFlags, Program
+
+from ..._numpy import np
+from ...errors import Fault, SymbolsError, TargetError, VmapError
+from ...model.areas import AreaTable, Kernel, Problem, State, vm_flag
+from ...model.core import CoreHead
+from ...model.inspection import Inspection
+from ..memory.ppc64 import LINEAR_START
+from ..memory.recording import Recorder
+from ..target import Target
+from .activity import SLICE_NOTE, activity, activity_note
+from .inspection import inspect
+from .mappings import struct_page_phys
+from .pointers import pointer_policy
+from .racing import as_races
+from .ranges import vmalloc_range
+from .series import series_signs
+
+__all__ = ("Slice",)
+
+_LIVE_LOOKS = 4
+_OTHER_TABLES = 4096
+"""Last-level page tables of memory that is no area's: 16 MiB on x86_64."""
+_DATA_BYTES = 1 << 32
+_WHILE_RUNNING = ("the kernel was running when the slice was taken",)
+
+
+class Slice:
+    """
+    The pages of a target that show its vmalloc state.
+
+    :param with_data: Whether to add the pages that areas in use map.
+    :param on_read: Called with the count of pages whenever there are more.
+    :raises VmapError: if the target is none that can be read, or if neither it nor a
+        vmlinux has types and names.
+    """
+
+    def __init__(
+        self, target: Target, with_data: bool, on_read: Callable[[int], None]
+    ) -> None:
+        vmcoreinfo = _vmcoreinfo(target)
+        self._recorder = Recorder(target.prog, vmcoreinfo, target.page_size, on_read)
+        self.vmlinux = _needed_vmlinux(target, self._recorder)
+        """The file that has what this kernel lacks, types or names; None if none."""
+        if self.vmlinux:
+            self._recorder = Recorder(
+                target.prog, vmcoreinfo, target.page_size, on_read, self.vmlinux
+            )
+        try:
+            found = _look(target, self._recorder)
+        except Fault as e:
+            raise TargetError(
+                f"what shows the vmalloc state cannot be read ({e.why}): "
+                "take a vmcore that is neither damaged nor cut short"
+            ) from e
+        self.problems = found.problems
+        self.head = _head(found, vmcoreinfo)
+        """What a vmcore says besides its pages."""
+        frames = self._recorder.frames()
+        if with_data:
+            frames |= _data_frames(found.target, found.areas)
+        self.frames: List[int] = sorted(frames)
+        """Page frames of all pages."""
+
+    def pages(self) -> Iterator[bytes]:
+        """Yield the contents of each of the frames; nothing if it cannot be read."""
+        for frame in self.frames:
+            try:
+                yield self._recorder.page(frame)
+            except (FaultError, OSError):
+                yield b""
+
+
+def _needed_vmlinux(target: Target, recorder: Recorder) -> Optional[str]:
+    """
+    Return the vmlinux without which nobody can read a slice, None if anybody can.
+
+    :raises SymbolsError: if one is needed and there is none.
+    """
+    if target.symbols == "btf":
+        return None
+    try:
+        Target(recorder.start())
+    except SymbolsError:
+        vmlinux = target.prog.main_module().debug_file_path
+        if vmlinux is None:
+            raise
+        return vmlinux
+    return None
+
+
+@dataclass(frozen=True)
+class _Found:
+    target: Target
+    """The one that has read it."""
+    kernel: Kernel
+    areas: AreaTable
+    direct_map: int
+    problems: Tuple[Problem, ...]
+
+
+def _look(target: Target, recorder: Recorder) -> _Found:
+    """
+    Read all there is. What is read of a live kernel is then fetched again in one go
+    and read from there, until nothing is odd about it.
+    """
+    if not target.live:
+        return _read(recorder.start(), lambda: None)
+    constant: Set[int] = set()
+
+    def names_are_read() -> None:
+        constant.update(recorder.frames())
+
+    for look in range(_LIVE_LOOKS):
+        try:
+            found = _read(recorder.start(), names_are_read)
+        except TargetError:
+            if look == _LIVE_LOOKS - 1:
+                raise
+        else:
+            if look and not found.problems:
+                break
+        if look < _LIVE_LOOKS - 1:
+            recorder.refresh(constant)
+    return replace(found, problems=as_races(found.kernel, found.problems))
+
+
+def _read(program: Program, names_are_read: Callable[[], None]) -> _Found:
+    """Read what any verb reads."""
+    target = Target(program)
+    names_are_read()
+    found = inspect(target)
+    vmalloc_range(target)
+    pointer_policy(target)
+    series_signs(target)
+    _read_struct_pages(target)
+    areas = found.snapshot.areas
+    held = np.flatnonzero(areas.state != State.FREE)
+    held = held[np.argsort(areas.start[held], kind="stable")]
+    lost = target.page_table.load(areas.start[held], areas.end[held], _OTHER_TABLES)
+    problems = (*found.snapshot.problems, *found.blocks.problems, *lost)
+    problems = tuple(dict.fromkeys(problems))
+    kernel = found.snapshot.kernel
+    return _Found(target, kernel, areas, _direct_map(target, found), problems)
+
+
+def _read_struct_pages(target: Target) -> None:
+    """Read what tells where struct pages are, if anything does."""
+    try:
+        struct_page_phys(target, target.frames.first)
+    except VmapError:
+        pass
+
+
+def _direct_map(target: Target, found: Inspection) -> int:
+    """
+    Return where physical address 0 is mapped. All struct vmap_area are slab objects,
+    so each of them tells; 0 if they do not agree, and then drgn has to go through
+    the page table for each address.
+    """
+    if target.has_hash_table:
+        return LINEAR_START
+    addresses = np.concatenate([tree.address for tree in found.trees])
+    at = target.page_table.translate(addresses)
+    offsets = np.unique(addresses[at.present] - at.phys[at.present])
+    return int(offsets[0]) if len(offsets) == 1 else 0
+
+
+def _data_frames(target: Target, areas: AreaTable) -> Set[int]:
+    """Return the frames that areas in use map; device memory is none of them."""
+    page_size = target.page_size
+    devices = (areas.flags & vm_flag("VM_IOREMAP") != 0) | (areas.phys_addr != 0)
+    frames: Set[int] = set()
+    for row in np.flatnonzero((areas.state == State.BUSY) & ~devices).tolist():
+        for start in range(int(areas.start[row]), int(areas.end[row]), _DATA_BYTES):
+            end = min(start + _DATA_BYTES, int(areas.end[row]))
+            pages = np.arange(start, end, page_size, dtype=np.uint64)
+            found = target.page_table.translate(pages)
+            frames.update((found.phys[found.present] // np.uint64(page_size)).tolist())
+    return frames
+
+
+def _vmcoreinfo(target: Target) -> bytes:
+    """Return VMCOREINFO, and behind the note of slices what this kernel's lacks."""
+    known = target.vmcoreinfo
+    if SLICE_NOTE in known.notes:
+        return known.raw
+    lines = [activity_note(_WHILE_RUNNING if target.live else activity(target))]
+    # Before 6.0 it does not say where the symbol tables are.
+    tables = target.carried.kallsyms_tables
+    if tables is None:
+        raise SymbolsError(
+            "where this kernel's symbol table is (before Linux 6.0) only its debug info "
+            "tells: install that, or name its vmlinux with drgn -s"
+        )
+    for name, address in tables.items():
+        if name not in known.symbols:
+            lines.append(f"SYMBOL({name})={address:x}\n")
+    return known.raw.rstrip(b"\n") + b"\n" + "".join(lines).encode()
+
+
+def _head(found: _Found, vmcoreinfo: bytes) -> CoreHead:
+    platform = found.target.prog.platform
+    assert platform is not None
+    return CoreHead(
+        machine=platform.arch.name,
+        is_64_bit=bool(platform.flags & PlatformFlags.IS_64_BIT),
+        is_little_endian=bool(platform.flags & PlatformFlags.IS_LITTLE_ENDIAN),
+        vmcoreinfo=vmcoreinfo,
+        page_size=found.target.page_size,
+        direct_map=found.direct_map,
+    )

@@ -1,0 +1,283 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Snapshot
+--------
+
+Reads all of it, once, into a :class:`~drgn_vmap.model.areas.Snapshot`. What could not
+be read becomes a :class:`~drgn_vmap.model.areas.Problem`; on a live kernel, where
+damage is most likely a change under the reader's eyes, reading is repeated a few
+times first.
+"""
+
+from dataclasses import replace
+from typing import Callable, Dict, List, Tuple
+
+from ..._numpy import Array, U64Array, np
+from ...errors import Fault, SymbolsError, VmapError
+from ...model.areas import (
+    VMAP_BLOCK,
+    VMAP_RAM,
+    AreaTable,
+    Problem,
+    Snapshot,
+    State,
+    vm_flag,
+)
+from ..memory.numa import NodeFinder
+from ..target import Target
+from .areas import AreaReader, AreaRecords
+from .blocks import block_areas
+from .callers import CallerNames
+from .racing import as_races, tries
+
+__all__ = ("take_areas_around", "take_snapshot")
+
+_MAX_PAGES = 1 << 28
+"""More pages than any area has: 1 TiB of 4 KiB pages."""
+
+
+def take_snapshot(
+    target: Target, all_states: bool = False, once: bool = False
+) -> Snapshot:
+    """
+    Read the vmalloc state of a kernel.
+
+    :param all_states: Also read ranges that are being purged, pooled or free.
+    :param once: Do not start over on a live kernel if something is odd; trees that
+        change meanwhile are walked again all the same.
+    :raises VmapError: if the target is none that can be read.
+    """
+    states = _ALL_STATES if all_states else _LISTED_STATES
+    return _take_snapshot(
+        target, lambda reader: [read(reader) for read in states], once
+    )
+
+
+def take_areas_around(target: Target, addresses: U64Array) -> Snapshot:
+    """
+    Read only the areas of any state that hold these addresses, and their neighbours.
+
+    :raises VmapError: if the target is none that can be read.
+    """
+
+    def read(reader: AreaReader) -> List[AreaRecords]:
+        return [
+            reader.busy_around(addresses),
+            reader.lazy(),
+            reader.purging(),
+            reader.pools(),
+            reader.free_around(addresses),
+        ]
+
+    return _take_snapshot(target, read)
+
+
+_ReadAreas = Callable[[AreaReader], List[AreaRecords]]
+"""Reads the areas that are wanted, busy ones first."""
+
+_LISTED_STATES = (AreaReader.busy, AreaReader.lazy)
+_ALL_STATES = (
+    *_LISTED_STATES,
+    AreaReader.purging,
+    AreaReader.pools,
+    AreaReader.free,
+)
+
+
+def _take_snapshot(target: Target, read: _ReadAreas, once: bool = False) -> Snapshot:
+    kernel = target.kernel
+    for _ in range(1 if once else tries(kernel)):
+        reader = _Reader(target)
+        areas = reader.areas(read)
+        # Where even walks through trees go on racing, no other try does better.
+        if reader.lasting or not reader.problems:
+            break
+    # Few of them differ, and sorting all would take several times as long.
+    wanted = sorted(set(areas.caller.tolist()) - {0})
+    callers, problems = _caller_texts(target, wanted)
+    races = as_races(kernel, [*reader.lasting, *reader.problems])
+    problems = [*target.layout.problems, *races, *problems]
+    target.memory.forget()
+    return Snapshot(kernel, areas, callers, tuple(problems))
+
+
+def _caller_texts(
+    target: Target, wanted: List[int]
+) -> Tuple[Dict[int, str], List[Problem]]:
+    """Name the callers; where the names are lost, their addresses must do."""
+    if not wanted:
+        return {}, []
+    try:
+        names = CallerNames(target)
+        return names.texts(wanted), names.problems
+    except VmapError as e:
+        why = e.why if isinstance(e, Fault) else e
+        problem = Problem("nameless", "kallsyms", f"callers have no names: {why}")
+        return {address: f"{address:#x}" for address in wanted}, [problem]
+
+
+class _Reader:
+    """One try at reading everything."""
+
+    def __init__(self, target: Target) -> None:
+        target.memory.forget()
+        self._target = target
+        self._memory = target.memory
+        self._layout = target.layout
+        self.problems: List[Problem] = []
+        self.lasting: List[Problem] = []
+
+    def areas(self, read: _ReadAreas) -> AreaTable:
+        reader = AreaReader(self._target)
+        busy, *others = [self._plain_table(areas) for areas in read(reader)]
+        self.problems += reader.problems
+        self.lasting += reader.lasting
+        busy = replace(busy, is_block=self._divided_areas(busy))
+        self._memory.forget()
+        busy = self._without_foreign(self._with_vm_structs(busy))
+        busy = replace(busy, numa_pages=self._numa_pages(busy))
+        self._check_order(busy)
+        return AreaTable.concatenate([busy, *others])
+
+    def _divided_areas(self, busy: AreaTable) -> Array:
+        if self._layout.kernel.has_va_flags:
+            marks = np.uint64(VMAP_RAM | VMAP_BLOCK)
+            divided: Array = busy.va_flags & marks == marks
+            return divided
+        try:
+            areas, problems = block_areas(self._target)
+        except SymbolsError as e:
+            detail = f"which areas are divided is not known: {e}"
+            self.problems.append(Problem("unreadable", "vmap_blocks", detail))
+            return np.zeros(len(busy), bool)
+        self.problems += problems
+        return np.isin(busy.address, areas)
+
+    def _check_order(self, busy: AreaTable) -> None:
+        """Areas of a node are sorted by address, so neighbours must not overlap."""
+        order = np.argsort(busy.start, kind="stable")
+        for at in np.flatnonzero(busy.end[order[:-1]] > busy.start[order[1:]]).tolist():
+            where = f"vmap_area {busy.address[order[at]]:#x}"
+            other = f"vmap_area {busy.address[order[at + 1]]:#x}"
+            self.problems.append(Problem("corrupt", where, f"overlaps {other}"))
+
+    def _with_vm_structs(self, busy: AreaTable) -> AreaTable:
+        has_vm = np.argsort(busy.vm, kind="stable")
+        has_vm = has_vm[np.searchsorted(busy.vm, np.uint64(1), sorter=has_vm) :]
+        records, ok = self._memory.records(busy.vm[has_vm], self._layout.vm_struct)
+        self._memory.forget()
+        vm_ok = np.zeros(len(busy), bool)
+        vm_ok[has_vm] = ok
+        columns = {name: np.zeros(len(busy), np.uint64) for name in _VM_COLUMNS}
+        for name, column in columns.items():
+            column[has_vm] = _column(records, name)
+        vpages = _inside(columns["pages"], busy)
+        return replace(busy, vm_ok=vm_ok, vpages=vpages, **columns)
+
+    def _without_foreign(self, table: AreaTable) -> AreaTable:
+        """
+        Name vm_structs that are lost or not their areas' own.
+
+        On a live kernel the latter are memory that was freed and used again, so
+        nothing in them is shown.
+        """
+        for at in np.flatnonzero((table.vm != 0) & ~table.vm_ok).tolist():
+            where = f"vm_struct {table.vm[at]:#x}"
+            detail = f"of area {table.start[at]:#x} cannot be read"
+            self.problems.append(Problem("unreadable", where, detail))
+        # setup_vmalloc_vm() copies the start; the top byte may be a KASAN tag.
+        untagged = np.uint64((1 << 56) - 1)
+        differs = table.vm_ok & ((table.addr ^ table.start) & untagged != 0)
+        for at in np.flatnonzero(differs).tolist():
+            where = f"vm_struct {table.vm[at]:#x}"
+            detail = f"says {table.addr[at]:#x}, its area {table.start[at]:#x}"
+            self.problems.append(Problem("corrupt", where, detail))
+        if not (self._layout.kernel.live and differs.any()):
+            return table
+        own = {name: np.where(differs, 0, getattr(table, name)) for name in _VM_COLUMNS}
+        return replace(
+            table,
+            vm_ok=table.vm_ok & ~differs,
+            vpages=table.vpages & ~differs,
+            **{name: column.astype(np.uint64) for name, column in own.items()},
+        )
+
+    def _numa_pages(self, table: AreaTable) -> Array:
+        kernel = self._layout.kernel
+        counts = np.zeros((len(table), len(kernel.numa_nodes)), np.uint64)
+        uninitialized = table.flags & vm_flag("VM_UNINITIALIZED") != 0
+        wanted = table.vm_ok & (table.nr_pages != 0) & ~uninitialized
+        absurd = wanted & (
+            (table.nr_pages > _MAX_PAGES)
+            | (table.nr_pages * np.uint64(kernel.page_size) > table.size)
+            | (table.page_order >= 32)
+        )
+        rows = np.flatnonzero(wanted & ~absurd)
+        whole = np.ones(len(table), bool)
+        if kernel.numa_nodes and len(rows):
+            finder = NodeFinder(self._target.values, self._memory)
+            counts[rows], whole[rows] = finder.count(
+                table.pages[rows],
+                table.nr_pages[rows],
+                np.left_shift(np.uint64(1), table.page_order[rows]),
+                kernel.numa_nodes,
+            )
+            self._memory.forget()
+        for at in np.flatnonzero(absurd | ~whole).tolist():
+            where = f"vm_struct {table.vm[at]:#x}"
+            detail = f"its {table.nr_pages[at]} pages cannot be counted by node"
+            self.problems.append(Problem("unreadable", where, detail))
+        return counts
+
+    def _plain_table(self, areas: AreaRecords) -> AreaTable:
+        """Make a table that knows of no struct but vmap_area."""
+        count = len(areas.address)
+        none = np.zeros(count, np.uint64)
+        false = np.zeros(count, bool)
+        nodes = len(self._layout.kernel.numa_nodes)
+        return AreaTable(
+            address=areas.address,
+            start=_column(areas.records, "va_start"),
+            end=_column(areas.records, "va_end"),
+            state=np.full(count, int(areas.state), np.uint8),
+            node=areas.node.astype(np.int16),
+            va_flags=_column(areas.records, "flags"),
+            is_block=false,
+            # In other states, what stands there is no pointer to a vm_struct.
+            vm=_column(areas.records, "vm") if areas.state == State.BUSY else none,
+            vm_ok=false,
+            vpages=false,
+            numa_pages=np.zeros((count, nodes), np.uint64),
+            **{name: none for name in _VM_COLUMNS},
+        )
+
+
+_VM_COLUMNS = (
+    "addr",
+    "size",
+    "flags",
+    "pages",
+    "nr_pages",
+    "page_order",
+    "phys_addr",
+    "caller",
+    "requested_size",
+)
+
+
+def _column(records: Array, name: str) -> U64Array:
+    """Return a field as a column of its own, zero if this kernel lacks it."""
+    if name not in (records.dtype.names or ()):
+        return np.zeros(len(records), np.uint64)
+    return records[name].astype(np.uint64)
+
+
+def _inside(addresses: U64Array, busy: AreaTable) -> Array:
+    """Whether each address lies in a busy area, as is_vmalloc_addr() would say."""
+    if not len(busy):
+        return np.zeros(len(addresses), bool)
+    order = np.argsort(busy.start, kind="stable")
+    at = np.searchsorted(busy.start[order], addresses, side="right") - 1
+    inside: Array = (at >= 0) & (addresses < busy.end[order][at])
+    return inside

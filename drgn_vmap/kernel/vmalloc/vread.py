@@ -1,0 +1,30 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Reading through /proc/kcore
+---------------------------
+
+By which rules this kernel's /proc/kcore reads vmalloc space: vread(), and since 6.4
+vread_iter(), of mm/vmalloc.c.
+"""
+
+from ...model.kcore import KcoreRules
+from ..target import Target
+from ..types.structs import has_member
+
+__all__ = ("kcore_rules",)
+
+
+def kcore_rules(target: Target) -> KcoreRules:
+    """Find out what this kernel's reader is able to."""
+    functions = target.functions
+    # Since Linux kernel commit 4c91c07c93bb ("mm: vmalloc: convert vread() to
+    # vread_iter()") (in v6.4), holes are filled with zeros.
+    iterates = functions.has("vread_iter")
+    # Since Linux kernel commit 06c8994626d1 ("mm/vmalloc.c: allow vread() to read out
+    # vm_map_ram areas") (in v6.3), there is a reader of what has no vm_struct.
+    reads_ram = functions.has("vmap_ram_vread_iter" if iterates else "vmap_ram_vread")
+    if not reads_ram and not functions.knows_inlined_calls:
+        # A member that came in the same series, for this reader alone.
+        reads_ram = has_member(target.prog, "struct vmap_block", "used_map")
+    return KcoreRules(reads_ram=reads_ram, zeroes_holes=iterates)
