@@ -12,6 +12,8 @@ import hashlib
 import io
 import json
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator
@@ -115,6 +117,17 @@ def test_plain_drgn(opened: Opened) -> None:
     done = drgn("-c", opened.path, "scripts/vmap_ls.py", "--pointers", "auto")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == opened.sample.vmallocinfo.decode()
+
+
+def test_plugin(opened: Opened, tmp_path: Path) -> None:
+    """What is installed makes %vmap a command of drgn's, wherever that is started."""
+    script = tmp_path / "script.py"
+    text = 'from drgn.commands import run_command\nrun_command(prog, "vmap ls --pointers auto")'
+    script.write_text(text)
+    command = [sys.executable, "-m", "drgn", "-q", "-c", str(opened.path), "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == opened.sample.vmallocinfo
 
 
 def test_ls(opened: Opened) -> None:
