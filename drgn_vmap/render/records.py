@@ -63,7 +63,8 @@ _CSV_COLUMNS = (
     "node",
     "requested_size",
 )
-
+_FORMULAS_START = ("=", "+", "-", "@", "'")
+"""And the quote that says that a cell is none. Tabs and line ends are escaped."""
 
 _SPARE = (
     *("NODE", "VA FLAGS", "VM FLAGS", "NUMA", "PHYS"),
@@ -299,9 +300,18 @@ def _csv_rows(areas: Iterable[Area]) -> str:
         row = area_json(area)
         row["kinds"] = " ".join(area.kinds)
         row["numa"] = _numa(area)
-        row["caller"] = printable(area.caller or "")
+        row["caller"] = _csv_text(printable(area.caller or ""))
         writer.writerow(row)
     return out.getvalue()
+
+
+def _csv_text(text: str) -> str:
+    """
+    Return the cell of a text that a target chose: no spreadsheet takes it for a formula,
+    and a program gets the text back by dropping the one quote that it begins with, if
+    it does.
+    """
+    return f"'{text}" if text.startswith(_FORMULAS_START) else text
 
 
 def _hex(value: "int | None") -> "str | None":
