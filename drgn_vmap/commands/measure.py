@@ -21,18 +21,18 @@ from ..model.kcore import KcoreCheck
 if TYPE_CHECKING:
     from ..kernel.target import Target
 
-__all__ = ("Progress", "measure")
+__all__ = ("measure",)
 
 _BATCH_BYTES = 8 << 20
 
-Progress = Callable[[int, int], None]
-"""Is told how many pages were read, of how many."""
 
-
-def measure(target: "Target", scope: Scope, progress: Progress) -> KcoreCheck:
+def measure(
+    target: "Target", scope: Scope, on_read: Callable[[int, int], None]
+) -> KcoreCheck:
     """
     Compare what /proc/kcore returns with what memory holds.
 
+    :param on_read: Called with how many pages were read, of how many.
     :raises TargetError: if that is not the kernel of this machine, or is closed to us.
     """
     if not target.is_this_machine:
@@ -50,6 +50,6 @@ def measure(target: "Target", scope: Scope, progress: Progress) -> KcoreCheck:
         )
         for pages in targets.batches(max(_BATCH_BYTES // page_size, 1)):
             tally.add(pages, *measurer.measure(pages))
-            progress(tally.pages, targets.total)
+            on_read(tally.pages, targets.total)
         problems = (*snapshot.problems, *views.problems)
     return sum_up(targets, tally, rules, problems)
