@@ -31,15 +31,16 @@ import argparse
 import sys
 from enum import IntEnum
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from typing import Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 
 from drgn import Program
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from drgn_vmap._numpy import Array, Record, U64Array, np  # noqa: E402
-from drgn_vmap.commands import EXIT_FOUND, EXIT_OK, guarded  # noqa: E402
+from drgn_vmap.commands import EXIT_FOUND, EXIT_OK, as_script, guarded  # noqa: E402
 from drgn_vmap.commands.progress import Progress  # noqa: E402
+from drgn_vmap.commands.streams import tell  # noqa: E402
 from drgn_vmap.errors import Fault, TargetError, UsageError  # noqa: E402
 from drgn_vmap.kernel.target import Target  # noqa: E402
 from drgn_vmap.kernel.types.structs import (  # noqa: E402
@@ -51,7 +52,6 @@ from drgn_vmap.kernel.types.structs import (  # noqa: E402
 )
 from drgn_vmap.kernel.vmalloc.mappings import vmalloc_frames  # noqa: E402
 from drgn_vmap.kernel.vmalloc.snapshot import take_snapshot  # noqa: E402
-from drgn_vmap.render.escape import printable  # noqa: E402
 
 NAME = "mem_usage.py"
 ADVICE = "take a vmcore that is neither damaged nor cut short"
@@ -104,17 +104,14 @@ class Usage(NamedTuple):
     problems: List[str]
 
 
-def main(prog: Optional[Program]) -> int:
+def main(prog: Optional[Program]) -> NoReturn:
     parser = argparse.ArgumentParser(
         prog=NAME,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args()
-    try:
-        return guarded(NAME, lambda: run(prog))
-    except KeyboardInterrupt:
-        return 130
+    as_script(lambda: guarded(NAME, lambda: run(prog)))
 
 
 def run(prog: Optional[Program]) -> int:
@@ -125,7 +122,7 @@ def run(prog: Optional[Program]) -> int:
         usage = count(target)
     print(table(usage))
     for problem in usage.problems:
-        print(f"{NAME}: {printable(problem)}", file=sys.stderr)
+        tell(NAME, problem)
     return EXIT_FOUND if usage.problems else EXIT_OK
 
 
@@ -511,4 +508,4 @@ def page_record(target: Target) -> Record:
 
 
 if __name__ == "__main__":
-    sys.exit(main(globals().get("prog")))
+    main(globals().get("prog"))

@@ -10,23 +10,12 @@ into output, one line on standard error and an exit status.
 """
 
 import argparse
-import os
 import sys
-from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Iterator,
-    Mapping,
-    NoReturn,
-    Optional,
-    Sequence,
-)
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NoReturn, Optional, Sequence
 
 from ..errors import UsageError, VmapError
-from ..render.escape import printable
+from .streams import give_up_the_rest, is_output_read, tell, usable_streams
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -37,6 +26,7 @@ __all__ = (
     "EXIT_OK",
     "HELP",
     "VERBS",
+    "as_script",
     "guarded",
     "main",
     "overview",
@@ -85,10 +75,21 @@ class _Parser(argparse.ArgumentParser):
 
 def main(verb: str, prog: Optional["Program"]) -> NoReturn:
     """Run a verb as a script, with the arguments of this process, and exit."""
+    as_script(lambda: run(verb, prog, sys.argv[1:]))
+
+
+def as_script(call: Callable[[], int]) -> NoReturn:
+    """
+    Exit with what a call returns.
+
+    Only a script may: a session goes on, and needs its standard streams.
+    """
     try:
-        status = run(verb, prog, sys.argv[1:])
+        status = call()
     except KeyboardInterrupt:
         status = _EXIT_INTERRUPTED
+    finally:
+        give_up_the_rest()
     sys.exit(status)
 
 
@@ -126,56 +127,26 @@ def guarded(name: str, call: Callable[[], int]) -> int:
 
     :param name: Who speaks in that line.
     """
-    try:
-        with _any_output():
+    with usable_streams():
+        try:
             status = call()
             sys.stdout.flush()
-        return status
-    except VmapError as e:
-        print(f"{name}: {printable(str(e))}", file=sys.stderr)
+            return status
+        except VmapError as e:
+            tell(name, str(e))
+        except ModuleNotFoundError as e:
+            package = e.name or ""
+            if package.startswith(__name__.partition(".")[0]):
+                raise
+            what = f"the Python package {package} is not installed"
+            tell(name, f"{what}: try pip install {package}")
+        except OSError as e:
+            if isinstance(e, BrokenPipeError) and not is_output_read():
+                # The reader has seen enough.
+                return EXIT_OK
+            advice = "check the target, and where the output goes"
+            tell(name, f"input or output failed ({e}): {advice}")
         return EXIT_CANNOT
-    except ModuleNotFoundError as e:
-        package = e.name or ""
-        if package.startswith(__name__.partition(".")[0]):
-            raise
-        what = f"the Python package {package} is not installed"
-        print(f"{name}: {what}: try pip install {package}", file=sys.stderr)
-        return EXIT_CANNOT
-    except BrokenPipeError:
-        # The reader has seen enough.
-        _write_nowhere()
-        return EXIT_OK
-    except OSError as e:
-        _write_nowhere()
-        advice = "check the target, and where the output goes"
-        print(f"{name}: input or output failed ({e}): {advice}", file=sys.stderr)
-        return EXIT_CANNOT
-
-
-@contextmanager
-def _any_output() -> Iterator[None]:
-    """Make do with any standard output: of an old encoding, or closed."""
-    output = sys.stdout
-    if output is None:
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-            yield
-        return
-    # Of an interactive session it is to be as it was afterwards.
-    errors = getattr(output, "errors", None)
-    if hasattr(output, "reconfigure"):
-        output.reconfigure(errors="backslashreplace")
-    try:
-        yield
-    finally:
-        if hasattr(output, "reconfigure") and not output.closed:
-            output.reconfigure(errors=errors)
-
-
-def _write_nowhere() -> None:
-    """Drop what is left to be written: Python would complain of it at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def _module(name: str) -> Any:

@@ -12,14 +12,13 @@ from typing import Callable, List, Optional, Sequence, Tuple
 
 from ..errors import UsageError
 from ..model.areas import Problem
-from ..render.escape import printable
 from ..render.tables import folded
 from . import EXIT_FOUND, EXIT_OK
+from .streams import tell
 
 __all__ = (
     "add_from",
     "add_json",
-    "add_output",
     "address",
     "address_range",
     "count",
@@ -52,17 +51,6 @@ def add_from(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="take a copy of /proc/vmallocinfo instead of a kernel; plain python3 can "
         "start the script then",
-    )
-
-
-def add_output(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add -o, which says where to write what is no text for a terminal."""
-    parser.add_argument(
-        "-o",
-        metavar="FILE",
-        dest="output",
-        required=True,
-        help=f"where to write the {what}; a file that is there is replaced",
     )
 
 
@@ -159,10 +147,10 @@ def warn_of_problems(verb: str, problems: Sequence[Problem]) -> None:
     """Tell a person on standard error what could not be read."""
     for problem in problems[:_PROBLEMS_TOLD]:
         text = f"{problem.what}: {problem.where}: {problem.detail}"
-        print(f"vmap {verb}: {printable(text)}", file=sys.stderr)
+        tell(f"vmap {verb}", text)
     more = len(problems) - _PROBLEMS_TOLD
     if more > 0:
-        print(f"vmap {verb}: … and {more} more, see --json", file=sys.stderr)
+        tell(f"vmap {verb}", f"… and {more} more, see --json")
 
 
 def problem_status(problems: Sequence[Problem]) -> int:

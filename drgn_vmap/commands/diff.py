@@ -42,6 +42,7 @@ from .common import (
     warn_of_problems,
     write_text,
 )
+from .streams import tell
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -82,7 +83,7 @@ def run(target: Optional["Target"], args: argparse.Namespace) -> int:
         warn_of_problems("diff", problems)
         if not by_address:
             note = "areas were matched by caller and size: addresses tell nothing"
-            print(f"vmap diff: {note}", file=sys.stderr)
+            tell("vmap diff", note)
     return EXIT_FOUND if found else problem_status(problems)
 
 

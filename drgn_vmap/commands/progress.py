@@ -7,6 +7,7 @@ takes longer than a second.
 
 import sys
 import time
+from contextlib import suppress
 from typing import Optional
 
 __all__ = ("Progress",)
@@ -44,6 +45,8 @@ class Progress:
             self._show(f"vmap {self._verb}: {so_far} {self._unit}")
 
     def _show(self, text: str) -> None:
-        print("\r" + text.ljust(self._width), end="" if text else "\r", file=sys.stderr)
-        sys.stderr.flush()
+        line, end = "\r" + text.ljust(self._width), "" if text else "\r"
+        # A terminal that is gone is no reason to end the work.
+        with suppress(OSError):
+            print(line, end=end, file=sys.stderr, flush=True)
         self._width = len(text)

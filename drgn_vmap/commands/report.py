@@ -27,14 +27,14 @@ from ..analyses.report import largest_rows, map_blocks, stretches
 from ..analyses.saved_text import areas_from_text, describe_saved
 from ..analyses.top import reconcile, sum_areas
 from ..analyses.verify import verify_text
-from ..errors import UsageError
 from ..model.areas import Snapshot
 from ..model.inspection import Verdict
 from ..model.pictures import Overview, Report
 from ..model.sums import Top
 from ..render.report import report_html
 from . import EXIT_FOUND
-from .common import add_from, add_output, problem_status, read_file
+from .common import add_from, problem_status, read_file
+from .output import add_output, whole_file
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -52,17 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Write the report."""
-    if args.saved is not None or target is None:
-        report = _of_file(args.saved)
-    else:
-        report = _of_target(target)
-    try:
-        with open(args.output, "w", encoding="utf-8") as file:
-            file.write(report_html(report))
-    except OSError as e:
-        raise UsageError(
-            f"{args.output} cannot be written ({e}): choose another"
-        ) from e
+    if args.saved is not None:
+        target = None
+    source = args.saved if target is None else target.prog.core_dump_path
+    with whole_file(args.output, [source]) as file:
+        report = _of_file(args.saved) if target is None else _of_target(target)
+        file.write(report_html(report).encode("utf-8", "backslashreplace"))
     if any(check.verdict == Verdict.FAILED for check in report.checks or ()):
         return EXIT_FOUND
     return problem_status(report.problems)

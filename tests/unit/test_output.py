@@ -7,6 +7,8 @@ Output and arguments
 Whatever standard output is, and however odd an argument: no traceback.
 """
 
+import contextlib
+import errno
 import json
 import os
 import pty
@@ -22,6 +24,7 @@ from drgn.commands import run_command
 
 import drgn_vmap.plugin  # noqa: F401
 from drgn_vmap.commands import run
+from drgn_vmap.commands.progress import Progress
 from tests.fakes.kernel import PAGE, VMALLOC_START, FakeArea, FakeKernel
 from tests.sources import ROOT
 
@@ -73,8 +76,28 @@ def test_closed_pipe() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "{", "")
 
 
-def test_interrupted(tmp_path: Path) -> None:
-    """Ctrl-C ends a script, as it does other programs."""
+@pytest.mark.parametrize(
+    "command",
+    [
+        "% -n 2",
+        "% --no-such-option",
+        "% --from /nowhere",
+        f"% -n 2 --from <(cat {SAMPLE}; echo no such line)",
+        "% -n 2 > /dev/full",
+    ],
+)
+def test_standard_error(command: str) -> None:
+    """Full, closed or unread, it changes no exit status, and no standard output."""
+    usual = shell(command)
+    assert len(usual.stderr.splitlines()) == (usual.returncode != 0)
+    for redirection in ("2> /dev/full", "2>&-", "2> >(true)"):
+        done = shell(f"{command} {redirection}")
+        assert (done.returncode, done.stdout) == (usual.returncode, usual.stdout)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
+    """Signals end a script at once, and shells say which it was."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     script = str(ROOT / "scripts/vmap_ls.py")
@@ -83,14 +106,15 @@ def test_interrupted(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         # A shell's background jobs, of which pytest may be one, ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     # Once the pipe is open, the script waits for what is written to it.
     with pipe.open("w"):
         time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, b"", b"")
+    ended = 128 + number if number == signal.SIGINT else -number
+    assert (process.returncode, out, err) == (ended, b"", b"")
 
 
 @pytest.mark.parametrize(
@@ -169,6 +193,54 @@ def test_in_a_session(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         run_command(prog, "vmap ls > /nowhere/file")
     assert sys.stdout is before
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EPIPE])
+def test_a_session_goes_on(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """What fails to be read is told, and the session prints what comes next."""
+
+    def fail(*_: object) -> int:
+        print("so far")
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr("drgn_vmap.commands.ls.run", fail)
+    run_command(FakeKernel([]).program(), "vmap ls")
+    print("and on", flush=True)
+    out, err = capfd.readouterr()
+    assert out == "so far\nand on\n"
+    assert os.strerror(error) in err and len(err.splitlines()) == 1
+
+
+def test_a_session_goes_on_behind_pipes(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also if nobody has read what a command printed."""
+    kernel = FakeKernel(
+        [FakeArea(VMALLOC_START + at * PAGE, 1, 2) for at in range(999)]
+    )
+    for command in ("vmap ls --json | head -c 1", "vmap ls | true"):
+        run_command(kernel.program(), command)
+        print("and on", flush=True)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("{and on\nand on\n", "")
+
+
+def test_progress_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that has gone ends no work."""
+    ours, theirs = pty.openpty()
+    os.close(ours)
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        with pytest.raises(OSError):
+            print("gone", file=terminal, flush=True)
+        with Progress("slice", "pages") as progress:
+            now[0] = 9.0
+            progress.update(1)
+        with contextlib.suppress(OSError):
+            terminal.close()
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
