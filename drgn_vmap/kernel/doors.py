@@ -19,10 +19,17 @@ from ..errors import Fault, SymbolsError
 
 __all__ = ("UNREADABLE", "Values", "door")
 
-UNREADABLE = (FaultError, NotImplementedError, OverflowError, TypeError, ValueError)
+UNREADABLE = (
+    FaultError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    TypeError,
+    ValueError,
+)
 """
-What drgn raises of memory that is not there, of pointers and types that are damaged, and
-of page tables that it does not know.
+What drgn raises of memory that is not there or not in the file, of pointers and types that
+are damaged, and of page tables that it does not know.
 """
 
 _MAX_WORDS = 1 << 10

@@ -27,6 +27,7 @@ from ..model.areas import Kernel
 from .doors import Values
 from .functions import VmallocFunctions
 from .layout import Layout, probe_layout
+from .memory.budget import ram_pages
 from .memory.bulk import Memory
 from .memory.direct_map import find_direct_map
 from .memory.frames import PageFrames
@@ -128,6 +129,11 @@ class Target:
         return PageFrames(self.values)
 
     @cached_property
+    def ram_pages(self) -> int:
+        """How many pages of RAM there are at most: a budget for what areas claim."""
+        return ram_pages(self.values)
+
+    @cached_property
     def layout(self) -> Layout:
         """
         How this kernel keeps vmap areas.
@@ -154,7 +160,8 @@ def open_vmcore(name: str) -> Target:
     with _quiet():
         try:
             prog.set_core_dump(name)
-        except (OSError, ValueError, FaultError) as e:
+        # Of a damaged ELF file, drgn raises no more than this of what libelf says.
+        except Exception as e:
             why = str(e).strip()
             raise TargetError(f"{name} cannot be opened ({why}): give a vmcore") from e
         # Most vmcores have all of it themselves, and debug info takes its time.

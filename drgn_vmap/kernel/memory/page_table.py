@@ -10,12 +10,12 @@ Tables are read by physical address and once each. Where their format is not kno
 drgn walks them, one address at a time.
 """
 
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from drgn import FaultError
 from drgn.helpers.linux.mm import follow_phys
 
-from ..._numpy import Array, U64Array, np
+from ..._numpy import Array, U64Array, np, spread
 from ...errors import Fault
 from ...model.areas import UNSUPPORTED, Problem
 from ...model.kcore import Translation
@@ -130,6 +130,38 @@ class PageTable:
         self._entries(self._format, tables, firsts, last_level)
         return tuple(self._problems)
 
+    def mapped_parts(
+        self, starts: U64Array, ends: U64Array
+    ) -> Tuple[U64Array, U64Array, Tuple[Problem, ...]]:
+        """
+        Leave out of ranges what no table is there for, however long they are.
+
+        :param starts: Where ranges begin, at a page.
+        :param ends: Where they end.
+        :return: Where parts of them begin and end that may be mapped, as far as is known,
+            and what of the tables is damaged.
+        """
+        self._problems = {}
+        format_ = self._format
+        if format_ is None:
+            return starts, ends, ()
+        starts, ends = _within(format_, starts, ends)
+        table = np.full(len(starts), self._root, np.uint64)
+        found: List[Tuple[U64Array, U64Array]] = []
+        for level, shift in enumerate(format_.shifts[:-1]):
+            starts, ends, range_ = _cut(starts, ends, shift)
+            entry, ok = self._entries(format_, table[range_], starts, level)
+            present = ok & format_.present(entry, False)
+            ended = ~ok | present & format_.leaf(entry, shift)
+            found.append((starts[ended], ends[ended]))
+            deeper = present & ~ended
+            starts, ends = starts[deeper], ends[deeper]
+            table = format_.table(entry[deeper])
+        found.append((starts, ends))
+        starts, ends = (np.concatenate(column) for column in zip(*found))
+        order = np.argsort(starts, kind="stable")
+        return starts[order], ends[order], tuple(self._problems)
+
     def _below(
         self, format_: TableFormat, tables: U64Array, firsts: U64Array, level: int
     ) -> Tuple[U64Array, U64Array]:
@@ -232,3 +264,35 @@ class PageTable:
     def _report(self, what: str, where: str, detail: str) -> None:
         """Note a problem that many addresses may have, once."""
         self._problems[Problem(what, where, detail)] = None
+
+
+def _within(
+    format_: TableFormat, starts: U64Array, ends: U64Array
+) -> Tuple[U64Array, U64Array]:
+    """Cut ranges down to what the tables reach."""
+    if format_.bits == 64:
+        return starts, ends
+    parts = []
+    # As the last byte of each: the end of the highest does not fit into 64 bits.
+    lasts = ends - np.uint64(1)
+    for upper in format_.upper:
+        low = np.uint64(upper << format_.bits)
+        high = low + np.uint64((1 << format_.bits) - 1)
+        parts.append((np.maximum(starts, low), np.minimum(lasts, high)))
+    start, last = (np.concatenate(column) for column in zip(*parts))
+    there = start <= last
+    return start[there], last[there] + np.uint64(1)
+
+
+def _cut(
+    starts: U64Array, ends: U64Array, shift: int
+) -> Tuple[U64Array, U64Array, Array]:
+    """Cut ranges where entries of a level end; return the range of each part as well."""
+    first = starts >> np.uint64(shift)
+    count = ((ends - np.uint64(1)) >> np.uint64(shift)) - first + np.uint64(1)
+    range_, index = spread(count)
+    entry = first[range_] + index.astype(np.uint64)
+    start = np.maximum(entry << np.uint64(shift), starts[range_])
+    behind = ((entry + np.uint64(1)) << np.uint64(shift)) - np.uint64(1)
+    last = np.minimum(behind, ends[range_] - np.uint64(1))
+    return start, last + np.uint64(1), range_

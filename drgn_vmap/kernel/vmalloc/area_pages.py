@@ -16,13 +16,11 @@ from ..._numpy import Array, U64Array, np
 from ...errors import VmapError
 from ...model.areas import AreaTable, Snapshot, State, vm_flag
 from ...model.kcore import Translation
+from ..memory.budget import affordable
 from ..target import Target
 from ..types.structs import word_dtype
 
 __all__ = ("AreaPages", "NamedPages", "named_pages", "rows_with_pages")
-
-_MAX_PAGES = 1 << 22
-"""More pages than are looked at in one area; torn records may claim any number."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,18 @@ class NamedPages:
     """Whether both are known."""
 
 
-def rows_with_pages(areas: AreaTable, page_size: int) -> Array:
-    """Return the rows of areas that vmalloc() filled or vmap() was given to keep."""
+def rows_with_pages(target: Target, areas: AreaTable) -> Array:
+    """
+    Return the rows of areas that vmalloc() filled or vmap() was given to keep.
+
+    Those that claim more pages than there can be, alone or in sum, are left out.
+    """
     owned = areas.flags & (vm_flag("VM_ALLOC") | vm_flag("VM_MAP_PUT_PAGES")) != 0
     owned &= areas.flags & vm_flag("VM_UNINITIALIZED") == 0
     owned &= (areas.state == State.BUSY) & areas.vm_ok
-    owned &= areas.nr_pages <= (areas.end - areas.start) // np.uint64(page_size)
-    owned &= areas.nr_pages <= _MAX_PAGES
-    return np.flatnonzero(owned)
+    owned &= areas.nr_pages <= (areas.end - areas.start) // np.uint64(target.page_size)
+    rows = np.flatnonzero(owned)
+    return rows[affordable(areas.nr_pages[rows], target.ram_pages)]
 
 
 def named_pages(
@@ -79,7 +81,7 @@ class AreaPages:
         areas, page_size = snapshot.areas, snapshot.kernel.page_size
         self._target, self._areas, self._page_size = target, areas, page_size
         self._has_pages = np.zeros(len(areas), bool)
-        self._has_pages[rows_with_pages(areas, page_size)] = True
+        self._has_pages[rows_with_pages(target, areas)] = True
         unguarded = areas.flags & vm_flag("VM_NO_GUARD") != 0
         self._guard = areas.end - np.where(unguarded, 0, page_size).astype(np.uint64)
         busy = np.flatnonzero((areas.state == State.BUSY) & areas.vm_ok)

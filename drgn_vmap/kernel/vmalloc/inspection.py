@@ -124,7 +124,7 @@ def _tree(layout: Layout, found: TreeNodes, index: int) -> AreaTree:
 def _vm_pages(target: Target, areas: AreaTable) -> VmPages:
     """Look up the pages of areas that vmalloc() filled or vmap() was given to keep."""
     page_size = np.uint64(target.page_size)
-    rows = rows_with_pages(areas, target.page_size)
+    rows = rows_with_pages(target, areas)
     row, place = spread(areas.nr_pages[rows])
     row, index = rows[row], place.astype(np.uint64)
     named = named_pages(target, areas, row, index)

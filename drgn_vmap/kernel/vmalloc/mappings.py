@@ -19,6 +19,8 @@ from .area_pages import AreaPages
 __all__ = ("find_mappings", "struct_page_phys", "vmalloc_frames")
 
 _PAGES_AT_ONCE = 1 << 20
+_MAX_PAGES = 1 << 26
+"""More than are looked at in any case: 256 GiB of pages of 4 KiB that are mapped."""
 
 
 def struct_page_phys(target: Target, page: int) -> int:
@@ -57,7 +59,7 @@ def find_mappings(
         by_frame.setdefault(phys - phys % page_size, set()).add(phys)
     frames = np.array(sorted(by_frame), np.uint64)
     pairs: Set[Tuple[int, int]] = set()
-    for addresses in _candidates(snapshot, frames):
+    for addresses in _candidates(target, snapshot, frames, problems):
         found, _ = named.complete(addresses, target.page_table.translate(addresses))
         problems.update(dict.fromkeys(found.problems))
         hits = np.flatnonzero(found.present & np.isin(found.phys, frames))
@@ -81,11 +83,11 @@ def vmalloc_frames(
     problems: Dict[Problem, None] = {}
     areas = snapshot.areas
     target.physical.forget()
-    devices = areas.flags & np.uint64(vm_flag("VM_IOREMAP")) != 0
+    devices = (areas.flags & vm_flag("VM_IOREMAP") != 0) | (areas.phys_addr != 0)
     rows = np.flatnonzero((areas.state == State.BUSY) & ~devices)
     parts: List[U64Array] = [np.empty(0, np.uint64)]
     known = not len(rows)
-    for addresses in _pages(areas.start[rows], areas.end[rows], page_size):
+    for addresses in _pages(target, areas.start[rows], areas.end[rows], problems):
         found, _ = named.complete(addresses, target.page_table.translate(addresses))
         problems.update(dict.fromkeys(found.problems))
         known |= bool(found.known.any())
@@ -94,7 +96,12 @@ def vmalloc_frames(
     return frames, tuple(problems)
 
 
-def _candidates(snapshot: Snapshot, frames: U64Array) -> Iterator[U64Array]:
+def _candidates(
+    target: Target,
+    snapshot: Snapshot,
+    frames: U64Array,
+    problems: Dict[Problem, None],
+) -> Iterator[U64Array]:
     """Yield the addresses of pages that may lead to the frames, some at a time."""
     areas, page_size = snapshot.areas, np.uint64(snapshot.kernel.page_size)
     busy = areas.state == State.BUSY
@@ -106,12 +113,23 @@ def _candidates(snapshot: Snapshot, frames: U64Array) -> Iterator[U64Array]:
         if fits.any():
             yield areas.start[row] + offset[fits]
     rows = np.flatnonzero(busy & ~noted)
-    yield from _pages(areas.start[rows], areas.end[rows], page_size)
+    yield from _pages(target, areas.start[rows], areas.end[rows], problems)
 
 
-def _pages(start: U64Array, end: U64Array, page_size: "np.uint64") -> Iterator[Array]:
-    """Yield the address of each page of some ranges, many at a time."""
+def _pages(
+    target: Target, start: U64Array, end: U64Array, problems: Dict[Problem, None]
+) -> Iterator[Array]:
+    """Yield the address of each page of some ranges that may be mapped, many at a time."""
+    start, end, lost = target.page_table.mapped_parts(start, end)
+    problems.update(dict.fromkeys(lost))
+    page_size = np.uint64(target.page_size)
     counts = ((end - start) // page_size).astype(np.int64)
-    for first in range(0, int(counts.sum()), _PAGES_AT_ONCE):
+    total = int(counts.sum())
+    if total > _MAX_PAGES:
+        detail = (
+            f"are claimed to have {total} pages, the first {_MAX_PAGES} were looked at"
+        )
+        problems[Problem("bounded", "areas", detail)] = None
+    for first in range(0, min(total, _MAX_PAGES), _PAGES_AT_ONCE):
         row, index = spread(counts, first, first + _PAGES_AT_ONCE)
         yield start[row] + index.astype(np.uint64) * page_size

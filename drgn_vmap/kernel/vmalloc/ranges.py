@@ -12,7 +12,7 @@ from typing import Optional, Tuple
 
 from drgn import Architecture
 
-from ...errors import SymbolsError
+from ...errors import Fault, SymbolsError
 from ...model.space import VmallocRange
 from ..target import Target
 
@@ -28,10 +28,12 @@ def vmalloc_range(target: Target) -> VmallocRange:
     Find vmalloc space.
 
     :raises SymbolsError: if nothing in the target tells.
-    :raises Fault: if what tells cannot be read.
     """
     for source in (_from_kcore, _from_vmcoreinfo, _from_variables):
-        found = source(target)
+        try:
+            found = source(target)
+        except Fault:
+            continue  # Another may be left.
         if found is not None and found[0] < found[1] < 1 << 64:
             start, limit = found
             end = -(-limit // target.page_size) * target.page_size

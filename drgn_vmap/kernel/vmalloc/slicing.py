@@ -17,7 +17,7 @@ from drgn import FaultError, PlatformFlags, Program
 
 from ..._numpy import np
 from ...errors import Fault, SymbolsError, TargetError, VmapError
-from ...model.areas import AreaTable, Kernel, Problem, State, vm_flag
+from ...model.areas import Problem, Snapshot, State
 from ...model.core import CoreHead
 from ...model.inspection import Inspection
 from ..memory.ppc64 import LINEAR_START
@@ -25,7 +25,7 @@ from ..memory.recording import Recorder
 from ..target import Target
 from .activity import SLICE_NOTE, activity, activity_note
 from .inspection import inspect
-from .mappings import struct_page_phys
+from .mappings import struct_page_phys, vmalloc_frames
 from .pointers import pointer_policy
 from .racing import as_races
 from .ranges import vmalloc_range
@@ -36,7 +36,6 @@ __all__ = ("Slice",)
 _LIVE_LOOKS = 4
 _OTHER_TABLES = 4096
 """Last-level page tables of memory that is no area's: 16 MiB on x86_64."""
-_DATA_BYTES = 1 << 32
 _WHILE_RUNNING = ("the kernel was running when the slice was taken",)
 
 
@@ -73,7 +72,7 @@ class Slice:
         """What a vmcore says besides its pages."""
         frames = self._recorder.frames()
         if with_data:
-            frames |= _data_frames(found.target, found.areas)
+            frames |= _data_frames(found.target, found.snapshot)
         self.frames: List[int] = sorted(frames)
         """Page frames of all pages."""
 
@@ -108,8 +107,7 @@ def _needed_vmlinux(target: Target, recorder: Recorder) -> Optional[str]:
 class _Found:
     target: Target
     """The one that has read it."""
-    kernel: Kernel
-    areas: AreaTable
+    snapshot: Snapshot
     direct_map: int
     problems: Tuple[Problem, ...]
 
@@ -137,7 +135,7 @@ def _look(target: Target, recorder: Recorder) -> _Found:
                 break
         if look < _LIVE_LOOKS - 1:
             recorder.refresh(constant)
-    return replace(found, problems=as_races(found.kernel, found.problems))
+    return replace(found, problems=as_races(found.target.kernel, found.problems))
 
 
 def _read(program: Program, names_are_read: Callable[[], None]) -> _Found:
@@ -155,8 +153,7 @@ def _read(program: Program, names_are_read: Callable[[], None]) -> _Found:
     lost = target.page_table.load(areas.start[held], areas.end[held], _OTHER_TABLES)
     problems = (*found.snapshot.problems, *found.blocks.problems, *lost)
     problems = tuple(dict.fromkeys(problems))
-    kernel = found.snapshot.kernel
-    return _Found(target, kernel, areas, _direct_map(target, found), problems)
+    return _Found(target, found.snapshot, _direct_map(target, found), problems)
 
 
 def _read_struct_pages(target: Target) -> None:
@@ -181,18 +178,10 @@ def _direct_map(target: Target, found: Inspection) -> int:
     return int(offsets[0]) if len(offsets) == 1 else 0
 
 
-def _data_frames(target: Target, areas: AreaTable) -> Set[int]:
+def _data_frames(target: Target, snapshot: Snapshot) -> Set[int]:
     """Return the frames that areas in use map; device memory is none of them."""
-    page_size = target.page_size
-    devices = (areas.flags & vm_flag("VM_IOREMAP") != 0) | (areas.phys_addr != 0)
-    frames: Set[int] = set()
-    for row in np.flatnonzero((areas.state == State.BUSY) & ~devices).tolist():
-        for start in range(int(areas.start[row]), int(areas.end[row]), _DATA_BYTES):
-            end = min(start + _DATA_BYTES, int(areas.end[row]))
-            pages = np.arange(start, end, page_size, dtype=np.uint64)
-            found = target.page_table.translate(pages)
-            frames.update((found.phys[found.present] // np.uint64(page_size)).tolist())
-    return frames
+    frames, _ = vmalloc_frames(target, snapshot)
+    return set() if frames is None else set(frames.tolist())
 
 
 def _vmcoreinfo(target: Target) -> bytes:

@@ -24,6 +24,7 @@ from ...model.areas import (
     State,
     vm_flag,
 )
+from ..memory.budget import affordable
 from ..memory.numa import NodeFinder
 from ..target import Target
 from .areas import AreaReader, AreaRecords
@@ -32,9 +33,6 @@ from .callers import CallerNames
 from .racing import as_races, tries
 
 __all__ = ("take_areas_around", "take_snapshot")
-
-_MAX_PAGES = 1 << 28
-"""More pages than any area has: 1 TiB of 4 KiB pages."""
 
 
 def take_snapshot(
@@ -209,11 +207,13 @@ class _Reader:
         uninitialized = table.flags & vm_flag("VM_UNINITIALIZED") != 0
         wanted = table.vm_ok & (table.nr_pages != 0) & ~uninitialized
         absurd = wanted & (
-            (table.nr_pages > _MAX_PAGES)
-            | (table.nr_pages * np.uint64(kernel.page_size) > table.size)
+            (table.nr_pages > table.size // np.uint64(kernel.page_size))
             | (table.page_order >= 32)
         )
         rows = np.flatnonzero(wanted & ~absurd)
+        claims = affordable(table.nr_pages[rows], self._target.ram_pages)
+        absurd[rows[~claims]] = True
+        rows = rows[claims]
         whole = np.ones(len(table), bool)
         if kernel.numa_nodes and len(rows):
             finder = NodeFinder(self._target.values, self._memory)

@@ -318,12 +318,11 @@ def read_xarrays(
     :param dtype: Of ``struct xa_node``, with the field ``slots``.
     :param times: How often to read at most; more than once on a live kernel.
     :return: The pointers, the index of the xarray of each, and what was damaged.
-    :raises Fault: if a head cannot be read.
     """
-    entries = _xa_heads(memory, heads, dtype)
+    entries, ok = _xa_heads(memory, heads, dtype)
     for tries_left in reversed(range(times)):
         pointers, owners, problems = _walk_xarrays(memory, entries, dtype)
-        before, entries = entries, _xa_heads(memory, heads, dtype)
+        before, (entries, ok) = entries, _xa_heads(memory, heads, dtype)
         changed = np.flatnonzero(entries != before)
         if not (len(changed) and tries_left):
             break
@@ -332,14 +331,24 @@ def read_xarrays(
         Problem("corrupt", f"xa_head {at:#x}", "changed, entries may be missing")
         for at in heads[changed].tolist()
     )
-    return pointers, owners, problems + moved
+    lost = tuple(
+        Problem("unreadable", f"xa_head {at:#x}", "its entries are missing")
+        for at in heads[~ok].tolist()
+    )
+    return pointers, owners, problems + moved + lost
 
 
-def _xa_heads(memory: Memory, heads: U64Array, dtype: Record) -> U64Array:
-    """Read heads anew."""
-    word = dtype["slots"].base
-    found = [memory.array(at, 1, word) for at in heads.tolist()]
-    return np.concatenate([np.empty(0, np.uint64), *found])
+def _xa_heads(memory: Memory, heads: U64Array, dtype: Record) -> Tuple[U64Array, Array]:
+    """Read heads anew, and return which could be read; the others hold nothing."""
+    entries = np.zeros(len(heads), np.uint64)
+    ok = np.zeros(len(heads), bool)
+    for at, head in enumerate(heads.tolist()):
+        try:
+            entries[at] = memory.array(head, 1, dtype["slots"].base)[0]
+            ok[at] = True
+        except Fault:
+            pass
+    return entries, ok
 
 
 def _walk_xarrays(
