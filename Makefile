@@ -17,7 +17,7 @@ LAB := $(BIN)/python -m tests.lab
 SAMPLE := build/linux-$(KERNEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test foreign support lint unit bench lab samples shell format clean \
+.PHONY: help demo test foreign support lint unit fuzz bench lab samples shell format clean \
     packages
 
 help:
@@ -27,6 +27,8 @@ help:
 	@echo 'make support                  docs/support.md, from what these two recorded'
 	@echo 'make lint                     formatting, style, types'
 	@echo 'make unit                     the tests that need no guest: units, and the samples'
+	@echo "make fuzz SECONDS=60 SEED=1   verbs on damaged vmcores; REPLAY=FILE tries one again,"
+	@echo "                              and more options are in FUZZ='…'"
 	@echo "make bench BENCH='…'      how fast it is beside others; its options in BENCH"
 	@echo "make lab KERNEL=7.3 CMD='…'   run a command in a guest; also 5.10, 6.1, 6.12, and"
 	@echo '                              6.1-plain, 6.1-series, 6.1-fixed, 7.3-plain, 7.3-fixed,'
@@ -68,6 +70,11 @@ lint: $(READY)
 
 unit: $(READY)
 	@$(BIN)/pytest tests/unit tests/samples
+
+# Without SEED, of another one each time; it is printed.
+fuzz: $(READY)
+	@$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) \
+	    $(if $(SEED),--seed $(SEED)) $(if $(REPLAY),--replay $(REPLAY)) $(FUZZ)
 
 samples: $(READY) packages
 	@$(LAB) samples
