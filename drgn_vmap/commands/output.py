@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, Iterator, Optional, Sequence
 
 from ..errors import UsageError
-from .signals import ended_by_signals
+from .signals import cleared_up_by_signals
 
 __all__ = ("add_output", "whole_file")
 
@@ -135,7 +135,7 @@ def _replacing(
 
     try:
         # Whatever is raised, and wherever: the name was known before the file was.
-        with ended_by_signals(remove), open(
+        with cleared_up_by_signals(remove), open(
             temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)
         ) as file:
             if keeps is not None:
