@@ -11,6 +11,7 @@ into output, one line on standard error and an exit status.
 
 import argparse
 import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Callable, Mapping, NoReturn, Optional, Sequence
 
@@ -127,7 +128,9 @@ def guarded(name: str, call: Callable[[], int]) -> int:
 
     :param name: Who speaks in that line.
     """
-    with usable_streams():
+    # What damaged numbers make of a sum is for checks to see, not for numpy to warn of.
+    with usable_streams(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
         try:
             status = call()
             sys.stdout.flush()
