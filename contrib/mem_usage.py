@@ -397,9 +397,7 @@ class Kinds:
             "PAGE_BUDDY_MAPCOUNT_VALUE",
         ):
             if needed not in self._numbers:
-                raise TargetError(
-                    f"VMCOREINFO has no {needed}: take a vmcore of Linux 4.10 or later"
-                )
+                raise TargetError(f"VMCOREINFO has no {needed}, which this needs")
         size = type_size(target.prog, "struct page") or 0
         # Since commit 8c846c879e22 ("mm: rework compound_head() for power-of-2
         # sizeof(struct page)") (in v7.1), it may be a mask that leads to the head; then

@@ -4,7 +4,7 @@
 A copy of /proc/vmallocinfo
 ---------------------------
 
-Reads areas back from the text that a kernel printed (mm/vmalloc.c, since 5.10). A
+Reads areas back from the text that a kernel printed (mm/vmalloc.c of 5.10 and later). A
 line counts only if what was understood of it, printed again, is that line; any
 other becomes a :class:`~drgn_vmap.model.areas.Problem` and is never guessed at.
 """

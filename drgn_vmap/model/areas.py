@@ -32,9 +32,11 @@ __all__ = (
     "Snapshot",
 )
 
-# Preprocessor macros of include/linux/vmalloc.h have no debug info, so their
-# values stand here. Bit 10 is left out: it was VM_NO_HUGE_VMAP (5.13 to 5.17)
-# before it became VM_ALLOW_HUGE_VMAP, its opposite.
+# Preprocessor macros of include/linux/vmalloc.h have no debug info, so their values
+# stand here. Bit 10 is left out: since Linux kernel commit 121e6f3258fe ("mm/vmalloc:
+# hugepage vmalloc mappings") (in v5.13) it was VM_NO_HUGE_VMAP, and since commit
+# 559089e0a93d ("vmalloc: replace VM_NO_HUGE_VMAP with VM_ALLOW_HUGE_VMAP") (in v5.18)
+# it is its opposite.
 VM_FLAGS: Mapping[str, int] = {
     "VM_IOREMAP": 0x1,
     "VM_ALLOC": 0x2,
@@ -139,7 +141,7 @@ class Kernel:
 
     release: str
     layout: str
-    """Layout generation, "A" (up to 5.10) to "E" (since 6.9)."""
+    """Layout generation, "A" (before 5.11) to "E" (since 6.9)."""
     live: bool
     symbols: str
     """Where types came from, "dwarf" or "btf"."""

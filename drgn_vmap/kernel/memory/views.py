@@ -8,7 +8,7 @@ What /proc/kcore returns for addresses of vmalloc space, and what is there: the 
 table, then physical memory. Neither goes through drgn's own reads of virtual memory,
 which on a live kernel are reads of /proc/kcore.
 
-Until Linux 6.3, read_kcore() copies a buffer that it keeps for each open file, and
+Before Linux 6.4, read_kcore() copies a buffer that it keeps for each open file, and
 vread() leaves it alone where it finds nothing to read: the reader then gets what was
 read before. So kcore has a descriptor of its own here, and a *primer* is read first
 where that is to be told: a page whose contents are like no other's.

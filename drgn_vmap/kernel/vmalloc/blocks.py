@@ -148,8 +148,10 @@ class _Reader:
     def _xarrays(self) -> Tuple[U64Array, Array]:
         """Return the address of each xarray's head, and the CPU that it belongs to."""
         # Since Linux kernel commit 062eacf57ad9 ("mm: vmalloc: remove a global
-        # vmap_blocks xarray") (in v6.4), each CPU has one. Which CPU's holds a
-        # block changed later without a trace, so all of them are looked through.
+        # vmap_blocks xarray") (in v6.4), each CPU has one. Which CPU's holds a block
+        # changed without a trace, in commit a34acf30b19b ("mm: vmalloc: check if a
+        # hash-index is in cpu_possible_mask") (in v6.10, also in v6.6.y and v6.9.y), so
+        # all of them are looked through.
         prog, values = self._target.prog, self._target.values
         if not has_member(prog, "struct vmap_block_queue", "vmap_blocks"):
             blocks = values.need("vmap_blocks", values.address("vmap_blocks"))
