@@ -6,7 +6,7 @@ Check whether the kernel's vmalloc data structures are consistent.
 Holds lists against trees, areas against blocks and page tables, counters against
 what they count. Each check is "ok"; "failed", with the address of what is wrong;
 "explainable", if what it found is legal for a moment and somebody may have been at
-just that moment; or "skipped", with the reason. On a live kernel a failure counts
+just that moment, or if healthy kernels may have it; or "skipped", with the reason. On a live kernel a failure counts
 only if it is still there when all is read anew.
 
 Exit status: 0 if no check failed, 1 if one did or what is mapped in a vmcore could

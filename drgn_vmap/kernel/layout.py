@@ -178,7 +178,8 @@ def _vmallocinfo_rules(
         # Until Linux kernel commit 7cc7913e8e61 ("mm/vmalloc: make sure to dump
         # unpurged areas in /proc/vmallocinfo") (in v5.16). It changed no prototype; the
         # llist that commit 96e2db456135 ("mm/vmalloc: rework the drain logic") (in
-        # v5.11) removed is the nearest sign of the older kernels.
+        # v5.11) removed is the nearest sign of the older kernels. Nothing tells of those
+        # in between, which are taken for mended.
         lazy_after_vm_only=has_member(prog, "struct vmap_area", "purge_list"),
         # Since Linux kernel commit e6f798225a31 ("mm: Introduce VM_SPARSE kind and
         # vm_area_[un]map_pages().") (in v6.9).

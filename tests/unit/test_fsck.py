@@ -12,6 +12,7 @@ from drgn_vmap._numpy import np
 from drgn_vmap.analyses.fsck import confirmed, run_checks
 from drgn_vmap.model.areas import UNSUPPORTED, Problem
 from drgn_vmap.model.inspection import AreaTree, Check, Inspection, Verdict, VmPages
+from drgn_vmap.model.sums import PageCounter
 from drgn_vmap.render.fsck import check_json, check_lines
 from tests.fakes.blocks import BITS, FakeBlock, blocks_of
 from tests.fakes.inspection import inspection_of
@@ -187,6 +188,28 @@ def test_what_drgn_cannot_do_is_no_failure() -> None:
     problem = Problem(UNSUPPORTED, "page table", "unknown")
     found = replace(found, blocks=replace(found.blocks, problems=(problem,)))
     assert check(found, "readable").verdict == Verdict.OK
+
+
+@pytest.mark.parametrize(
+    "name, pages, verdict",
+    [
+        ("nr_vmalloc_pages", 0, Verdict.OK),
+        # What vfree() took off by mistake is missing, so there can't be too many.
+        ("nr_vmalloc_pages", -3, Verdict.EXPLAINABLE),
+        ("nr_vmalloc_pages", 3, Verdict.FAILED),
+        # Kernels that count by node have that mended.
+        ("NR_VMALLOC", -3, Verdict.FAILED),
+        ("NR_VMALLOC", 3, Verdict.FAILED),
+    ],
+)
+def test_count_of_pages(name: str, pages: int, verdict: Verdict) -> None:
+    """A counter that is too low is what some healthy kernels have, whoever was at it."""
+    found = replace(kernel_with(HEALTHY), counter=PageCounter(name, pages, 0))
+    assert check(found, "vmalloc-pages").verdict == verdict
+    # Nor does it matter whether areas have flags.
+    kernel = replace(found.snapshot.kernel, has_va_flags=False)
+    older = replace(found, snapshot=replace(found.snapshot, kernel=kernel))
+    assert check(older, "vmalloc-pages").verdict == verdict
 
 
 def test_confirmed() -> None:
