@@ -52,6 +52,7 @@ from drgn_vmap.kernel.types.structs import (  # noqa: E402
 )
 from drgn_vmap.kernel.vmalloc.mappings import vmalloc_frames  # noqa: E402
 from drgn_vmap.kernel.vmalloc.snapshot import take_snapshot  # noqa: E402
+from drgn_vmap.model.areas import ProblemKind  # noqa: E402
 
 NAME = "mem_usage.py"
 ADVICE = "take a vmcore that is neither damaged nor cut short"
@@ -202,7 +203,7 @@ def mapped_frames(target: Target) -> Tuple[Optional[U64Array], List[str]]:
     texts = [
         f"{problem.what}: {problem.where}: {problem.detail}"
         for problem in (*snapshot.problems, *problems)
-        if problem.what != "racing"
+        if problem.what != ProblemKind.RACING
     ]
     return frames, texts
 

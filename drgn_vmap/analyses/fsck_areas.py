@@ -12,7 +12,7 @@ import re
 from typing import Iterable, Iterator, List, Sequence, Tuple
 
 from .._numpy import Array, U64Array, np
-from ..model.areas import UNSUPPORTED, VMAP_BLOCK, VMAP_RAM, AreaTable, State
+from ..model.areas import VMAP_BLOCK, VMAP_RAM, AreaTable, ProblemKind, State
 from ..model.inspection import AreaTree, Failure, Inspection
 from .outcome import CheckFunction, Looked, Outcome, Skip, failures_at
 from .top import reconcile
@@ -36,7 +36,7 @@ def _readable(found: Inspection) -> Outcome:
     problems = dict.fromkeys((*found.snapshot.problems, *found.blocks.problems))
     failures = []
     for problem in problems:
-        if problem.what == UNSUPPORTED:
+        if problem.what == ProblemKind.UNSUPPORTED:
             continue
         address = re.search(r"0x[0-9a-f]+", problem.where)
         text = f"{problem.what}: {problem.where}: {problem.detail}"

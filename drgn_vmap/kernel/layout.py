@@ -16,7 +16,7 @@ from drgn import PlatformFlags, Program, ProgramFlags, sizeof
 
 from .._numpy import Record
 from ..errors import Fault, SymbolsError, TargetError
-from ..model.areas import Kernel, Problem, VmallocinfoRules
+from ..model.areas import Kernel, Problem, ProblemKind, VmallocinfoRules
 from .doors import Values
 from .functions import VmallocFunctions
 from .memory.numa import numa_nodes
@@ -130,7 +130,9 @@ def _word_size(prog: Program) -> int:
 
 
 def _no_counts(why: str) -> Problem:
-    return Problem("unreadable", "node_states", f"N counts are missing: {why}")
+    return Problem(
+        ProblemKind.UNREADABLE, "node_states", f"N counts are missing: {why}"
+    )
 
 
 def _check_types(prog: Program) -> None:

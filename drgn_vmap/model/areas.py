@@ -22,7 +22,7 @@ __all__ = (
     "VMAP_BLOCK",
     "vm_flag",
     "State",
-    "UNSUPPORTED",
+    "ProblemKind",
     "Problem",
     "VmallocinfoRules",
     "PointerPolicy",
@@ -89,16 +89,31 @@ class State(enum.IntEnum):
         return self.name.lower()
 
 
-UNSUPPORTED = "unsupported"
-"""What :attr:`Problem.what` is if nothing is damaged, but drgn cannot read it."""
+class ProblemKind(str, enum.Enum):
+    """What kind of trouble a :class:`Problem` is; each is equal to its word."""
+
+    UNREADABLE = "unreadable"
+    """Memory that is not there, or what only the lost memory tells."""
+    CORRUPT = "corrupt"
+    """It contradicts itself, or something else."""
+    RACING = "racing"
+    """Either of these on a live kernel, which may have changed it meanwhile."""
+    NAMELESS = "nameless"
+    """An address stands where a name should."""
+    UNSUPPORTED = "unsupported"
+    """Nothing is damaged, but drgn cannot read it."""
+    NOT_UNDERSTOOD = "not understood"
+    """A line of a text that was left out."""
+
+    def __str__(self) -> str:
+        return str(self.value)
 
 
 @dataclass(frozen=True)
 class Problem:
     """Something that could not be read, or that contradicts itself."""
 
-    what: str
-    """Kind of trouble, one of a small set of words, such as ``unreadable``."""
+    what: ProblemKind
     where: str
     """Which structure, with its address."""
     detail: str

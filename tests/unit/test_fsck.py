@@ -10,7 +10,7 @@ import pytest
 
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.fsck import confirmed, run_checks
-from drgn_vmap.model.areas import UNSUPPORTED, Problem
+from drgn_vmap.model.areas import Problem, ProblemKind
 from drgn_vmap.model.inspection import AreaTree, Check, Inspection, Verdict, VmPages
 from drgn_vmap.model.sums import PageCounter
 from drgn_vmap.render.fsck import check_json, check_lines
@@ -176,7 +176,9 @@ def test_tangled_tree() -> None:
 def test_problem_of_a_reader_is_a_failure() -> None:
     """What could not be read is named with the address it is told with."""
     found = kernel_with(HEALTHY)
-    problem = Problem("unreadable", "vmap_block 0xffff888000001000", "left out")
+    problem = Problem(
+        ProblemKind.UNREADABLE, "vmap_block 0xffff888000001000", "left out"
+    )
     found = replace(found, blocks=replace(found.blocks, problems=(problem,)))
     [failure] = check(found, "readable").failures
     assert failure.address == 0xFFFF888000001000
@@ -185,7 +187,7 @@ def test_problem_of_a_reader_is_a_failure() -> None:
 def test_what_drgn_cannot_do_is_no_failure() -> None:
     """Nothing is damaged where drgn has no page tables of an architecture."""
     found = kernel_with(HEALTHY)
-    problem = Problem(UNSUPPORTED, "page table", "unknown")
+    problem = Problem(ProblemKind.UNSUPPORTED, "page table", "unknown")
     found = replace(found, blocks=replace(found.blocks, problems=(problem,)))
     assert check(found, "readable").verdict == Verdict.OK
 
@@ -226,7 +228,7 @@ def test_confirmed() -> None:
 def test_looks() -> None:
     """A failure is told with its address, control characters are not."""
     found = kernel_with(HEALTHY)
-    problem = Problem("corrupt", "vmap_block 0x1000", "\x1b[2J")
+    problem = Problem(ProblemKind.CORRUPT, "vmap_block 0x1000", "\x1b[2J")
     found = replace(found, blocks=replace(found.blocks, problems=(problem,)))
     checks = run_checks(found)
     text = check_lines(checks)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Dict, List, Optional, Tuple
 
 from ..._numpy import Array, U64Array, np
-from ...model.areas import Problem
+from ...model.areas import Problem, ProblemKind
 from ...model.blocks import NO_CPU, Blocks, BlockTable
 from ..memory.cpus import per_cpu_addresses, possible_cpus
 from ..target import Target
@@ -141,7 +141,7 @@ class _Reader:
 
     def _report_lost(self, addresses: U64Array, why: str) -> None:
         self.problems += [
-            Problem("unreadable", f"vmap_block {at:#x}", f"{why}, left out")
+            Problem(ProblemKind.UNREADABLE, f"vmap_block {at:#x}", f"{why}, left out")
             for at in addresses.tolist()
         ]
 
@@ -192,7 +192,9 @@ class _Reader:
 
     def _stray(self, cpu: int, block: int, what: str) -> None:
         detail = f"is on the list of CPU {cpu} and {what}"
-        self.problems.append(Problem("corrupt", f"vmap_block {block:#x}", detail))
+        self.problems.append(
+            Problem(ProblemKind.CORRUPT, f"vmap_block {block:#x}", detail)
+        )
 
     def _bits_per_block(self, pages: U64Array) -> int:
         """Return VMAP_BBMAP_BITS, a macro: from the bitmap, or else the areas."""

@@ -15,7 +15,7 @@ from typing import List, Sequence, Tuple
 
 from ..._numpy import Array, Record, U64Array, np
 from ...errors import Fault
-from ...model.areas import Problem
+from ...model.areas import Problem, ProblemKind
 from ..memory.bulk import Memory
 from ..types.structs import join_records
 
@@ -184,7 +184,9 @@ def walk_rb_trees(
         if len(shared):
             problems += [
                 Problem(
-                    "corrupt", f"rb_node {link:#x}", "is the child of several nodes"
+                    ProblemKind.CORRUPT,
+                    f"rb_node {link:#x}",
+                    "is the child of several nodes",
                 )
                 for link in np.unique(links[shared]).tolist()
             ]
@@ -193,7 +195,11 @@ def walk_rb_trees(
             links, parents, tree = links[once], parents[once], tree[once]
     else:
         problems.append(
-            Problem("corrupt", "red-black tree", f"deeper than {_MAX_DEPTH} levels")
+            Problem(
+                ProblemKind.CORRUPT,
+                "red-black tree",
+                f"deeper than {_MAX_DEPTH} levels",
+            )
         )
     return join_nodes(levels, dtype, problems)
 
@@ -211,12 +217,14 @@ def _link_problems(
         where = f"rb_node {links[at]:#x}, child of {parents[at]:#x}"
         if not ok[at]:
             problems.append(
-                Problem("unreadable", where, "the nodes below it are missing")
+                Problem(ProblemKind.UNREADABLE, where, "the nodes below it are missing")
             )
         elif again[at]:
-            problems.append(Problem("corrupt", where, "was seen before in the tree"))
+            problems.append(
+                Problem(ProblemKind.CORRUPT, where, "was seen before in the tree")
+            )
         else:
-            problems.append(Problem("corrupt", where, "names another parent"))
+            problems.append(Problem(ProblemKind.CORRUPT, where, "names another parent"))
     return problems
 
 
@@ -297,7 +305,11 @@ def _search(
         links[row] = np.where(ok, following, 0)
     else:
         problems.append(
-            Problem("corrupt", "red-black tree", f"deeper than {_MAX_DEPTH} levels")
+            Problem(
+                ProblemKind.CORRUPT,
+                "red-black tree",
+                f"deeper than {_MAX_DEPTH} levels",
+            )
         )
     found, first = np.unique(np.concatenate((below, above)), return_index=True)
     tree = np.concatenate((tree, tree))[first]
@@ -329,7 +341,9 @@ def read_xarrays(
             break
         memory.forget()
     moved = tuple(
-        Problem("corrupt", f"xa_head {at:#x}", "changed, entries may be missing")
+        Problem(
+            ProblemKind.CORRUPT, f"xa_head {at:#x}", "changed, entries may be missing"
+        )
         for at in heads[changed].tolist()
     )
     return pointers, owners, problems + moved
@@ -363,11 +377,13 @@ def _walk_xarrays(
             break
         records, ok = memory.records(address, dtype)
         problems += [
-            Problem("unreadable", f"xa_node {at:#x}", "its entries are missing")
+            Problem(
+                ProblemKind.UNREADABLE, f"xa_node {at:#x}", "its entries are missing"
+            )
             for at in address[~ok].tolist()
         ]
         slots = records["slots"][ok]
         entries, tree = slots.reshape(-1), np.repeat(tree[ok], slots.shape[1])
     else:
-        problems.append(Problem("corrupt", "xarray", "nodes form a circle"))
+        problems.append(Problem(ProblemKind.CORRUPT, "xarray", "nodes form a circle"))
     return np.concatenate(pointers), np.concatenate(owners), tuple(problems)
