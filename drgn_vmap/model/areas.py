@@ -211,34 +211,56 @@ class AreaTable:
     """
     Areas as columns of equal length.
 
-    Columns that describe a vm_struct are zero where ``vm`` is zero or could not
-    be read (``vm_ok`` tells).
+    Columns that describe a vm_struct, from ``addr`` on, are zero where there is none or
+    it could not be read (``vm_ok`` tells).
     """
 
     address: U64Array
+    """Where the struct vmap_area is."""
     start: U64Array
+    """vmap_area.va_start, the first address of the area."""
     end: U64Array
+    """vmap_area.va_end, the first address behind it."""
     state: Array
+    """A :class:`State`."""
     node: Array
+    """Index of the struct vmap_node that holds the area, -1 if none does."""
     va_flags: U64Array
+    """vmap_area.flags, zero on kernels that have none."""
     is_block: Array
+    """Whether the area is that of a struct vmap_block."""
     vm: U64Array
+    """Where the struct vm_struct is, zero for an area without one."""
     vm_ok: Array
+    """Whether there is a vm_struct that could be read."""
     addr: U64Array
+    """vm_struct.addr, which is the start but for a KASAN tag in the top byte."""
     size: U64Array
+    """vm_struct.size in bytes, guard page included."""
     flags: U64Array
+    """vm_struct.flags, see :data:`VM_FLAGS`."""
     pages: U64Array
+    """vm_struct.pages, which is where the array of ``struct page *`` is."""
     nr_pages: U64Array
+    """vm_struct.nr_pages, how many of them that array has."""
     page_order: U64Array
+    """vm_struct.page_order: 1 << page_order of these pages belong together."""
     phys_addr: U64Array
+    """vm_struct.phys_addr, which ioremap() mapped."""
     caller: U64Array
+    """vm_struct.caller, an address of code; :attr:`Snapshot.callers` has its text."""
     requested_size: U64Array
+    """vm_struct.requested_size in bytes, zero on kernels that have none."""
     vpages: Array
+    """Whether the array of pages lies in vmalloc space itself."""
     numa_pages: Array
-    """Pages by node: a row an area, a column for each of Kernel.numa_nodes."""
+    """Pages by NUMA node: a row an area, a column for each of Kernel.numa_nodes."""
 
     def __len__(self) -> int:
         return len(self.start)
+
+    def __repr__(self) -> str:
+        return f"<AreaTable of {len(self)} areas>"
 
     def take(self, rows: Array) -> "AreaTable":
         """Return the table of the given rows (indices, or one bool each)."""
@@ -268,3 +290,7 @@ class Snapshot:
     callers: Mapping[int, str]
     """Text of %pS by address, for each caller in ``areas``."""
     problems: Tuple[Problem, ...] = ()
+
+    def __repr__(self) -> str:
+        held = f"{len(self.areas)} areas, {len(self.problems)} problems"
+        return f"<Snapshot of {self.kernel.release!r}: {held}>"

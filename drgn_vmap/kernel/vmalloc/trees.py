@@ -144,7 +144,8 @@ def walk_rb_trees(
     memory: Memory, roots: U64Array, dtype: Record, link_offset: int
 ) -> TreeNodes:
     """
-    Read all nodes of some red-black trees of ``struct vmap_area``.
+    Walk some red-black trees of ``struct vmap_area`` once, from their roots down. Links
+    that are damaged are told and not followed.
 
     :param roots: The ``rb_root.rb_node`` of each tree.
     :param dtype: Of the structs, with ``va_start`` and the links of their ``rb_node``.
@@ -280,7 +281,12 @@ def search_rb_trees(
 def _search(
     memory: Memory, roots: U64Array, dtype: Record, link_offset: int, keys: U64Array
 ) -> Tuple[U64Array, Array, List[Problem]]:
-    """Descend to some of the keys; return links, not structs."""
+    """
+    Descend to so many keys as are searched in one go.
+
+    :return: As :func:`search_rb_trees`, but for addresses, which are those of the
+        ``struct rb_node``.
+    """
     problems: List[Problem] = []
     tree = np.repeat(np.arange(len(roots)), len(keys))
     links, wanted = roots[tree], np.tile(keys, len(roots))
@@ -350,7 +356,7 @@ def read_xarrays(
 
 
 def _xa_heads(memory: Memory, heads: U64Array, dtype: Record) -> U64Array:
-    """Read heads anew."""
+    """Read the ``xa_head`` of some xarrays as they are now."""
     word = dtype["slots"].base
     found = [memory.array(at, 1, word) for at in heads.tolist()]
     return np.concatenate([np.empty(0, np.uint64), *found])
@@ -359,7 +365,12 @@ def _xa_heads(memory: Memory, heads: U64Array, dtype: Record) -> U64Array:
 def _walk_xarrays(
     memory: Memory, entries: U64Array, dtype: Record
 ) -> Tuple[U64Array, Array, Tuple[Problem, ...]]:
-    """Do so from what the heads held."""
+    """
+    Read all entries of some xarrays that are pointers.
+
+    :param entries: What the ``xa_head`` of each held.
+    :return: The pointers, the index of the xarray of each, and what was damaged.
+    """
     problems: List[Problem] = []
     tree = np.arange(len(entries))
     pointers: List[U64Array] = [np.empty(0, np.uint64)]
