@@ -52,6 +52,7 @@ from drgn_vmap.kernel.types.structs import (  # noqa: E402
 )
 from drgn_vmap.kernel.vmalloc.mappings import vmalloc_frames  # noqa: E402
 from drgn_vmap.kernel.vmalloc.snapshot import take_snapshot  # noqa: E402
+from drgn_vmap.model.areas import ProblemKind  # noqa: E402
 
 NAME = "mem_usage.py"
 ADVICE = "take a vmcore that is neither damaged nor cut short"
@@ -202,7 +203,7 @@ def mapped_frames(target: Target) -> Tuple[Optional[U64Array], List[str]]:
     texts = [
         f"{problem.what}: {problem.where}: {problem.detail}"
         for problem in (*snapshot.problems, *problems)
-        if problem.what != "racing"
+        if problem.what != ProblemKind.RACING
     ]
     return frames, texts
 
@@ -397,9 +398,7 @@ class Kinds:
             "PAGE_BUDDY_MAPCOUNT_VALUE",
         ):
             if needed not in self._numbers:
-                raise TargetError(
-                    f"VMCOREINFO has no {needed}: take a vmcore of Linux 4.10 or later"
-                )
+                raise TargetError(f"VMCOREINFO has no {needed}, which this needs")
         size = type_size(target.prog, "struct page") or 0
         # Since commit 8c846c879e22 ("mm: rework compound_head() for power-of-2
         # sizeof(struct page)") (in v7.1), it may be a mask that leads to the head; then

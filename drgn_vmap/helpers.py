@@ -118,8 +118,9 @@ def decode_vmap_area_flags(va: Object) -> str:
         names.append("VMAP_RAM")
     if flags & VMAP_BLOCK:
         names.append("VMAP_BLOCK")
-    # Since areas have nodes (in v6.9), the index of the one an area was allocated
-    # from stands above the flags, plus one.
+    # Since Linux kernel commit 72210662c5a2 ("mm: vmalloc: offload free_vmap_area_lock
+    # lock") (in v6.9), the index of the node an area was allocated from stands above
+    # the flags, plus one.
     if flags >> _NODE_SHIFT:
         names.append(f"node {(flags >> _NODE_SHIFT) - 1}")
     return "|".join(names) or "0"
@@ -204,7 +205,9 @@ def find_vmap_block(prog: Program, addr: IntegerLike) -> Object:
     :return: ``struct vmap_block *``, ``NULL`` if it lies in none.
     """
     address = operator.index(addr)
-    # Which CPU's xarray has a block changed without a trace, so none is trusted.
+    # Which CPU's xarray has a block changed without a trace, in Linux kernel commit
+    # a34acf30b19b ("mm: vmalloc: check if a hash-index is in cpu_possible_mask") (in
+    # v6.10, also in v6.6.y and v6.9.y), so none is trusted.
     for vb in for_each_vmap_block(prog):
         va = vb.va
         if va.va_start.value_() <= address < va.va_end.value_():

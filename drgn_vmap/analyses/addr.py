@@ -14,7 +14,7 @@ from typing import Dict, Iterator, Optional, Sequence, Tuple
 from .._numpy import Array, U64Array, np
 from ..model.areas import Area, Kernel, Snapshot, State
 from ..model.blocks import Blocks, PageState
-from ..model.kcore import KcoreAnswer, KcoreRules, Translation
+from ..model.kcore import KcoreAnswer, KcoreRules, Returned, Translation
 from ..model.places import Place, Spot
 from .blocks import page_states
 from .describe import describe
@@ -104,10 +104,12 @@ def _kcore(
     if area.vm_flags is None:
         return _ram(place, area, first_used, rules)
     if place.is_guard:
-        return KcoreAnswer("zeros", "the last page of an area is taken for its guard")
+        return KcoreAnswer(
+            Returned.ZEROS, "the last page of an area is taken for its guard"
+        )
     for flag, why in unread_flags(kernel, rules).items():
         if area.vm_flags & flag:
-            return KcoreAnswer("zeros", why)
+            return KcoreAnswer(Returned.ZEROS, why)
     return _mapped(place)
 
 
@@ -117,7 +119,7 @@ def _ram(
     """Predict the read of an area that has no vm_struct."""
     if not area.kinds:
         why = "the area is being made or freed, or its vm_struct is unreadable"
-        return KcoreAnswer("undefined", why)
+        return KcoreAnswer(Returned.UNDEFINED, why)
     if not rules.reads_ram:
         return _hole(rules, "this kernel does not read what vm_map_ram() mapped")
     if "vm_map_ram" in area.kinds:
@@ -125,26 +127,28 @@ def _ram(
     # vmap_ram_vread_iter() copies from the first used run on, wherever the read
     # begins: no kernel is known that does better.
     if first_used is None or place.page is None or place.page < first_used:
-        return KcoreAnswer("zeros", "no page of the block up to this one is used")
+        return KcoreAnswer(
+            Returned.ZEROS, "no page of the block up to this one is used"
+        )
     if place.page == first_used:
         return _mapped(place)
     why = "its reader of blocks begins at the first used page"
-    return KcoreAnswer("other-page", why, first_used)
+    return KcoreAnswer(Returned.OTHER_PAGE, why, first_used)
 
 
 def _mapped(place: Place) -> KcoreAnswer:
     if place.phys is not None:
-        return KcoreAnswer("data", "it goes through the page table")
+        return KcoreAnswer(Returned.DATA, "it goes through the page table")
     if place.phys_known:
-        return KcoreAnswer("zeros", "nothing is mapped there")
-    return KcoreAnswer("undefined", "the page table is unreadable")
+        return KcoreAnswer(Returned.ZEROS, "nothing is mapped there")
+    return KcoreAnswer(Returned.UNDEFINED, "the page table is unreadable")
 
 
 def _hole(rules: KcoreRules, why: str) -> KcoreAnswer:
     if rules.zeroes_holes:
-        return KcoreAnswer("zeros", why)
+        return KcoreAnswer(Returned.ZEROS, why)
     return KcoreAnswer(
-        "undefined",
+        Returned.UNDEFINED,
         f"{why}: zeros, or again what was read before through the same file",
     )
 

@@ -52,7 +52,11 @@ def _verdict(found: Inspection, failures: Sequence[Failure]) -> Tuple[Verdict, s
     if found.snapshot.kernel.live and found.snapshot.problems:
         # What was read is not of one moment, so it proves nothing.
         return Verdict.EXPLAINABLE, "areas changed while they were read"
-    windows = sorted({failure.window for failure in failures})
+    unexcused = [failure for failure in failures if not failure.excuse]
+    if not unexcused:
+        excuses = sorted({failure.excuse for failure in failures})
+        return Verdict.EXPLAINABLE, "; ".join(excuses)
+    windows = sorted({failure.window for failure in unexcused})
     if "" in windows:
         return Verdict.FAILED, ""
     during = f"legal {'; '.join(windows)}"

@@ -10,7 +10,7 @@ What a person who opens a kernel is told first, and what should alarm them.
 from collections import Counter
 from typing import Iterator
 
-from ..model.areas import UNSUPPORTED, State
+from ..model.areas import ProblemKind, State
 from ..model.pictures import Overview
 from ..model.series import SeriesVerdict
 
@@ -26,9 +26,9 @@ def warnings(found: Overview) -> Iterator[str]:
     """Yield what is odd, each with the verb that tells more."""
     gaps, blocks, kernel = found.gaps, found.blocks, found.snapshot.kernel
     kinds = Counter(problem.what for problem in found.snapshot.problems)
-    if kinds.pop("racing", 0):
+    if kinds.pop(ProblemKind.RACING, 0):
         yield "areas changed while they were read, so some may be missing: ls"
-    if kinds.pop(UNSUPPORTED, 0):
+    if kinds.pop(ProblemKind.UNSUPPORTED, 0):
         yield "drgn cannot read all of this kernel, so callers may have no names: ls"
     if kinds:
         count = sum(kinds.values())

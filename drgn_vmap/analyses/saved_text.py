@@ -4,7 +4,7 @@
 A copy of /proc/vmallocinfo
 ---------------------------
 
-Reads areas back from the text that a kernel printed (mm/vmalloc.c, since 5.10). A
+Reads areas back from the text that a kernel printed (mm/vmalloc.c of 5.10 and later). A
 line counts only if what was understood of it, printed again, is that line; any
 other becomes a :class:`~drgn_vmap.model.areas.Problem` and is never guessed at.
 """
@@ -21,6 +21,7 @@ from ..model.areas import (
     AreaTable,
     Kernel,
     Problem,
+    ProblemKind,
     Snapshot,
     State,
     VmallocinfoRules,
@@ -104,7 +105,9 @@ def _address(line: Line) -> int:
 
 def _problem(name: str, number: int, text: str, why: str) -> Problem:
     shown = repr(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
-    return Problem("not understood", f"{name}, line {number}", f"{shown}: {why}")
+    return Problem(
+        ProblemKind.NOT_UNDERSTOOD, f"{name}, line {number}", f"{shown}: {why}"
+    )
 
 
 def _pointers(lines: Sequence[Line]) -> str:

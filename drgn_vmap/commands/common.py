@@ -11,7 +11,7 @@ import sys
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from ..errors import UsageError
-from ..model.areas import Problem
+from ..model.areas import Problem, ProblemKind
 from ..render.tables import folded
 from . import EXIT_FOUND, EXIT_OK
 from .streams import tell
@@ -155,4 +155,5 @@ def warn_of_problems(verb: str, problems: Sequence[Problem]) -> None:
 
 def problem_status(problems: Sequence[Problem]) -> int:
     """Return the exit status that problems call for; races are no failure."""
-    return EXIT_FOUND if any(p.what != "racing" for p in problems) else EXIT_OK
+    failed = any(problem.what != ProblemKind.RACING for problem in problems)
+    return EXIT_FOUND if failed else EXIT_OK

@@ -6,7 +6,7 @@ Check whether the kernel's vmalloc data structures are consistent.
 Holds lists against trees, areas against blocks and page tables, counters against
 what they count. Each check is "ok"; "failed", with the address of what is wrong;
 "explainable", if what it found is legal for a moment and somebody may have been at
-just that moment; or "skipped", with the reason. On a live kernel a failure counts
+just that moment, or if healthy kernels may have it; or "skipped", with the reason. On a live kernel a failure counts
 only if it is still there when all is read anew.
 
 Exit status: 0 if no check failed, 1 if one did or what is mapped in a vmcore could
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Tuple
 
 from ..analyses.fsck import confirmed, run_checks
 from ..kernel.vmalloc.inspection import inspect
-from ..model.areas import UNSUPPORTED
+from ..model.areas import ProblemKind
 from ..model.inspection import Check, Inspection, Verdict
 from ..render.fsck import check_json, check_lines
 from ..render.records import document
@@ -43,7 +43,7 @@ def run(target: "Target", args: argparse.Namespace) -> int:
     """Print the outcome of all checks."""
     found, checks = inspect_and_check(target)
     problems = tuple(dict.fromkeys((*found.snapshot.problems, *found.blocks.problems)))
-    unsupported = [p for p in problems if p.what == UNSUPPORTED]
+    unsupported = [p for p in problems if p.what == ProblemKind.UNSUPPORTED]
     kernel = found.snapshot.kernel
     if args.json:
         body = {"checks": [check_json(check) for check in checks]}

@@ -22,7 +22,7 @@ import argparse
 from typing import TYPE_CHECKING, List
 
 from ..kernel.vmalloc.slicing import Slice
-from ..model.areas import Problem
+from ..model.areas import Problem, ProblemKind
 from ..render.core import core_end, core_start
 from .common import problem_status, warn_of_problems
 from .output import add_output, whole_file
@@ -67,7 +67,7 @@ def run(target: "Target", args: argparse.Namespace) -> int:
     missing = len(found.frames) - len(frames)
     if missing:
         detail = f"{missing} of their pages are not in the target"
-        problems += (Problem("unreadable", "data of areas", detail),)
+        problems += (Problem(ProblemKind.UNREADABLE, "data of areas", detail),)
     if found.vmlinux:
         tell(
             "vmap slice",

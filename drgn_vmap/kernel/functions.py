@@ -88,8 +88,9 @@ def _reads_blocks(reader: str) -> Callable[[Values], bool]:
 
 
 def _shares_no_counters(values: Values) -> bool:
-    # The change left vmallocinfo, which readers of it had shared a counter array
-    # through, without data of its own.
+    # Linux kernel commit 5c5f0468d172 ("mm/vmalloc: fix data race in show_numa_info()")
+    # (in v6.16, also in v6.12.y and v6.15.y) left vmallocinfo, which readers of it had
+    # shared a counter array through, without data of its own.
     if not has_member(values.prog, "struct vmap_node", "busy"):
         return False
     try:
@@ -127,9 +128,13 @@ _FUNCTION_SIGNS: Dict[str, Callable[[Values], bool]] = {
     "vmap_ram_vread_iter": _reads_blocks("vread_iter"),
 }
 _PARAMETER_SIGNS: Dict[Tuple[str, str], Callable[[Values], bool]] = {
-    # A member that came in the same version (v6.10).
-    ("alloc_vmap_area", "vm"): lambda values: has_member(
-        values.prog, "struct vmap_block", "cpu"
+    # The parameter came in Linux kernel commit aaab830ad887 ("mm/vmalloc: eliminated
+    # the lock contention from twice to once") (in v6.10), which left no other trace.
+    # The member came in commit 8c61291fd850 ("mm: fix incorrect vbq reference in
+    # purge_fragmented_block") (in v6.10, also in v6.6.y), and v6.6.y has no nodes.
+    ("alloc_vmap_area", "vm"): lambda values: (
+        has_member(values.prog, "struct vmap_node", "busy")
+        and has_member(values.prog, "struct vmap_block", "cpu")
     ),
     ("show_numa_info", "counters"): _shares_no_counters,
 }

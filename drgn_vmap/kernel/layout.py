@@ -16,7 +16,7 @@ from drgn import PlatformFlags, Program, ProgramFlags, sizeof
 
 from .._numpy import Record
 from ..errors import Fault, SymbolsError, TargetError
-from ..model.areas import Kernel, Problem, VmallocinfoRules
+from ..model.areas import Kernel, Problem, ProblemKind, VmallocinfoRules
 from .doors import Values
 from .functions import VmallocFunctions
 from .memory.numa import numa_nodes
@@ -130,7 +130,9 @@ def _word_size(prog: Program) -> int:
 
 
 def _no_counts(why: str) -> Problem:
-    return Problem("unreadable", "node_states", f"N counts are missing: {why}")
+    return Problem(
+        ProblemKind.UNREADABLE, "node_states", f"N counts are missing: {why}"
+    )
 
 
 def _check_types(prog: Program) -> None:
@@ -145,8 +147,8 @@ def _check_types(prog: Program) -> None:
 
 
 def _generation(prog: Program, has_nodes: bool, has_flags: bool) -> str:
-    # Since Linux kernel commit 72210662c5a2 ("mm: vmalloc: offload free_vmap_area_lock
-    # lock") (in v6.9), areas are spread over nodes.
+    # Since Linux kernel commit d093602919ad ("mm: vmalloc: remove global vmap_area_root
+    # rb-tree") (in v6.9), areas are spread over nodes.
     if has_nodes:
         return "E"
     # Since Linux kernel commit 062eacf57ad9 ("mm: vmalloc: remove a global
@@ -172,12 +174,14 @@ def _vmallocinfo_rules(
         # no prototype; it came in one series with the flags.
         ram_by_flag=has_flags,
         # Since Linux kernel commit 5c5f0468d172 ("mm/vmalloc: fix data race in
-        # show_numa_info()") (in v6.16, also in v6.12.y), the caller passes the
-        # counters, and skips areas that are not yet initialized.
+        # show_numa_info()") (in v6.16, also in v6.12.y and v6.15.y), the caller passes
+        # the counters, and skips areas that are not yet initialized.
         uninitialized_listed=not functions.has_parameter("show_numa_info", "counters"),
-        # Until Linux kernel commit 7cc7913e8e61 ("mm/vmalloc: do not skip unpurged
-        # areas behind a vm_map_ram area") (in v5.16). It changed no prototype;
-        # the llist that 5.11 removed is the nearest sign of the older kernels.
+        # Until Linux kernel commit 7cc7913e8e61 ("mm/vmalloc: make sure to dump
+        # unpurged areas in /proc/vmallocinfo") (in v5.16). It changed no prototype; the
+        # llist that commit 96e2db456135 ("mm/vmalloc: rework the drain logic") (in
+        # v5.11) removed is the nearest sign of the older kernels. Nothing tells of those
+        # in between, which are taken for mended.
         lazy_after_vm_only=has_member(prog, "struct vmap_area", "purge_list"),
         # Since Linux kernel commit e6f798225a31 ("mm: Introduce VM_SPARSE kind and
         # vm_area_[un]map_pages().") (in v6.9).

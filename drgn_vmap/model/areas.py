@@ -22,7 +22,7 @@ __all__ = (
     "VMAP_BLOCK",
     "vm_flag",
     "State",
-    "UNSUPPORTED",
+    "ProblemKind",
     "Problem",
     "VmallocinfoRules",
     "PointerPolicy",
@@ -32,9 +32,11 @@ __all__ = (
     "Snapshot",
 )
 
-# Preprocessor macros of include/linux/vmalloc.h have no debug info, so their
-# values stand here. Bit 10 is left out: it was VM_NO_HUGE_VMAP (5.13 to 5.17)
-# before it became VM_ALLOW_HUGE_VMAP, its opposite.
+# Preprocessor macros of include/linux/vmalloc.h have no debug info, so their values
+# stand here. Bit 10 is left out: since Linux kernel commit 121e6f3258fe ("mm/vmalloc:
+# hugepage vmalloc mappings") (in v5.13) it was VM_NO_HUGE_VMAP, and since commit
+# 559089e0a93d ("vmalloc: replace VM_NO_HUGE_VMAP with VM_ALLOW_HUGE_VMAP") (in v5.18)
+# it is its opposite.
 VM_FLAGS: Mapping[str, int] = {
     "VM_IOREMAP": 0x1,
     "VM_ALLOC": 0x2,
@@ -87,16 +89,33 @@ class State(enum.IntEnum):
         return self.name.lower()
 
 
-UNSUPPORTED = "unsupported"
-"""What :attr:`Problem.what` is if nothing is damaged, but drgn cannot read it."""
+class ProblemKind(str, enum.Enum):
+    """What kind of trouble a :class:`Problem` is; each is equal to its word."""
+
+    UNREADABLE = "unreadable"
+    """Memory that is not there, or what only the lost memory tells."""
+    CORRUPT = "corrupt"
+    """It contradicts itself, or something else."""
+    RACING = "racing"
+    """Either of these on a live kernel, which may have changed it meanwhile."""
+    NAMELESS = "nameless"
+    """An address stands where a name should."""
+    UNSUPPORTED = "unsupported"
+    """Nothing is damaged, but drgn cannot read it."""
+    BOUNDED = "bounded"
+    """So much is claimed that not all of it was looked at."""
+    NOT_UNDERSTOOD = "not understood"
+    """A line of a text that was left out."""
+
+    def __str__(self) -> str:
+        return str(self.value)
 
 
 @dataclass(frozen=True)
 class Problem:
     """Something that could not be read, or that contradicts itself."""
 
-    what: str
-    """Kind of trouble, one of a small set of words, such as ``unreadable``."""
+    what: ProblemKind
     where: str
     """Which structure, with its address."""
     detail: str
@@ -139,7 +158,7 @@ class Kernel:
 
     release: str
     layout: str
-    """Layout generation, "A" (up to 5.10) to "E" (since 6.9)."""
+    """Layout generation, "A" (before 5.11) to "E" (since 6.9)."""
     live: bool
     symbols: str
     """Where types came from, "dwarf" or "btf"."""
@@ -194,34 +213,56 @@ class AreaTable:
     """
     Areas as columns of equal length.
 
-    Columns that describe a vm_struct are zero where ``vm`` is zero or could not
-    be read (``vm_ok`` tells).
+    Columns that describe a vm_struct, from ``addr`` on, are zero where there is none or
+    it could not be read (``vm_ok`` tells).
     """
 
     address: U64Array
+    """Where the struct vmap_area is."""
     start: U64Array
+    """vmap_area.va_start, the first address of the area."""
     end: U64Array
+    """vmap_area.va_end, the first address behind it."""
     state: Array
+    """A :class:`State`."""
     node: Array
+    """Index of the struct vmap_node that holds the area, -1 if none does."""
     va_flags: U64Array
+    """vmap_area.flags, zero on kernels that have none."""
     is_block: Array
+    """Whether the area is that of a struct vmap_block."""
     vm: U64Array
+    """Where the struct vm_struct is, zero for an area without one."""
     vm_ok: Array
+    """Whether there is a vm_struct that could be read."""
     addr: U64Array
+    """vm_struct.addr, which is the start but for a KASAN tag in the top byte."""
     size: U64Array
+    """vm_struct.size in bytes, guard page included."""
     flags: U64Array
+    """vm_struct.flags, see :data:`VM_FLAGS`."""
     pages: U64Array
+    """vm_struct.pages, which is where the array of ``struct page *`` is."""
     nr_pages: U64Array
+    """vm_struct.nr_pages, how many of them that array has."""
     page_order: U64Array
+    """vm_struct.page_order: 1 << page_order of these pages belong together."""
     phys_addr: U64Array
+    """vm_struct.phys_addr, which ioremap() mapped."""
     caller: U64Array
+    """vm_struct.caller, an address of code; :attr:`Snapshot.callers` has its text."""
     requested_size: U64Array
+    """vm_struct.requested_size in bytes, zero on kernels that have none."""
     vpages: Array
+    """Whether the array of pages lies in vmalloc space itself."""
     numa_pages: Array
-    """Pages by node: a row an area, a column for each of Kernel.numa_nodes."""
+    """Pages by NUMA node: a row an area, a column for each of Kernel.numa_nodes."""
 
     def __len__(self) -> int:
         return len(self.start)
+
+    def __repr__(self) -> str:
+        return f"<AreaTable of {len(self)} areas>"
 
     def take(self, rows: Array) -> "AreaTable":
         """Return the table of the given rows (indices, or one bool each)."""
@@ -251,3 +292,7 @@ class Snapshot:
     callers: Mapping[int, str]
     """Text of %pS by address, for each caller in ``areas``."""
     problems: Tuple[Problem, ...] = ()
+
+    def __repr__(self) -> str:
+        held = f"{len(self.areas)} areas, {len(self.problems)} problems"
+        return f"<Snapshot of {self.kernel.release!r}: {held}>"

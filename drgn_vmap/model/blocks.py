@@ -64,6 +64,9 @@ class BlockTable:
     def __len__(self) -> int:
         return len(self.start)
 
+    def __repr__(self) -> str:
+        return f"<BlockTable of {len(self)} blocks>"
+
 
 @dataclass(frozen=True)
 class Blocks:
@@ -78,6 +81,10 @@ class Blocks:
     """Possible CPUs, each of which has a list of blocks with free pages."""
     table: BlockTable
     problems: Tuple[Problem, ...] = ()
+
+    def __repr__(self) -> str:
+        held = f"{len(self.table)} blocks, {len(self.problems)} problems"
+        return f"<Blocks of {self.kernel.release!r}: {held}>"
 
 
 PageRange = Tuple[int, int]

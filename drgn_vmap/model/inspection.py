@@ -107,7 +107,8 @@ class Verdict(enum.Enum):
     OK = "ok"
     FAILED = "failed"
     EXPLAINABLE = "explainable"
-    """Legal for a moment, and somebody may have been at just that moment."""
+    """Legal for a moment, and somebody may have been at just that moment; or what a
+    healthy kernel may do at any time."""
     SKIPPED = "skipped"
 
 
@@ -120,6 +121,8 @@ class Failure:
     text: str
     window: str = ""
     """While what this is legal; empty if never."""
+    excuse: str = ""
+    """Why a healthy kernel may have it at any time; empty if none may."""
 
 
 @dataclass(frozen=True)

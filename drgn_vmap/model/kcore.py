@@ -22,6 +22,7 @@ __all__ = (
     "PageFinding",
     "CheckedArea",
     "KcoreCheck",
+    "Returned",
     "KcoreAnswer",
 )
 
@@ -175,12 +176,23 @@ class KcoreCheck:
         return any(c.is_bad for area in self.areas for c in area.pages)
 
 
-@dataclass(frozen=True)
-class KcoreAnswer:
+class Returned(enum.Enum):
     """What /proc/kcore is to return for a page."""
 
-    returns: str
-    """``data``, ``zeros``, ``other-page`` or ``undefined``."""
+    DATA = "data"
+    """What the page holds."""
+    ZEROS = "zeros"
+    OTHER_PAGE = "other-page"
+    """What another page of the same block holds."""
+    UNDEFINED = "undefined"
+    """What comes cannot be told."""
+
+
+@dataclass(frozen=True)
+class KcoreAnswer:
+    """What /proc/kcore is to return for a page, and why."""
+
+    returns: Returned
     why: str
     page: Optional[int] = None
     """Whose bytes come instead: the index of a page of the same block."""

@@ -22,8 +22,8 @@ instead of it. What changed over the years:
 ======  ================================================================================
 
 An address is 8 or 16 digits, as wide as a pointer; of kernels whose %pK hashes, a hash
-of 32 bits, or ``(ptrval)`` (4.15 to 4.20), ``(____ptrval____)`` (since then) before
-there is a key to hash with; where kptr_restrict hides it, zeros. Kernels of vendors have
+of 32 bits, or, before there is a key to hash with, ``(____ptrval____)`` or, where it is
+8 digits, ``(ptrval)``; where kptr_restrict hides it, zeros. Kernels of vendors have
 a WORD of their own, such as Qualcomm's ``lowmem``.
 """
 

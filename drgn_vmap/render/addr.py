@@ -10,6 +10,7 @@ What is at an address, for people and as JSON.
 from typing import Any, Dict, List, Optional, Tuple
 
 from ..model.areas import Area, State
+from ..model.kcore import Returned
 from ..model.places import Place
 from .escape import printable
 from .records import area_json
@@ -18,10 +19,10 @@ from .sizes import size_text
 __all__ = ("place_json", "place_text")
 
 _KCORE_TEXTS = {
-    "data": "returns what memory holds",
-    "zeros": "returns zeros",
-    "other-page": "returns the bytes of another page",
-    "undefined": "returns no certain bytes",
+    Returned.DATA: "returns what memory holds",
+    Returned.ZEROS: "returns zeros",
+    Returned.OTHER_PAGE: "returns the bytes of another page",
+    Returned.UNDEFINED: "returns no certain bytes",
 }
 
 
@@ -52,7 +53,7 @@ def place_json(place: Place) -> Dict[str, Any]:
         and {
             key: value
             for key, value in (
-                ("returns", kcore.returns),
+                ("returns", kcore.returns.value),
                 ("page", kcore.page),
                 ("why", kcore.why),
             )

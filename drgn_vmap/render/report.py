@@ -359,7 +359,8 @@ def _series(series: Verification) -> List[Html]:
 
 
 def _problems(report: Report) -> Html:
-    rows = [(one.what, one.where, one.detail) for one in report.problems[:_PROBLEMS]]
+    shown = report.problems[:_PROBLEMS]
+    rows = [(str(one.what), one.where, one.detail) for one in shown]
     more = len(report.problems) - len(rows)
     rows += [(f"… and {more} more", "", "")] if more else []
     return table(("what", "where", "detail"), rows)

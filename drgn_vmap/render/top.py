@@ -65,12 +65,9 @@ def verdict_text(found: Reconciliation, live: bool) -> str:
     )
     if not found.difference_pages:
         return f"{said}: equal\n"
-    why = (
-        "it changed meanwhile"
-        if live
-        else "areas were being made or freed, or an older kernel took off "
-        "pages that vmap() was given to keep"
-    )
+    why = "it changed meanwhile" if live else "areas were being made or freed"
+    if found.may_be_too_low and not live:
+        why += ", or an older kernel took off pages that vmap() was given to keep"
     return f"{said}: differs by {found.difference_pages} ({why})\n"
 
 

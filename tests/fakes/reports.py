@@ -7,7 +7,7 @@ from typing import Any, Dict
 from drgn_vmap.analyses.describe import describe
 from drgn_vmap.analyses.report import largest_rows, map_blocks, stretches
 from drgn_vmap.analyses.top import sum_areas
-from drgn_vmap.model.areas import Problem, Snapshot
+from drgn_vmap.model.areas import Problem, ProblemKind, Snapshot
 from drgn_vmap.model.inspection import Check, Failure, Verdict
 from drgn_vmap.model.pictures import Report
 from drgn_vmap.model.series import (
@@ -71,5 +71,5 @@ def hostile_report() -> Report:
             SeriesVerdict.PARTIAL,
             (Finding(HOSTILE, HOSTILE),),
         ),
-        problems=(Problem(HOSTILE, HOSTILE, HOSTILE),),
+        problems=(Problem(ProblemKind.CORRUPT, HOSTILE, HOSTILE),),
     )

@@ -436,7 +436,6 @@ SKIPPED = {
         "area-node-ids",
         "area-nodes",
         "pools",
-        "vmalloc-pages",
         "block-sum",
         "block-bump-pointer",
         "block-list-cpu",

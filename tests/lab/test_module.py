@@ -222,8 +222,9 @@ def test_blocks_on_request(lab_guest: Guest) -> None:
     assert len({mapping.address for mapping in mappings}) == len(mappings)
     assert sum(not mapping.live for mapping in mappings) == 100
     command(lab_guest, "blocks 0")
-    # The last ones were not full, so it takes a purge to make them die; since 6.5 a
-    # purge leaves a CPU those of which much is still free.
+    # The last ones were not full, so it takes a purge to make them die; since Linux
+    # kernel commit 77e50af07f14 ("mm/vmalloc: dont purge usable blocks unnecessarily")
+    # (in v6.5) a purge leaves a CPU those of which much is still free.
     command(lab_guest, "purge")
     assert 0 <= areas() - before <= CPUS
 

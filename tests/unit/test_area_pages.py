@@ -15,7 +15,7 @@ from drgn_vmap.kernel.memory import ppc64
 from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.vmalloc import area_pages
 from drgn_vmap.kernel.vmalloc.area_pages import AreaPages, NamedPages
-from drgn_vmap.model.areas import UNSUPPORTED, State, vm_flag
+from drgn_vmap.model.areas import ProblemKind, State, vm_flag
 from drgn_vmap.model.kcore import Translation
 from tests.fakes.kernel import LITTLE_ENDIAN, FakeKernel
 from tests.fakes.snapshots import BASE, PAGE, area, snapshot_of
@@ -92,7 +92,7 @@ def test_hash_table(monkeypatch: pytest.MonkeyPatch) -> None:
         found = table.translate(np.array([BASE, BASE + PAGE], np.uint64))
         assert not found.known.any() and not found.present.any()
         [problem] = found.problems
-    assert problem.what == UNSUPPORTED and "hash table" in problem.detail
+    assert problem.what == ProblemKind.UNSUPPORTED and "hash table" in problem.detail
     prog = Program(LITTLE_ENDIAN)
     prog.add_memory_segment(0, 1 << 20, lambda *_: b"physical", physical=True)
     ppc64.read_linear_only(prog)

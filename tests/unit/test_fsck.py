@@ -10,8 +10,9 @@ import pytest
 
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.fsck import confirmed, run_checks
-from drgn_vmap.model.areas import UNSUPPORTED, Problem
+from drgn_vmap.model.areas import Problem, ProblemKind
 from drgn_vmap.model.inspection import AreaTree, Check, Inspection, Verdict, VmPages
+from drgn_vmap.model.sums import PageCounter
 from drgn_vmap.render.fsck import check_json, check_lines
 from tests.fakes.blocks import BITS, FakeBlock, blocks_of
 from tests.fakes.inspection import inspection_of
@@ -175,7 +176,9 @@ def test_tangled_tree() -> None:
 def test_problem_of_a_reader_is_a_failure() -> None:
     """What could not be read is named with the address it is told with."""
     found = kernel_with(HEALTHY)
-    problem = Problem("unreadable", "vmap_block 0xffff888000001000", "left out")
+    problem = Problem(
+        ProblemKind.UNREADABLE, "vmap_block 0xffff888000001000", "left out"
+    )
     found = replace(found, blocks=replace(found.blocks, problems=(problem,)))
     [failure] = check(found, "readable").failures
     assert failure.address == 0xFFFF888000001000
@@ -184,9 +187,31 @@ def test_problem_of_a_reader_is_a_failure() -> None:
 def test_what_drgn_cannot_do_is_no_failure() -> None:
     """Nothing is damaged where drgn has no page tables of an architecture."""
     found = kernel_with(HEALTHY)
-    problem = Problem(UNSUPPORTED, "page table", "unknown")
+    problem = Problem(ProblemKind.UNSUPPORTED, "page table", "unknown")
     found = replace(found, blocks=replace(found.blocks, problems=(problem,)))
     assert check(found, "readable").verdict == Verdict.OK
+
+
+@pytest.mark.parametrize(
+    "name, pages, verdict",
+    [
+        ("nr_vmalloc_pages", 0, Verdict.OK),
+        # What vfree() took off by mistake is missing, so there can't be too many.
+        ("nr_vmalloc_pages", -3, Verdict.EXPLAINABLE),
+        ("nr_vmalloc_pages", 3, Verdict.FAILED),
+        # Kernels that count by node have that mended.
+        ("NR_VMALLOC", -3, Verdict.FAILED),
+        ("NR_VMALLOC", 3, Verdict.FAILED),
+    ],
+)
+def test_count_of_pages(name: str, pages: int, verdict: Verdict) -> None:
+    """A counter that is too low is what some healthy kernels have, whoever was at it."""
+    found = replace(kernel_with(HEALTHY), counter=PageCounter(name, pages, 0))
+    assert check(found, "vmalloc-pages").verdict == verdict
+    # Nor does it matter whether areas have flags.
+    kernel = replace(found.snapshot.kernel, has_va_flags=False)
+    older = replace(found, snapshot=replace(found.snapshot, kernel=kernel))
+    assert check(older, "vmalloc-pages").verdict == verdict
 
 
 def test_confirmed() -> None:
@@ -203,7 +228,7 @@ def test_confirmed() -> None:
 def test_looks() -> None:
     """A failure is told with its address, control characters are not."""
     found = kernel_with(HEALTHY)
-    problem = Problem("corrupt", "vmap_block 0x1000", "\x1b[2J")
+    problem = Problem(ProblemKind.CORRUPT, "vmap_block 0x1000", "\x1b[2J")
     found = replace(found, blocks=replace(found.blocks, problems=(problem,)))
     checks = run_checks(found)
     text = check_lines(checks)

@@ -18,7 +18,7 @@ from drgn_vmap.analyses.gaps import find_gaps
 from drgn_vmap.analyses.overview import warnings
 from drgn_vmap.analyses.top import reconcile, sum_areas
 from drgn_vmap.commands import VERBS
-from drgn_vmap.model.areas import Problem, Snapshot, State
+from drgn_vmap.model.areas import Problem, ProblemKind, Snapshot, State
 from drgn_vmap.model.blocks import BlockTotals
 from drgn_vmap.model.pictures import Overview
 from drgn_vmap.model.series import SeriesVerdict
@@ -74,8 +74,8 @@ PIECES: Dict[str, Any] = {
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"problems": (Problem("corrupt", "x", "y"),)}, "1 problems"),
-        ({"problems": (Problem("racing", "x", "y"),)}, "changed while"),
+        ({"problems": (Problem(ProblemKind.CORRUPT, "x", "y"),)}, "1 problems"),
+        ({"problems": (Problem(ProblemKind.RACING, "x", "y"),)}, "changed while"),
         ({"counted": 20}, "differ by 6 pages"),
         ({**FULL, "counted": 0}, "only 5.0% of vmalloc space"),
         ({**PIECES, "counted": 0}, "in pieces"),

@@ -148,6 +148,22 @@ def test_reconciliation(
     assert verdict in verdict_text(found, live=False)
 
 
+@pytest.mark.parametrize(
+    "name, pages, told",
+    [
+        ("nr_vmalloc_pages", 17, True),
+        ("nr_vmalloc_pages", 19, False),
+        ("NR_VMALLOC", 17, False),
+    ],
+)
+def test_what_older_kernels_take_off_makes_less(
+    name: str, pages: int, told: bool
+) -> None:
+    """It is named where it may be the reason, and nowhere else."""
+    found = reconcile(kernel_by_hand(), PageCounter(name, pages, 0))
+    assert ("older kernel" in verdict_text(found, live=False)) == told
+
+
 def test_without_a_counter() -> None:
     """Without something to compare with there is no verdict, and that is said."""
     found = reconcile(kernel_by_hand(), None)

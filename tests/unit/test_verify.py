@@ -18,7 +18,7 @@ from drgn import Architecture, Platform, PlatformFlags
 from drgn_vmap.analyses.saved_text import areas_from_text
 from drgn_vmap.analyses.verify import verify, verify_text
 from drgn_vmap.commands import run
-from drgn_vmap.model.areas import VM_FLAGS, VMAP_RAM, Problem, State
+from drgn_vmap.model.areas import VM_FLAGS, VMAP_RAM, Problem, ProblemKind, State
 from drgn_vmap.model.kcore import CheckedArea, PageClass, PageFinding
 from drgn_vmap.model.series import (
     Patch,
@@ -221,7 +221,7 @@ def test_btf() -> None:
 def test_torn() -> None:
     """Areas that changed while a live kernel was read prove nothing."""
     snapshot = snapshot_of([area(20, 3, address=2)], live=True)
-    snapshot = replace(snapshot, problems=(Problem("racing", "x", "y"),))
+    snapshot = replace(snapshot, problems=(Problem(ProblemKind.RACING, "x", "y"),))
     patch = verify(snapshot, BLOCKS, ALL, UNREAD).patches[1]
     assert patch.verdict == PatchVerdict.YES
 

@@ -32,7 +32,7 @@ _UNREADABLE = 0
 
 class Memory:
     """
-    The pages of a target that were asked for.
+    A target's memory. Pages that records were read from are kept until forgotten.
 
     :param prog: Program to read from.
     :param page_size: Bytes of a page; reads never cross into unwanted pages.
@@ -141,7 +141,7 @@ class Memory:
             return self._prog.read_c_string(address, self.physical, max_size=longest)
 
     def _pages_of(self, addresses: U64Array, size: int) -> U64Array:
-        """Return the pages on which bytes at ascending addresses lie, ascending too."""
+        """Return the numbers of the pages that hold bytes at ascending addresses."""
         first, _ = self._split(addresses)
         last, _ = self._split(addresses + np.uint64(size - 1))
         pages = np.concatenate((first, last[last != first]))
@@ -150,7 +150,7 @@ class Memory:
         return pages[np.append(pages[:-1] != pages[1:], True)[: len(pages)]]
 
     def _gather(self, addresses: U64Array, size: int) -> Tuple[Array, Array]:
-        """Copy rows of bytes from loaded pages, and say which are there."""
+        """Copy a row of bytes at each address from pages that are kept; say which are."""
         page, offset = self._split(addresses)
         slot = self._slots_of(page)
         begin = slot * self.page_size + offset.astype(np.int64)
@@ -164,7 +164,7 @@ class Memory:
         return rows, ok
 
     def _gather_bytes(self, addresses: U64Array, size: int) -> Tuple[Array, Array]:
-        """Do the same byte by byte, for rows that lie across pages."""
+        """Copy rows that lie across pages, byte by byte; say of which all is kept."""
         steps: U64Array = np.arange(size, dtype=np.uint64)
         address = addresses[:, np.newaxis] + steps
         page, offset = self._split(address)
@@ -176,7 +176,7 @@ class Memory:
         return rows.view(f"V{size}").reshape(-1), ok
 
     def _split(self, addresses: U64Array) -> Tuple[U64Array, U64Array]:
-        """Return the page of each address, and where in it it is."""
+        """Return the number of each address's page, and the offset in it."""
         # A page's size is a power of two, and this is quicker than dividing.
         inside = np.uint64(self.page_size - 1)
         return addresses >> self._page_shift, addresses & inside
@@ -186,7 +186,7 @@ class Memory:
         return slots
 
     def _load(self, pages: U64Array) -> None:
-        """Read those of these sorted pages that are new."""
+        """Read the pages of these ascending numbers that are not kept yet."""
         new = pages[~np.isin(pages, self._pages, assume_unique=True)]
         if len(new):
             slots = self._read(new)
@@ -196,7 +196,7 @@ class Memory:
             self._pages, self._slots = self._pages[order], self._slots[order]
 
     def _read(self, pages: U64Array) -> Array:
-        """Read pages into new slots and return these."""
+        """Read pages into new slots; return the slot of each."""
         self._reserve(len(pages))
         slots = self._used + np.arange(len(pages))
         buffer = self._data[self._used :].reshape(-1).data

@@ -17,7 +17,7 @@ from drgn.helpers.linux.mm import follow_phys
 
 from ..._numpy import Array, U64Array, np, spread
 from ...errors import Fault
-from ...model.areas import UNSUPPORTED, Problem
+from ...model.areas import Problem, ProblemKind
 from ...model.kcore import Translation
 from ..doors import UNREADABLE, Values
 from .bulk import Memory
@@ -33,7 +33,9 @@ _LEAST_TABLE = 1 << 20
 """Bytes that the smallest table of any architecture maps: s390x's, of 256 pages."""
 
 _NO_TABLE = Problem(
-    UNSUPPORTED, "page table", "what is mapped is not known: where init_mm is, is lost"
+    ProblemKind.UNSUPPORTED,
+    "page table",
+    "what is mapped is not known: where init_mm is, is lost",
 )
 
 
@@ -228,7 +230,9 @@ class PageTable:
         entries, ok = self._memory.records(places, np.dtype(f"{format_.order}u8"))
         for at in np.unique(tables[~ok]).tolist():
             self._report(
-                "unreadable", f"page table {at:#x}", "what it maps is not known"
+                ProblemKind.UNREADABLE,
+                f"page table {at:#x}",
+                "what it maps is not known",
             )
         return entries.astype(np.uint64), ok
 
@@ -251,17 +255,21 @@ class PageTable:
                 known[at] = e.address == address
                 if not known[at]:
                     self._report(
-                        "unreadable", "page table", f"what it maps is not known: {e}"
+                        ProblemKind.UNREADABLE,
+                        "page table",
+                        f"what it maps is not known: {e}",
                     )
             except UNREADABLE as e:
                 self._report(
-                    UNSUPPORTED, "page table", f"what is mapped is not known: {e}"
+                    ProblemKind.UNSUPPORTED,
+                    "page table",
+                    f"what is mapped is not known: {e}",
                 )
                 known[:] = False
                 break
         return Translation(phys, present, known)
 
-    def _report(self, what: str, where: str, detail: str) -> None:
+    def _report(self, what: ProblemKind, where: str, detail: str) -> None:
         """Note a problem that many addresses may have, once."""
         self._problems[Problem(what, where, detail)] = None
 

@@ -12,7 +12,7 @@ headers name, and not as an unreadable address, but as something it cannot do.
 from drgn import Architecture, FaultError, Program, ProgramFlags
 from drgn.helpers.linux.mm import follow_phys
 
-from ...model.areas import UNSUPPORTED, Problem
+from ...model.areas import Problem, ProblemKind
 
 __all__ = (
     "LINEAR_BYTES",
@@ -31,7 +31,7 @@ LINEAR_BYTES = 1 << 51
 _WHY = "drgn does not read the hash table of this MMU"
 
 UNTRANSLATED = Problem(
-    UNSUPPORTED,
+    ProblemKind.UNSUPPORTED,
     "page table",
     f"{_WHY}: what is mapped and what is in modules is unknown",
 )

@@ -8,7 +8,7 @@ What /proc/kcore returns for addresses of vmalloc space, and what is there: the 
 table, then physical memory. Neither goes through drgn's own reads of virtual memory,
 which on a live kernel are reads of /proc/kcore.
 
-Until Linux 6.3, read_kcore() copies a buffer that it keeps for each open file, and
+Before Linux 6.4, read_kcore() copies a buffer that it keeps for each open file, and
 vread() leaves it alone where it finds nothing to read: the reader then gets what was
 read before. So kcore has a descriptor of its own here, and a *primer* is read first
 where that is to be told: a page whose contents are like no other's.
@@ -158,14 +158,19 @@ class TwoViews:
         return self._read(self._ram, offsets)
 
     def _read(self, file: Kcore, offsets: Array) -> Tuple[Array, Array]:
-        """Return a row of words a page, and which of them could be read."""
+        """Read pages of a file; return a row of words a page, and which could be read."""
         rows: Array = np.empty((len(offsets), self._words), np.uint64)
         read = file.read(offsets, rows)
         rows[~read] = 0
         return rows, read
 
     def _read_in_order(self, offsets: Array) -> Tuple[Array, Array, Array]:
-        """Return pages, which could be read, and which are as the one read before."""
+        """
+        Read pages through kcore, a primer before the first.
+
+        :return: A row of words a page, which pages could be read, and which of them hold
+            what the one before does.
+        """
         primer = self._prime()
         rows, read = self._read(self._kcore, offsets)
         repeated = np.zeros(len(offsets), bool)
@@ -176,7 +181,12 @@ class TwoViews:
         return rows, read, repeated
 
     def _read_primed(self, offsets: Array, unlike: Array) -> Tuple[Array, Array, Array]:
-        """Return the same of pages with a primer before each."""
+        """
+        Read pages through kcore, a primer before each.
+
+        :return: A row of words a page, which pages could be read, and which of them hold
+            what their primers do.
+        """
         rows: Array = np.zeros((len(offsets), self._words), np.uint64)
         read = np.zeros(len(offsets), bool)
         repeated = np.zeros(len(offsets), bool)
@@ -189,7 +199,11 @@ class TwoViews:
         return rows, read, repeated
 
     def _read_pairs(self, offsets: Array, unlike: Array) -> Tuple[Array, Array, Array]:
-        """Return primers, the pages read after each, and which of these could be read."""
+        """
+        Read a primer and a page in turn through kcore.
+
+        :return: The primers, the pages, and which pages could be read.
+        """
         for _ in range(_TRIES):
             first = np.frombuffer(self._prime(), np.uint64)
             pairs = np.empty((len(offsets), 2), np.int64)
@@ -223,7 +237,7 @@ class TwoViews:
         )
 
     def _find_primers(self) -> Iterator[int]:
-        """Yield where two pages are in kcore that differ and are not all zeros."""
+        """Yield the places in kcore of two pages that differ and are not all zeros."""
         found: List[bytes] = []
         for at in range(0, len(self._candidates), _PRIMERS_AT_ONCE):
             addresses = self._candidates[at : at + _PRIMERS_AT_ONCE]
@@ -239,7 +253,7 @@ class TwoViews:
 
 
 def _same(rows: Array, others: "Array | np.uint64") -> Array:
-    """Return which rows hold the same; the first word tells most of the others."""
+    """Return which rows equal the others; of most that don't, the first word tells."""
     others = np.broadcast_to(others, rows.shape)
     same: Array = rows[:, 0] == others[:, 0]
     at = np.flatnonzero(same)

@@ -283,8 +283,9 @@ class BtfData:
     def _shapes(self) -> Tuple[Array, Array]:
         """Return for each kind the words it has in any case, and for each element."""
         fixed, each = np.zeros(_KINDS, np.int32), np.zeros(_KINDS, np.int32)
-        # Since Linux 7.2 or so, a section may tell the shapes of all kinds, so that
-        # those that are not known can be passed over.
+        # Since Linux kernel commit 222edc843c15 ("btf: Add BTF kind layout encoding to
+        # UAPI") (in v7.1), a section may tell the shapes of all kinds, so that those
+        # that are not known can be passed over.
         if self._header_bytes >= _LAYOUT_HEADER_BYTES:
             order = "<" if self.byteorder == "little" else ">"
             place = struct.unpack_from(f"{order}II", self._data, _HEADER_BYTES)

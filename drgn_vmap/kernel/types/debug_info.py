@@ -126,8 +126,8 @@ class _Objects:
     def _function(self, prog: Program, name: str) -> Optional[Object]:
         # In which file it is defined is not known.
         type_ = self._types.function(name)
-        # drgn looks whether it is there. The BTF of 5.10 leaves out what ftrace does,
-        # such as functions that are used while memory is set up.
+        # drgn looks whether it is there. BTF that older versions of pahole made leaves
+        # out what ftrace does, such as functions that are used while memory is set up.
         if type_ is None and name == "vmemmap_populate" and prog.symbols(name):
             type_ = prog.function_type(prog.void_type(), ())
         if type_ is None:

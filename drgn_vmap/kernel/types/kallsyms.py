@@ -184,7 +184,8 @@ def _addresses(prog: Program, tables: Dict[str, int], offsets: Array) -> U64Arra
     try:
         where = tables["kallsyms_relative_base"]
     except KeyError:
-        # Since 7.2 or so, each is the distance from the place it is kept at.
+        # Since Linux kernel commit a081b5789255 ("kallsyms: Get rid of kallsyms
+        # relative base") (in v7.0), each is the distance from the place it is kept at.
         place = np.arange(len(offsets), dtype=np.uint64) * np.uint64(4)
         return np.uint64(tables["kallsyms_offsets"]) + place + distance
     with door():

@@ -19,7 +19,7 @@ from ..._numpy import Array, U64Array, np
 __all__ = ("HEAD_BYTES", "PackedNames", "PlainNames", "rows_with_head")
 
 HEAD_BYTES = 8
-"""Of a name that is looked for, how many are compared with all others'."""
+"""How many of the first bytes of a name are compared with those of all others."""
 _HEAD_BITS = 8 * HEAD_BYTES
 _BIG = 0x80
 """Set in the first byte of a length that has two."""
@@ -47,12 +47,12 @@ class PlainNames:
         return newlines[:-1] + 1
 
     def line(self, index: int) -> bytes:
-        """Return the type and the name of a symbol."""
+        """Return the type and the name of the symbol of this index."""
         start = int(self.lines[index])
         return self.text[start : self.text.index(b"\n", start)]
 
     def indices(self, name: bytes) -> List[int]:
-        """Return which symbols have a name."""
+        """Return the indices of the symbols of this name."""
         wanted = name + b"\n"
         found = []
         at = self.text.find(wanted)
@@ -70,10 +70,10 @@ class PackedNames:
     Names as the kernel keeps them.
 
     :param data: kallsyms_names, and what follows up to the next table that is known.
-    :param count: How many there are.
+    :param count: How many names there are.
     :param tokens: The text that each byte of a name stands for.
-    :param order: Of bytes, as numpy writes it.
-    :raises IndexError: if there are fewer.
+    :param order: Of the kernel's bytes, ``<`` or ``>``.
+    :raises IndexError: if the data ends before that many names.
     """
 
     def __init__(
@@ -91,19 +91,22 @@ class PackedNames:
         return len(self._bounds) - 1
 
     def line(self, index: int) -> bytes:
-        """Return the type and the name of a symbol."""
+        """Return the type and the name of the symbol of this index."""
         start, end = self._bounds[index : index + 2].tolist()
         packed = self._data[_behind_length(start, self._data[start]) : end]
         return b"".join([self._tokens[byte] for byte in packed])
 
     def indices(self, name: bytes) -> List[int]:
-        """Return which symbols have a name."""
+        """Return the indices of the symbols of this name."""
         some = rows_with_head(self._heads, name)
         return [index for index in some if self.line(index)[1:] == name]
 
     @cached_property
     def _heads(self) -> U64Array:
-        """The first bytes of each name, without the type before it."""
+        """
+        The first bytes of each name, without the type before it, as numbers that
+        :func:`rows_with_head` compares.
+        """
         codes = np.frombuffer(self._data, np.uint8)
         starts, ends = self._bounds[:-1], self._bounds[1:]
         at = _behind_length(starts, codes[starts])
@@ -123,7 +126,12 @@ class PackedNames:
 
 
 def _behind_length(at: Any, length: Any) -> Any:
-    """Return where a name, or each of some, goes on behind its one or two length bytes."""
+    """
+    Return where a name begins behind its length, which has one byte or two.
+
+    :param at: Where the length begins; of many names, an array.
+    :param length: Its first byte.
+    """
     return at + 1 + (length >> 7)
 
 
@@ -134,10 +142,11 @@ def _head_of(text: bytes) -> int:
 
 def rows_with_head(heads: U64Array, name: bytes) -> List[int]:
     """
-    Return which names begin as one does: few do, and the others need no look.
+    Return the indices of names whose first bytes are those of ``name``: they are few, and
+    only these have to be looked at as a whole.
 
-    :param heads: The first bytes of each as a little-endian number; 0 stands behind a
-        shorter one.
+    :param heads: The first bytes of each name as a little-endian number; 0 stands behind
+        a shorter one.
     """
     mask = _head_of(b"\xff" * (len(name) + 1))
     same: Array = heads & np.uint64(mask) == np.uint64(_head_of(name))
@@ -146,13 +155,13 @@ def rows_with_head(heads: U64Array, name: bytes) -> List[int]:
 
 
 def _heads_of(texts: Sequence[bytes]) -> Tuple[U64Array, U64Array]:
-    """Return the heads of some texts, and how many bits each has."""
+    """Return the first bytes of each text as a number, and how many bits these are."""
     bits = np.array([8 * len(text[:HEAD_BYTES]) for text in texts], np.uint64)
     return np.array([_head_of(text) for text in texts], np.uint64), bits
 
 
 def _starts_one_by_one(data: bytes, count: int) -> Array:
-    """Return where each name begins, and where the last one ends."""
+    """Return where each name's length begins, and where the last name ends."""
     starts = array("q")
     at = 0
     for _ in range(count):
@@ -172,9 +181,10 @@ def _starts_one_by_one(data: bytes, count: int) -> Array:
 
 def _starts_by_markers(data: bytes, count: int, order: str) -> Optional[Array]:
     """
-    Do the same for many names at once: kallsyms_markers has the start of each 256th.
+    Find the names, many at once: kallsyms_markers has the start of each 256th.
 
-    :return: None if they are not behind the names.
+    :return: Where each name's length begins, and where the last name ends; None if the
+        markers do not stand behind the names.
     """
     if count <= _NAMES_A_MARKER:
         return None

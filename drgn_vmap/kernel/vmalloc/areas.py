@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Iterable, List, Optional, Tuple
 
 from ..._numpy import Array, U64Array, np
-from ...model.areas import Problem, State
+from ...model.areas import Problem, ProblemKind, State
 from ..target import Target
 from ..types.structs import array_length, need_offset, record_dtype
 from .lists import walk_list, walk_llist
@@ -244,7 +244,9 @@ class AreaReader:
         at = np.array(address, np.uint64)
         records, ok = self._memory.records(at, self._layout.vmap_area)
         self.problems += [
-            Problem("unreadable", f"vmap_area {lost:#x}", f"a {state.label} area")
+            Problem(
+                ProblemKind.UNREADABLE, f"vmap_area {lost:#x}", f"a {state.label} area"
+            )
             for lost in at[~ok].tolist()
         ]
         nodes = np.array(node, np.intp)
@@ -262,7 +264,7 @@ class AreaReader:
         for at in np.flatnonzero(~sane).tolist():
             where = f"vmap_area {areas.address[at]:#x}"
             detail = f"no area can be {start[at]:#x}-{end[at]:#x}, left out"
-            self.problems.append(Problem("corrupt", where, detail))
+            self.problems.append(Problem(ProblemKind.CORRUPT, where, detail))
         return AreaRecords(
             areas.state, areas.address[sane], areas.records[sane], areas.node[sane]
         )

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Dict, List, Optional, Tuple
 
 from ..._numpy import Array, U64Array, np
-from ...model.areas import Problem
+from ...model.areas import Problem, ProblemKind
 from ...model.blocks import NO_CPU, Blocks, BlockTable
 from ..memory.cpus import per_cpu_addresses, possible_cpus
 from ..target import Target
@@ -141,15 +141,17 @@ class _Reader:
 
     def _report_lost(self, addresses: U64Array, why: str) -> None:
         self.problems += [
-            Problem("unreadable", f"vmap_block {at:#x}", f"{why}, left out")
+            Problem(ProblemKind.UNREADABLE, f"vmap_block {at:#x}", f"{why}, left out")
             for at in addresses.tolist()
         ]
 
     def _xarrays(self) -> Tuple[U64Array, Array]:
         """Return the address of each xarray's head, and the CPU that it belongs to."""
         # Since Linux kernel commit 062eacf57ad9 ("mm: vmalloc: remove a global
-        # vmap_blocks xarray") (in v6.4), each CPU has one. Which CPU's holds a
-        # block changed later without a trace, so all of them are looked through.
+        # vmap_blocks xarray") (in v6.4), each CPU has one. Which CPU's holds a block
+        # changed without a trace, in commit a34acf30b19b ("mm: vmalloc: check if a
+        # hash-index is in cpu_possible_mask") (in v6.10, also in v6.6.y and v6.9.y), so
+        # all of them are looked through.
         prog, values = self._target.prog, self._target.values
         if not has_member(prog, "struct vmap_block_queue", "vmap_blocks"):
             blocks = values.need("vmap_blocks", values.address("vmap_blocks"))
@@ -190,7 +192,9 @@ class _Reader:
 
     def _stray(self, cpu: int, block: int, what: str) -> None:
         detail = f"is on the list of CPU {cpu} and {what}"
-        self.problems.append(Problem("corrupt", f"vmap_block {block:#x}", detail))
+        self.problems.append(
+            Problem(ProblemKind.CORRUPT, f"vmap_block {block:#x}", detail)
+        )
 
     def _bits_per_block(self, pages: U64Array) -> int:
         """Return VMAP_BBMAP_BITS, a macro: from the bitmap, or else the areas."""

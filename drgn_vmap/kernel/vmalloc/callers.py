@@ -16,7 +16,7 @@ from typing import Dict, Iterable, List, Optional, Tuple
 
 from ..._numpy import Array, U64Array, np
 from ...errors import Fault
-from ...model.areas import Problem
+from ...model.areas import Problem, ProblemKind
 from ..memory.ppc64 import UNTRANSLATED
 from ..target import Target
 from ..types.structs import array_length, has_member, need_offset, record_dtype
@@ -117,7 +117,7 @@ class _Modules:
         return None
 
     def _report(self, where: str) -> None:
-        problem = Problem("unreadable", where, "its symbols are missing")
+        problem = Problem(ProblemKind.UNREADABLE, where, "its symbols are missing")
         if problem not in self.problems:
             self.problems.append(problem)
 

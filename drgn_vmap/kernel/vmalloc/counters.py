@@ -27,8 +27,8 @@ def vmalloc_pages(target: Target) -> Optional[PageCounter]:
 
     :raises Fault: if it cannot be read.
     """
-    # Since Linux kernel commit "mm: vmalloc: streamline vmalloc memory accounting"
-    # (in v7.2 at the latest), it is a statistic of each node.
+    # Since Linux kernel commit b9ec0ed90706 ("mm: vmalloc: streamline vmalloc memory
+    # accounting") (in v7.1), it is a statistic of each node.
     item = target.values.number(lambda prog: prog.constant("NR_VMALLOC"))
     if item is None:
         return _global_counter(target)

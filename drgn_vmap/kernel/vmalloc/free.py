@@ -26,16 +26,17 @@ def lowest_fit(
     """
     Return the address that a new area would get, None if there is no place.
 
-    Ranges that the nodes of newer kernels pool are not considered.
+    Ranges that nodes pool (since 6.9) are not considered.
 
     :param size: Bytes, guard page included.
     :param align: A power of two.
     """
     # The search looks for room to align in too, and may pass over a gap that happens to
     # be aligned. But who needs no more than a page's alignment asks for that of a byte
-    # (vmap() and vmalloc() do), or for none of that room (since 6.0 or so). Nothing in
-    # memory tells that from commit 9f531973dff3 ("mm/vmalloc: do not adjust the search
-    # size for alignment overhead") (in v5.16) up to then it never looked for it.
+    # (vmap() and vmalloc() do), or for none of that room, since Linux kernel commit
+    # 9333fe98d0a6 ("mm/vmalloc: add adjust_search_size parameter") (in v5.18). Nothing
+    # in memory tells that from commit 9f531973dff3 ("mm/vmalloc: do not adjust the
+    # search size for alignment overhead") (in v5.16) up to then it never looked for it.
     longest = size + align - 1 if align > target.page_size else size
     search = _Search(target, longest, space.start)
     try:

@@ -50,10 +50,15 @@ def inspect(target: Target) -> Inspection:
         zone_size=values.number(lambda prog: prog["vmap_zone_size"]) if nodes else None,
         lazy=lazy_pages(target),
         counter=vmalloc_pages(target),
-        # Newer kernels (v6.10) pass the vm down, to be set before others see the area.
+        # Since Linux kernel commit aaab830ad887 ("mm/vmalloc: eliminated the lock
+        # contention from twice to once") (in v6.10), the vm is passed down, to be set
+        # before others see the area.
         vm_set_early=target.functions.has_parameter("alloc_vmap_area", "vm"),
-        # Since v6.5 a flush empties the dirty ranges. That came in one series with
-        # purge_fragmented_block() becoming a function of its own.
+        # Since Linux kernel commit a09fad96ffb1 ("mm/vmalloc: prevent flushing dirty
+        # space over and over") (in v6.5), a flush empties the dirty ranges. It changed
+        # no prototype; commit ca5e46c3400b ("mm/vmalloc: avoid iterating over per CPU
+        # vmap blocks twice") (in v6.5), of the same series, made
+        # purge_fragmented_block() a function of its own.
         dirty_range_reset=target.functions.has("purge_fragmented_block"),
         activity=activity(target),
     )

@@ -12,7 +12,7 @@ the first node that was seen before or cannot be read, and says so.
 from typing import List, Tuple
 
 from ...errors import Fault
-from ...model.areas import Problem
+from ...model.areas import Problem, ProblemKind
 from ..memory.bulk import Memory
 
 __all__ = ("MAX_NODES", "walk_list", "walk_llist")
@@ -66,13 +66,13 @@ def _chase(
             following = memory.word(at)
         except Fault:
             detail = f"node {at:#x} cannot be read, the rest is missing"
-            return nodes, (Problem("unreadable", f"list {head:#x}", detail),)
+            return nodes, (Problem(ProblemKind.UNREADABLE, f"list {head:#x}", detail),)
         if following == end:
             return nodes, ()
         if following in seen:
             detail = f"node {at:#x} leads back to {following:#x}"
-            return nodes, (Problem("corrupt", f"list {head:#x}", detail),)
+            return nodes, (Problem(ProblemKind.CORRUPT, f"list {head:#x}", detail),)
         seen.add(following)
         nodes.append(following)
         at = following
-    return nodes, (Problem("corrupt", f"list {head:#x}", "has no end"),)
+    return nodes, (Problem(ProblemKind.CORRUPT, f"list {head:#x}", "has no end"),)

@@ -12,7 +12,7 @@ from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from ..._numpy import Array, U64Array, np, spread
 from ...errors import UsageError
-from ...model.areas import Problem, Snapshot, State, vm_flag
+from ...model.areas import Problem, ProblemKind, Snapshot, State, vm_flag
 from ..target import Target
 from .area_pages import AreaPages
 
@@ -129,7 +129,7 @@ def _pages(
         detail = (
             f"are claimed to have {total} pages, the first {_MAX_PAGES} were looked at"
         )
-        problems[Problem("bounded", "areas", detail)] = None
+        problems[Problem(ProblemKind.BOUNDED, "areas", detail)] = None
     for first in range(0, min(total, _MAX_PAGES), _PAGES_AT_ONCE):
         row, index = spread(counts, first, first + _PAGES_AT_ONCE)
         yield start[row] + index.astype(np.uint64) * page_size

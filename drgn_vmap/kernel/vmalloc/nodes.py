@@ -13,7 +13,7 @@ from typing import List, Tuple
 
 from ..._numpy import Array, np
 from ...errors import Fault
-from ...model.areas import Problem
+from ...model.areas import Problem, ProblemKind
 from ..doors import Values
 from ..layout import Layout
 from ..memory.bulk import Memory
@@ -48,7 +48,7 @@ def read_nodes(values: Values, memory: Memory, layout: Layout) -> VmapNodes:
     problems = []
     count = _count(values)
     if not 1 <= count <= _MAX_NODES:
-        problems.append(Problem("corrupt", "nr_vmap_nodes", f"is {count}"))
+        problems.append(Problem(ProblemKind.CORRUPT, "nr_vmap_nodes", f"is {count}"))
         count = min(max(count, 1), _MAX_NODES)
     size = layout.vmap_node.itemsize
     first = _first(values)
@@ -59,7 +59,9 @@ def read_nodes(values: Values, memory: Memory, layout: Layout) -> VmapNodes:
             raw.append(memory.read(at, size))
         except Fault:
             where = f"vmap_node {i} at {at:#x}"
-            problems.append(Problem("unreadable", where, "its areas are missing"))
+            problems.append(
+                Problem(ProblemKind.UNREADABLE, where, "its areas are missing")
+            )
         else:
             index.append(i)
             address.append(at)

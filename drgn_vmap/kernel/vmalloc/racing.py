@@ -11,7 +11,7 @@ is repeated a few times, and what is still odd is told as a race.
 from dataclasses import replace
 from typing import Iterable, Tuple
 
-from ...model.areas import Kernel, Problem
+from ...model.areas import Kernel, Problem, ProblemKind
 
 __all__ = ("as_races", "tries")
 
@@ -30,7 +30,7 @@ def as_races(kernel: Kernel, problems: Iterable[Problem]) -> Tuple[Problem, ...]
     return tuple(
         replace(
             problem,
-            what="racing",
+            what=ProblemKind.RACING,
             detail=f"{problem.detail} (the kernel may have changed it meanwhile)",
         )
         for problem in problems

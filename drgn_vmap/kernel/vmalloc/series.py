@@ -11,7 +11,7 @@ vm_map_ram areas" (v6.3), and the blocks whose bits show that it is at work.
 from typing import Optional, Tuple
 
 from ...errors import Fault, SymbolsError
-from ...model.areas import Problem
+from ...model.areas import Problem, ProblemKind
 from ...model.blocks import Blocks
 from ...model.series import SeriesSigns
 from ..target import Target
@@ -60,7 +60,7 @@ def take_blocks_if_any(
     try:
         blocks = take_blocks(target)
     except Fault as e:
-        return None, (Problem("unreadable", "vmap_blocks", e.why),)
+        return None, (Problem(ProblemKind.UNREADABLE, "vmap_blocks", e.why),)
     except SymbolsError as e:
-        return None, (Problem("unreadable", "vmap_blocks", str(e)),)
+        return None, (Problem(ProblemKind.UNREADABLE, "vmap_blocks", str(e)),)
     return blocks, blocks.problems

@@ -190,7 +190,8 @@ def _vmcoreinfo(target: Target) -> bytes:
     if SLICE_NOTE in known.notes:
         return known.raw
     lines = [activity_note(_WHILE_RUNNING if target.live else activity(target))]
-    # Before 6.0 it does not say where the symbol tables are.
+    # Until Linux kernel commit f09bddbd8661 ("vmcoreinfo: add kallsyms_num_syms
+    # symbol") (in v6.0), it does not say where the symbol tables are.
     tables = target.carried.kallsyms_tables
     if tables is None:
         raise SymbolsError(

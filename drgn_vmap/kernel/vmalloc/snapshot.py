@@ -20,6 +20,7 @@ from ...model.areas import (
     VMAP_RAM,
     AreaTable,
     Problem,
+    ProblemKind,
     Snapshot,
     State,
     vm_flag,
@@ -111,7 +112,9 @@ def _caller_texts(
         return names.texts(wanted), names.problems
     except VmapError as e:
         why = e.why if isinstance(e, Fault) else e
-        problem = Problem("nameless", "kallsyms", f"callers have no names: {why}")
+        problem = Problem(
+            ProblemKind.NAMELESS, "kallsyms", f"callers have no names: {why}"
+        )
         return {address: f"{address:#x}" for address in wanted}, [problem]
 
 
@@ -147,7 +150,7 @@ class _Reader:
             areas, problems = block_areas(self._target)
         except SymbolsError as e:
             detail = f"which areas are divided is not known: {e}"
-            self.problems.append(Problem("unreadable", "vmap_blocks", detail))
+            self.problems.append(Problem(ProblemKind.UNREADABLE, "vmap_blocks", detail))
             return np.zeros(len(busy), bool)
         self.problems += problems
         return np.isin(busy.address, areas)
@@ -158,7 +161,9 @@ class _Reader:
         for at in np.flatnonzero(busy.end[order[:-1]] > busy.start[order[1:]]).tolist():
             where = f"vmap_area {busy.address[order[at]]:#x}"
             other = f"vmap_area {busy.address[order[at + 1]]:#x}"
-            self.problems.append(Problem("corrupt", where, f"overlaps {other}"))
+            self.problems.append(
+                Problem(ProblemKind.CORRUPT, where, f"overlaps {other}")
+            )
 
     def _with_vm_structs(self, busy: AreaTable) -> AreaTable:
         has_vm = np.argsort(busy.vm, kind="stable")
@@ -183,14 +188,14 @@ class _Reader:
         for at in np.flatnonzero((table.vm != 0) & ~table.vm_ok).tolist():
             where = f"vm_struct {table.vm[at]:#x}"
             detail = f"of area {table.start[at]:#x} cannot be read"
-            self.problems.append(Problem("unreadable", where, detail))
+            self.problems.append(Problem(ProblemKind.UNREADABLE, where, detail))
         # setup_vmalloc_vm() copies the start; the top byte may be a KASAN tag.
         untagged = np.uint64((1 << 56) - 1)
         differs = table.vm_ok & ((table.addr ^ table.start) & untagged != 0)
         for at in np.flatnonzero(differs).tolist():
             where = f"vm_struct {table.vm[at]:#x}"
             detail = f"says {table.addr[at]:#x}, its area {table.start[at]:#x}"
-            self.problems.append(Problem("corrupt", where, detail))
+            self.problems.append(Problem(ProblemKind.CORRUPT, where, detail))
         if not (self._layout.kernel.live and differs.any()):
             return table
         own = {name: np.where(differs, 0, getattr(table, name)) for name in _VM_COLUMNS}
@@ -227,7 +232,7 @@ class _Reader:
         for at in np.flatnonzero(absurd | ~whole).tolist():
             where = f"vm_struct {table.vm[at]:#x}"
             detail = f"its {table.nr_pages[at]} pages cannot be counted by node"
-            self.problems.append(Problem("unreadable", where, detail))
+            self.problems.append(Problem(ProblemKind.UNREADABLE, where, detail))
         return counts
 
     def _plain_table(self, areas: AreaRecords) -> AreaTable:

@@ -15,7 +15,7 @@ from typing import List, Sequence, Tuple
 
 from ..._numpy import Array, Record, U64Array, np
 from ...errors import Fault
-from ...model.areas import Problem
+from ...model.areas import Problem, ProblemKind
 from ..memory.bulk import Memory
 from ..types.structs import join_records
 
@@ -144,7 +144,8 @@ def walk_rb_trees(
     memory: Memory, roots: U64Array, dtype: Record, link_offset: int
 ) -> TreeNodes:
     """
-    Read all nodes of some red-black trees of ``struct vmap_area``.
+    Walk some red-black trees of ``struct vmap_area`` once, from their roots down. Links
+    that are damaged are told and not followed.
 
     :param roots: The ``rb_root.rb_node`` of each tree.
     :param dtype: Of the structs, with ``va_start`` and the links of their ``rb_node``.
@@ -184,7 +185,9 @@ def walk_rb_trees(
         if len(shared):
             problems += [
                 Problem(
-                    "corrupt", f"rb_node {link:#x}", "is the child of several nodes"
+                    ProblemKind.CORRUPT,
+                    f"rb_node {link:#x}",
+                    "is the child of several nodes",
                 )
                 for link in np.unique(links[shared]).tolist()
             ]
@@ -193,7 +196,11 @@ def walk_rb_trees(
             links, parents, tree = links[once], parents[once], tree[once]
     else:
         problems.append(
-            Problem("corrupt", "red-black tree", f"deeper than {_MAX_DEPTH} levels")
+            Problem(
+                ProblemKind.CORRUPT,
+                "red-black tree",
+                f"deeper than {_MAX_DEPTH} levels",
+            )
         )
     return join_nodes(levels, dtype, problems)
 
@@ -211,12 +218,14 @@ def _link_problems(
         where = f"rb_node {links[at]:#x}, child of {parents[at]:#x}"
         if not ok[at]:
             problems.append(
-                Problem("unreadable", where, "the nodes below it are missing")
+                Problem(ProblemKind.UNREADABLE, where, "the nodes below it are missing")
             )
         elif again[at]:
-            problems.append(Problem("corrupt", where, "was seen before in the tree"))
+            problems.append(
+                Problem(ProblemKind.CORRUPT, where, "was seen before in the tree")
+            )
         else:
-            problems.append(Problem("corrupt", where, "names another parent"))
+            problems.append(Problem(ProblemKind.CORRUPT, where, "names another parent"))
     return problems
 
 
@@ -272,7 +281,12 @@ def search_rb_trees(
 def _search(
     memory: Memory, roots: U64Array, dtype: Record, link_offset: int, keys: U64Array
 ) -> Tuple[U64Array, Array, List[Problem]]:
-    """Descend to some of the keys; return links, not structs."""
+    """
+    Descend to so many keys as are searched in one go.
+
+    :return: As :func:`search_rb_trees`, but for addresses, which are those of the
+        ``struct rb_node``.
+    """
     problems: List[Problem] = []
     tree = np.repeat(np.arange(len(roots)), len(keys))
     links, wanted = roots[tree], np.tile(keys, len(roots))
@@ -297,7 +311,11 @@ def _search(
         links[row] = np.where(ok, following, 0)
     else:
         problems.append(
-            Problem("corrupt", "red-black tree", f"deeper than {_MAX_DEPTH} levels")
+            Problem(
+                ProblemKind.CORRUPT,
+                "red-black tree",
+                f"deeper than {_MAX_DEPTH} levels",
+            )
         )
     found, first = np.unique(np.concatenate((below, above)), return_index=True)
     tree = np.concatenate((tree, tree))[first]
@@ -328,18 +346,24 @@ def read_xarrays(
             break
         memory.forget()
     moved = tuple(
-        Problem("corrupt", f"xa_head {at:#x}", "changed, entries may be missing")
+        Problem(
+            ProblemKind.CORRUPT, f"xa_head {at:#x}", "changed, entries may be missing"
+        )
         for at in heads[changed].tolist()
     )
     lost = tuple(
-        Problem("unreadable", f"xa_head {at:#x}", "its entries are missing")
+        Problem(ProblemKind.UNREADABLE, f"xa_head {at:#x}", "its entries are missing")
         for at in heads[~ok].tolist()
     )
     return pointers, owners, problems + moved + lost
 
 
 def _xa_heads(memory: Memory, heads: U64Array, dtype: Record) -> Tuple[U64Array, Array]:
-    """Read heads anew, and return which could be read; the others hold nothing."""
+    """
+    Read the ``xa_head`` of some xarrays as they are now.
+
+    :return: What they hold, zero for those that cannot be read, and which could be.
+    """
     entries = np.zeros(len(heads), np.uint64)
     ok = np.zeros(len(heads), bool)
     for at, head in enumerate(heads.tolist()):
@@ -354,7 +378,12 @@ def _xa_heads(memory: Memory, heads: U64Array, dtype: Record) -> Tuple[U64Array,
 def _walk_xarrays(
     memory: Memory, entries: U64Array, dtype: Record
 ) -> Tuple[U64Array, Array, Tuple[Problem, ...]]:
-    """Do so from what the heads held."""
+    """
+    Read all entries of some xarrays that are pointers.
+
+    :param entries: What the ``xa_head`` of each held.
+    :return: The pointers, the index of the xarray of each, and what was damaged.
+    """
     problems: List[Problem] = []
     tree = np.arange(len(entries))
     pointers: List[U64Array] = [np.empty(0, np.uint64)]
@@ -372,11 +401,13 @@ def _walk_xarrays(
             break
         records, ok = memory.records(address, dtype)
         problems += [
-            Problem("unreadable", f"xa_node {at:#x}", "its entries are missing")
+            Problem(
+                ProblemKind.UNREADABLE, f"xa_node {at:#x}", "its entries are missing"
+            )
             for at in address[~ok].tolist()
         ]
         slots = records["slots"][ok]
         entries, tree = slots.reshape(-1), np.repeat(tree[ok], slots.shape[1])
     else:
-        problems.append(Problem("corrupt", "xarray", "nodes form a circle"))
+        problems.append(Problem(ProblemKind.CORRUPT, "xarray", "nodes form a circle"))
     return np.concatenate(pointers), np.concatenate(owners), tuple(problems)

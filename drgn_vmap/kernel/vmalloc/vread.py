@@ -25,6 +25,8 @@ def kcore_rules(target: Target) -> KcoreRules:
     # vm_map_ram areas") (in v6.3), there is a reader of what has no vm_struct.
     reads_ram = functions.has("vmap_ram_vread_iter" if iterates else "vmap_ram_vread")
     if not reads_ram and not functions.knows_inlined_calls:
-        # A member that came in the same series, for this reader alone.
+        # A member that came in the same series, for this reader alone, in commit
+        # d76f99548cf0 ("mm/vmalloc.c: add used_map into vmap_block to track space of
+        # vmap_block") (in v6.3).
         reads_ram = has_member(target.prog, "struct vmap_block", "used_map")
     return KcoreRules(reads_ram=reads_ram, zeroes_holes=iterates)

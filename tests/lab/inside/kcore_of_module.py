@@ -40,7 +40,8 @@ prog: Program = globals()["prog"]
 def fill_per_cpu_chunks() -> None:
     """Have so much per-CPU memory allocated that some chunks are full to their end."""
     attr = ctypes.create_string_buffer(128)
-    # Before 5.11 the memory of maps counts as locked memory.
+    # Until Linux kernel commit 80ee81e0403c ("bpf: Eliminate rlimit-based memory
+    # accounting infra for bpf maps") (in v5.11), their memory counts as locked.
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
     # A chunk has up to 2 MiB for each CPU.

@@ -178,7 +178,10 @@ static void map_vmalloc_node(struct mapping *mapping)
 
 static void map_vmalloc_huge(struct mapping *mapping)
 {
-	/* Exported since commit f2edd118d02d in v5.18. */
+	/*
+	 * Exported since v5.18, which commit f2edd118d02d ("page_alloc: use
+	 * vmalloc_huge for large system hash") is in.
+	 */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 18, 0)
 	mapping->addr = vmalloc_huge(mapped_bytes(mapping), GFP_KERNEL);
 #endif
@@ -982,7 +985,8 @@ static int command_reset(const char *arguments)
 		return -EINVAL;
 	stop_stress();
 	/*
-	 * A block dies with its last page only if it was handed out in full. Since 6.5
+	 * A block dies with its last page only if it was handed out in full. Since commit
+	 * 77e50af07f14 ("mm/vmalloc: dont purge usable blocks unnecessarily") (in v6.5)
 	 * vm_unmap_aliases() spares begun ones of which a quarter is left.
 	 */
 	for_each_online_cpu(cpu) {
