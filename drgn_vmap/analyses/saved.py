@@ -10,7 +10,8 @@ refused, with the place that does not fit, and never guessed.
 """
 
 import json
-from typing import Any, Dict, Mapping, Optional
+import re
+from typing import Any, Dict, Mapping
 
 from ..errors import UsageError
 from ..model.areas import Area, State
@@ -20,6 +21,8 @@ __all__ = ("areas_from_json",)
 
 _STATES = {state.label: state for state in State}
 _HEX = ("caller_addr", "phys")
+_MOST = 1 << 64
+"""No address and no number of a kernel's is beyond that; an area may end there."""
 _NUMBERS = ("va_flags", "vm_flags", "pages", "page_order", "node", "requested_size")
 
 
@@ -59,7 +62,7 @@ _ADVICE = "give a file that it made"
 
 def _area(name: str, at: int, row: Any) -> Area:
     try:
-        start, end = int(row["start"], 16), int(row["end"], 16)
+        start, end = _address(row["start"]), _address(row["end"])
         if start >= end:
             raise ValueError(f"it ends at {row['end']}")
         return Area(
@@ -73,7 +76,9 @@ def _area(name: str, at: int, row: Any) -> Area:
             **{key: _optional(row, key, _number) for key in _NUMBERS},
         )
     except (KeyError, TypeError, ValueError) as e:
-        raise UsageError(f"{name}: area {at} does not fit ({e!r}): {_ADVICE}") from e
+        raise UsageError(
+            f"{name}: area {at} does not fit ({repr(e)[:120]}): {_ADVICE}"
+        ) from e
 
 
 def _optional(row: Mapping[str, Any], key: str, parse: Any) -> Any:
@@ -89,14 +94,21 @@ def _string(value: Any) -> str:
 def _number(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{value!r} is no number")
+    if not 0 <= value < _MOST:
+        raise ValueError("a number that no kernel has")
     return value
 
 
-def _address(value: Any) -> Optional[int]:
-    return int(_string(value), 16)
+def _address(value: Any) -> int:
+    text = _string(value)
+    if not re.fullmatch(r"0x[0-9a-f]{1,17}", text) or int(text, 16) > _MOST:
+        raise ValueError(f"{text[:20]!r} is no address")
+    return int(text, 16)
 
 
 def _numa(value: Any) -> Dict[int, int]:
     if not isinstance(value, dict):
         raise TypeError(f"{value!r} is no object")
+    if not all(re.fullmatch(r"[0-9]{1,4}", node) for node in value):
+        raise ValueError("numa has what is no node")
     return {int(node): _number(pages) for node, pages in value.items()}

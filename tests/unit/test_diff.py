@@ -163,6 +163,12 @@ def test_json(files: List[str]) -> None:
         document(OLD).replace(f'"start": "{OLD[0].start:#x}"', '"start": 5'),
         document(OLD).replace('"state": "busy"', '"state": "bust"'),
         document(OLD).replace('"pages": 4', '"pages": "4"'),
+        document(OLD).replace('"pages": 4', '"pages": -4'),
+        document(OLD).replace('"pages": 4', f'"pages": {10**400}'),
+        document(OLD).replace('"pages": 4', f'"pages": {"9" * 5000}'),
+        document(OLD).replace(f'"end": "{OLD[0].end:#x}"', f'"end": "0x{"f" * 400}"'),
+        document(OLD).replace(f'"start": "{OLD[0].start:#x}"', '"start": "-0x1"'),
+        document(OLD).replace(f'"start": "{OLD[0].start:#x}"', '"start": "0x1_0"'),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path: Path, files: List[str], text: str) -> None:

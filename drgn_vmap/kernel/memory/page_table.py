@@ -278,15 +278,13 @@ def _within(
     format_: TableFormat, starts: U64Array, ends: U64Array
 ) -> Tuple[U64Array, U64Array]:
     """Cut ranges down to what the tables reach."""
-    if format_.bits == 64:
-        return starts, ends
     parts = []
     # As the last byte of each: the end of the highest does not fit into 64 bits.
     lasts = ends - np.uint64(1)
-    for upper in format_.upper:
-        low = np.uint64(upper << format_.bits)
-        high = low + np.uint64((1 << format_.bits) - 1)
-        parts.append((np.maximum(starts, low), np.minimum(lasts, high)))
+    for low, high in format_.windows():
+        parts.append(
+            (np.maximum(starts, np.uint64(low)), np.minimum(lasts, np.uint64(high)))
+        )
     start, last = (np.concatenate(column) for column in zip(*parts))
     there = start <= last
     return start[there], last[there] + np.uint64(1)

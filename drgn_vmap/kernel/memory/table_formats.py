@@ -9,7 +9,7 @@ there are, which bits of an address are the index at each of them, and what an e
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from drgn import Architecture, Platform
 
@@ -69,10 +69,19 @@ class TableFormat:
 
     def reaches(self, addresses: U64Array) -> Array:
         """Return which addresses the tables may translate."""
-        if self.bits == 64:
-            return np.ones(len(addresses), bool)
-        upper = addresses >> np.uint64(self.bits)
-        return np.isin(upper, np.array(self.upper, np.uint64))
+        reached = np.zeros(len(addresses), bool)
+        for first, last in self.windows():
+            reached |= (addresses >= np.uint64(first)) & (addresses <= np.uint64(last))
+        return reached
+
+    def windows(self) -> List[Tuple[int, int]]:
+        """Return the first and the last address of each part that they reach."""
+        if len(self.upper) == 1:
+            first = self.upper[0] << self.bits
+            return [(first, first + (1 << self.bits) - 1)]
+        # The highest bit that is looked up is extended to all above.
+        half = 1 << (self.bits - 1)
+        return [(0, half - 1), ((1 << 64) - half, (1 << 64) - 1)]
 
     def addresses(self, start: U64Array, level: int) -> U64Array:
         """
