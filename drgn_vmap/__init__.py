@@ -5,7 +5,7 @@ drgn_vmap shows Linux's vmalloc world: on live kernels and in vmcores, truthfull
 and fast. Each verb is a script, a command inside drgn (``%vmap``), and data:
 
     >>> from drgn_vmap import describe, take_snapshot
-    >>> snapshot = take_snapshot(prog)
+    >>> snapshot = take_snapshot()
     >>> for area in describe(snapshot):
     ...     print(hex(area.start), area.kinds, area.caller)
 
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from .analyses.describe import describe
     from .api import load_module_types, load_types, take_snapshot
     from .errors import VmapError
-    from .model.areas import Area, AreaTable, Kernel, Problem, Snapshot, State
+    from .model.areas import (
+        Area,
+        AreaTable,
+        Kernel,
+        Problem,
+        ProblemKind,
+        Snapshot,
+        State,
+    )
 
 __version__ = "0.1.0"
 
@@ -30,6 +38,7 @@ _HOMES = {
     "AreaTable": "model.areas",
     "Kernel": "model.areas",
     "Problem": "model.areas",
+    "ProblemKind": "model.areas",
     "Snapshot": "model.areas",
     "State": "model.areas",
     "VmapError": "errors",
@@ -44,6 +53,7 @@ __all__ = (
     "AreaTable",
     "Kernel",
     "Problem",
+    "ProblemKind",
     "Snapshot",
     "State",
     "VmapError",

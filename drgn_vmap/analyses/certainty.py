@@ -29,7 +29,7 @@ _BAD = [c for c in PageClass if c.is_bad]
 
 
 class Views(Protocol):
-    """What :class:`drgn_vmap.kernel.views.TwoViews` does."""
+    """What :class:`drgn_vmap.kernel.memory.views.TwoViews` does."""
 
     def look(self, addresses: U64Array, untouched: Array) -> Look:
         """Look at pages, one after the other."""

@@ -12,11 +12,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from tests.pages import ELIDED, Shown, shown_commands
-from tests.sources import ROOT
+from tests.sources import ROOT, python_files
 
 
 def matches(shown: list[str], printed: list[str]) -> bool:
@@ -51,14 +53,90 @@ def test_lines_are_compared() -> None:
         assert not matches(["a", "b"], printed)
 
 
+def pages() -> list[Path]:
+    """Return all pages for people."""
+    inside = ("docs", "contrib", "vmcores", "tests")
+    return [
+        *ROOT.glob("*.md"),
+        *(page for folder in inside for page in (ROOT / folder).rglob("*.md")),
+    ]
+
+
 def test_links() -> None:
-    """Each relative link of README, docs and contrib names a file that is there."""
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    pages += (ROOT / "contrib").rglob("*.md")
+    """Each relative link of a page names a file that is there."""
     dead = [
         f"{page.relative_to(ROOT)}: {link}"
-        for page in pages
+        for page in pages()
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
         if not (page.parent / link).exists()
     ]
     assert dead == []
+
+
+def test_files_that_are_named() -> None:
+    """A page that names a source file names one that is there."""
+    named = re.compile(r"`((?:drgn_vmap|scripts|tests|contrib)/[\w./]+)`")
+    found = {
+        (str(page.relative_to(ROOT)), name)
+        for page in pages()
+        for name in named.findall(page.read_text(encoding="utf-8"))
+    }
+    assert len(found) > 20
+    # VERB stands for any verb.
+    dead = {
+        (page, name)
+        for page, name in found
+        if not any(ROOT.glob(name.replace("VERB", "*")))
+    }
+    assert dead == set()
+
+
+def test_names_in_docstrings() -> None:
+    """A docstring that refers to a name of the package refers to one that is there."""
+    referred = re.compile(r":\w+:`~?(drgn_vmap\.[\w.]+)`")
+    found = {
+        (str(path.relative_to(ROOT)), name)
+        for path in python_files("drgn_vmap", "scripts", "tests")
+        for name in referred.findall(path.read_text(encoding="utf-8"))
+    }
+    assert len(found) > 5
+    assert {(path, name) for path, name in found if not is_there(name)} == set()
+
+
+def is_there(name: str) -> bool:
+    """Return whether a dotted name is that of a module, or of something in one."""
+    module, _, inside = name.rpartition(".")
+    try:
+        import_module(name)
+    except ImportError:
+        return bool(module) and is_there(module) and inside in namespace(module)
+    return True
+
+
+def namespace(name: str) -> set[str]:
+    """Return the names in a module or a class, fields of a dataclass too."""
+    try:
+        return set(dir(import_module(name)))
+    except ImportError:
+        module, _, inside = name.rpartition(".")
+        found = getattr(import_module(module), inside)
+        return {*dir(found), *getattr(found, "__annotations__", {})}
+
+
+def test_contributing_draws_every_file_of_the_kernel() -> None:
+    """And no other: the tree has a line for each, in the room where it is."""
+    drawn, room = set(), ""
+    tree = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for line in tree[tree.index("\nkernel/\n") :].split("```")[0].splitlines()[2:]:
+        indent, name = re.findall(r"^( *)(\S+)", line)[0]
+        if name.endswith("/"):
+            room = name
+        else:
+            drawn.add(f"{room if len(indent) > 2 else ''}{name}")
+    kernel = ROOT / "drgn_vmap" / "kernel"
+    there = {
+        str(path.relative_to(kernel))
+        for path in python_files("drgn_vmap/kernel")
+        if path.name != "__init__.py"
+    }
+    assert drawn == there

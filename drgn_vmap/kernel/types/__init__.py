@@ -1,3 +1,3 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Reads a target's memory through drgn and makes records of it; prints nothing."""
+"""Where a target's names and types come from; knows no vmalloc."""

@@ -5,7 +5,7 @@ Slicing
 -------
 
 Finds the pages that show a kernel's vmalloc state, by reading all that any verb
-reads through a :class:`~drgn_vmap.kernel.recording.Recorder`: types and names, the
+reads through a :class:`~drgn_vmap.kernel.memory.recording.Recorder`: types and names, the
 areas and blocks in every way they are kept, and the page table. Of what areas map,
 only what is such state itself is read, such as arrays of page pointers.
 """
