@@ -17,16 +17,19 @@ LAB := $(BIN)/python -m tests.lab
 SAMPLE := build/linux-$(KERNEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test foreign support lint unit fuzz bench lab samples shell format clean \
-    packages
+.PHONY: help demo test lint unit installed kernels foreign support fuzz bench lab samples \
+    shell format clean packages
 
 help:
 	@echo 'make demo                     look at a vmcore: seconds, no root, no guest'
-	@echo 'make test                     everything: lint, unit tests, tests on real kernels'
+	@echo 'make test                     everything: lint, unit, installed, kernels'
 	@echo 'make foreign                  vmcores of arm64, ppc64le and s390x, and sh: fetches 2 GB'
 	@echo 'make support                  docs/support.md, from what these two recorded'
 	@echo 'make lint                     formatting, style, types'
 	@echo 'make unit                     the tests that need no guest: units, and the samples'
+	@echo 'make installed                these on what a user installs, on the oldest Python that'
+	@echo "                              is promised and the newest here; or PYTHONS='…'"
+	@echo 'make kernels                  the tests on real kernels, in guests'
 	@echo "make fuzz SECONDS=60 SEED=1   verbs on damaged vmcores; REPLAY=FILE tries one again,"
 	@echo "                              and more options are in FUZZ='…'"
 	@echo "make bench BENCH='…'      how fast it is beside others; its options in BENCH"
@@ -45,12 +48,10 @@ demo: $(READY)
 	$(BIN)/drgn -q -c $(SAMPLE) scripts/vmap_blocks.py --map
 	$(BIN)/drgn -q -c $(SAMPLE) scripts/vmap_verify.py || test $$? -eq 1
 
-# One pytest run over both, so that its last lines sum up everything. In two processes:
-# an emulated kernel keeps hardly more than one processor busy.
-test: lint packages
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --junitxml $(RECORDS)/test.xml
+# What takes least and fails most comes first; CI does the same (.ci/run).
+test: lint unit installed kernels
 
-# One of arm64, and whichever are cached, are among "everything" as well.
+# One of arm64, and whichever are cached, are among "kernels" as well.
 foreign: PACKAGES += tests/lab/debian-packages-foreign.txt
 foreign: export VMAP_FOREIGN := all
 foreign: $(READY) packages
@@ -69,7 +70,15 @@ lint: $(READY)
 	@$(BIN)/mypy
 
 unit: $(READY)
-	@$(BIN)/pytest tests/unit tests/samples
+	@$(BIN)/pytest --numprocesses 2 tests/unit tests/samples
+
+installed: PACKAGES := tests/debian-packages.txt
+installed: $(READY) packages
+	@$(BIN)/python -m tests.installed $(PYTHONS)
+
+# In two processes: an emulated kernel keeps hardly more than one processor busy.
+kernels: $(READY) packages
+	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --junitxml $(RECORDS)/test.xml tests/lab
 
 # Without SEED, of another one each time; it is printed.
 fuzz: $(READY)
@@ -101,7 +110,7 @@ clean:
 $(READY): setup.cfg pyproject.toml
 	@echo 'Setting up .venv …'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install -qq --editable '.[test]'
+	@$(BIN)/pip install -qq --editable '.[lint,test]'
 	@touch $@
 
 # Debian packages that the lab needs and this machine lacks: root installs them,

@@ -3,11 +3,12 @@
 """The project's own source files, for the tests that read them."""
 
 import ast
+import subprocess
 from functools import lru_cache
 from pathlib import Path
 from typing import Iterator, List
 
-__all__ = ("ROOT", "module_name", "python_files", "source_files", "tree_of")
+__all__ = ("ROOT", "module_name", "python_files", "source_files", "tracked", "tree_of")
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,6 +30,14 @@ def source_files() -> Iterator[Path]:
             path.name in _SOURCE_NAMES or path.suffix in _SOURCE_SUFFIXES
         ):
             yield path
+
+
+def tracked() -> List[str]:
+    """Return the files that git tracks, as they are now, and what it could track."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    names = listed.stdout.decode().split("\0")
+    return [name for name in names if name and (ROOT / name).exists()]
 
 
 def module_name(path: Path) -> str:

@@ -19,6 +19,8 @@ from typing import Callable, Iterator, Mapping, TypeVar
 from qemu.qmp import QMPError
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
+from tests.sources import ROOT, tracked
+
 from . import kdump_header
 from .channel import Answer, Channel, ChannelError
 from .command_line import Hardware, Sockets, qemu_command
@@ -26,7 +28,6 @@ from .disks import initramfs
 from .ext4 import extract, make_ext4
 from .kernel import Kernel
 from .kernels import ALL_KERNELS
-from .userland import CHECKOUT
 
 __all__ = ("CommandTimeout", "Guest", "GuestError", "Result")
 
@@ -345,17 +346,10 @@ class Guest:
 
     def _send_checkout(self) -> None:
         """Unpack in /vmap what git tracks, as it is now, and what it could track."""
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=CHECKOUT,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
-            for name in listed.stdout.decode().split("\0"):
-                if name and (CHECKOUT / name).exists():
-                    tar.add(CHECKOUT / name, name, recursive=False)
+            for name in tracked():
+                tar.add(ROOT / name, name, recursive=False)
         self.write("/tmp/checkout.tar", archive.getvalue())
         unpack = "tar -xf checkout.tar -C /vmap --no-same-owner && rm checkout.tar"
         if self.run(unpack, cwd="/tmp").status:
