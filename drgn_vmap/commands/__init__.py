@@ -30,6 +30,7 @@ __all__ = (
     "as_script",
     "guarded",
     "main",
+    "module_of",
     "overview",
     "run",
     "show_help",
@@ -50,6 +51,7 @@ VERBS: Mapping[str, str] = {
     "top": "show who holds vmalloc space: by caller, module, kind or NUMA node",
     "gaps": "show what is left: free space by size, and whether SIZE would fit",
     "addr": "show what an address is: area, page, block, caller, neighbours",
+    "mem-usage": "show what memory is used for, and how much of it vmalloc maps",
     "diff": "show what changed between two listings, slices or vmcores; needs no kernel",
     "slice": "cut out the vmalloc state as a small vmcore that drgn opens by itself",
     "report": "write one HTML file to look at and to attach to a ticket",
@@ -61,7 +63,7 @@ _WITHOUT_TARGET = {"diff"}
 
 HELP = (
     "Show the kernel's vmalloc state.\n\nVerbs:\n"
-    + "\n".join(f"  {verb:8}{summary}" for verb, summary in VERBS.items())
+    + "\n".join(f"  {verb:11}{summary}" for verb, summary in VERBS.items())
     + "\n\n%vmap alone shows an overview, %vmap VERB --help explains a verb."
 )
 """What %vmap --help prints."""
@@ -116,7 +118,7 @@ def overview(prog: "Program") -> int:
         from ..kernel.target import Target
 
         with Target(prog) as target:
-            status: int = _module("overview").run(target)
+            status: int = module_of("overview").run(target)
         return status
 
     return guarded("vmap", call)
@@ -152,15 +154,16 @@ def guarded(name: str, call: Callable[[], int]) -> int:
         return EXIT_CANNOT
 
 
-def _module(name: str) -> Any:
-    """Import a module of this package when it is first used."""
+def module_of(verb: str) -> Any:
+    """Import the module of a verb, when it is first used."""
+    name = verb.replace("-", "_")
     return import_module(f".{name}", __name__)
 
 
 def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
     if verb not in VERBS:
         raise UsageError(f"there is no such verb: use one of {', '.join(VERBS)}")
-    module = _module(verb)
+    module = module_of(verb)
     parser = _Parser(
         prog=f"vmap {verb}",
         description=module.__doc__,

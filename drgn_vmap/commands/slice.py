@@ -5,8 +5,8 @@ Cut the vmalloc state out of a kernel's memory: a small vmcore to keep, to mail,
 to look at elsewhere.
 
 It holds the pages that vmap's verbs read, the kernel's types and names among them,
-so each verb says of it what it would say of the target, and drgn opens it by
-itself:
+so each verb but mem-usage, which looks at all of RAM, says of it what it would say
+of the target, and drgn opens it by itself:
 
   vmap slice -o slice
   drgn -c slice scripts/vmap_ls.py

@@ -7,6 +7,7 @@ Overview
 One screen about a kernel's vmalloc state.
 """
 
+import textwrap
 from typing import Sequence
 
 from ..model.areas import State
@@ -18,6 +19,7 @@ from .top import verdict_text
 __all__ = ("overview_text",)
 
 _CALLERS = 5
+_COLUMNS = 80
 
 
 def overview_text(
@@ -51,10 +53,20 @@ def overview_text(
         *_callers(found),
         "",
         *[f"warning        {text}" for text in warnings or ("none",)],
-        f"\nverbs          {' '.join(verbs)}",
-        "               %vmap VERB --help explains one",
+        "",
+        _verbs(verbs),
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _verbs(verbs: Sequence[str]) -> str:
+    return textwrap.fill(
+        f"{' '.join(verbs)}: %vmap VERB --help explains one",
+        _COLUMNS,
+        initial_indent="verbs          ",
+        subsequent_indent="               ",
+        break_on_hyphens=False,
+    )
 
 
 def _callers(found: Overview) -> Sequence[str]:

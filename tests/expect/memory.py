@@ -1,6 +1,6 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What `contrib/mem_usage.py` has to say of how memory is used."""
+"""What `vmap mem-usage` has to say of how memory is used."""
 
 from __future__ import annotations
 

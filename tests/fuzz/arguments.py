@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
 from random import Random
 from typing import Sequence
 
-from drgn_vmap.commands import VERBS
+from drgn_vmap.commands import VERBS, module_of
 
 __all__ = ("any_line", "good_line", "good_lines", "verbs_drawn")
 
@@ -131,7 +130,7 @@ def _filled(draw: Random, word: str, addresses: Sequence[int]) -> str:
 def _options(verb: str) -> list[tuple[Sequence[str], Sequence[str]]]:
     """Return the names and the choices of each argument that a verb has."""
     parser = argparse.ArgumentParser()
-    import_module(f"drgn_vmap.commands.{verb}").add_arguments(parser)
+    module_of(verb).add_arguments(parser)
     return [
         (action.option_strings, [str(choice) for choice in action.choices or ()])
         for action in parser._actions

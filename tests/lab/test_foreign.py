@@ -467,8 +467,8 @@ def answers(vmcore: ForeignVmcore) -> Any:
 
 
 def test_mem_usage(vmcore: ForeignVmcore) -> None:
-    """contrib/mem_usage.py finds the free pages that the allocator counts."""
-    done = run_script(vmcore, "contrib/mem_usage.py")
+    """`vmap mem-usage` finds the free pages that the allocator counts."""
+    done = run_script(vmcore, "scripts/vmap_mem_usage.py")
     if not is_translated(vmcore):
         # Struct pages lie where drgn does not translate either.
         assert done.returncode == 1 and "struct pages" in done.stderr

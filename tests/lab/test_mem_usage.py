@@ -1,7 +1,7 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-contrib/mem_usage.py against makedumpfile, and against what the kernel's own lists and
+`vmap mem-usage` against makedumpfile, and against what the kernel's own lists and
 page tables say.
 
 A running guest is never quite the same: what makedumpfile says before and after bounds
@@ -25,7 +25,7 @@ from .guest import Guest
 from .kernel import Kernel
 from .vmcore import CountedPages, KdumpVmcore, Vmcore
 
-SCRIPT = "contrib/mem_usage.py"
+SCRIPT = "scripts/vmap_mem_usage.py"
 PAGE = 4096
 VM_IOREMAP = 1
 CLASSES = ("ZERO", "NON_PRI_CACHE", "PRI_CACHE", "USER", "FREE", "KERN_DATA")

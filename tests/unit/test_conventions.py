@@ -227,10 +227,10 @@ def _functions(tree: ast.Module) -> Set[str]:
 def test_each_verb_has_its_doors() -> None:
     """Each verb is a command, is registered with the others, and has its script."""
     verbs = {
-        path.stem
+        path.stem.replace("_", "-")
         for path in python_files("drgn_vmap/commands")
         if "add_arguments" in _functions(tree_of(path))
     }
     scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
     assert verbs == set(VERBS)
-    assert scripts == {f"vmap_{verb}" for verb in VERBS}
+    assert scripts == {f"vmap_{verb.replace('-', '_')}" for verb in VERBS}

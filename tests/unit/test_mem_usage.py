@@ -1,20 +1,21 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-contrib/mem_usage.py on fake RAM: marks of kernels that are not in the lab, and damage.
+`vmap mem-usage` on fake RAM: marks of kernels that are not in the lab, and damage.
 Real kernels are counted in the lab.
 """
 
-import importlib.util
+import json
 import re
-from typing import Any, Dict
+from typing import Dict, Tuple
 
 import pytest
 
+from drgn_vmap.commands import run as run_verb
+from drgn_vmap.commands.mem_usage import count
 from drgn_vmap.kernel.target import Target
 from tests.fakes import ram
 from tests.fakes.ram import PAGES, RamKernel
-from tests.sources import ROOT
 
 LRU, PRIVATE = 1 << ram.LRU, 1 << ram.PRIVATE
 SWAP = 1 << ram.SWAPCACHE | 1 << ram.SWAPBACKED
@@ -25,27 +26,15 @@ ANON = 0xFFFF888000000001
 OTHER_TYPE = -1234
 
 
-def script() -> Any:
-    """Return the script as a module."""
-    path = ROOT / "contrib/mem_usage.py"
-    spec = importlib.util.spec_from_file_location("mem_usage", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def counts(kernel: RamKernel, at_once: int = 1 << 16) -> Dict[str, int]:
+def counts(kernel: RamKernel) -> Dict[str, int]:
     """Return the pages of each class that has some, less what is kernel data."""
-    module = script()
-    module.FRAMES_AT_ONCE = at_once
-    usage = module.count(Target(kernel.program()))
-    assert usage.pages.sum() == PAGES
-    assert usage.problems == []
+    usage = count(Target(kernel.program()))
+    assert usage.total == PAGES
+    assert usage.problems == ()
     return {
-        one.name: int(usage.pages[one])
-        for one in module.Class
-        if usage.pages[one] and one.name != "KERN_DATA"
+        one.name: pages
+        for one, pages in usage.pages.items()
+        if pages and one.name != "KERN_DATA"
     }
 
 
@@ -76,15 +65,18 @@ def test_classes() -> None:
 
 @pytest.mark.parametrize("is_mask", [False, True])
 @pytest.mark.parametrize("at_once", [64, 1 << 16])
-def test_compound_pages(is_mask: bool, at_once: int) -> None:
+def test_compound_pages(
+    is_mask: bool, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tails are what their head is, however far before them it is."""
+    classes = "drgn_vmap.kernel.memory.page_classes"
+    monkeypatch.setattr(f"{classes}._FRAMES_AT_ONCE", at_once)
     kernel = RamKernel(is_mask=is_mask)
     kernel.set_compound(256, 256, flags=LRU, mapping=ANON)
     kernel.set_compound(128, 8, flags=LRU)
     kernel.set_compound(136, 8)
     kernel.set(192, _mapcount=BUDDY, private=6)
-    found = counts(kernel, at_once)
-    assert found == {"USER": 256, "NON_PRI_CACHE": 8, "FREE": 64}
+    assert counts(kernel) == {"USER": 256, "NON_PRI_CACHE": 8, "FREE": 64}
 
 
 @pytest.mark.parametrize(
@@ -108,9 +100,10 @@ def test_hugetlb(kernel: RamKernel, head: int, behind: bytes) -> None:
     assert counts(kernel) == ({"USER": 64} if is_known else {})
 
 
-def run(kernel: RamKernel, capsys: pytest.CaptureFixture[str]) -> Any:
-    module = script()
-    status = module.guarded("mem_usage.py", lambda: module.run(kernel.program()))
+def run(
+    kernel: RamKernel, capsys: pytest.CaptureFixture[str], *args: str
+) -> Tuple[int, str, str]:
+    status = run_verb("mem-usage", kernel.program(), args)
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
     return status, captured.out, captured.err
@@ -120,6 +113,53 @@ def line(out: str, name: str) -> int:
     found = re.search(rf"^{name}:?\s+(\d+)", out, re.MULTILINE)
     assert found, out
     return int(found[1])
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """The document has each line of the table, and what stands below it."""
+    kernel = RamKernel()
+    kernel.set(0, flags=LRU)
+    kernel.set(1, _mapcount=OFFLINE)
+    kernel.lost_structs = range(64, 128)
+    status, out, _ = run(kernel, capsys, "--json")
+    found = json.loads(out)
+    assert (status, found["command"], found["page_size"]) == (1, "mem-usage", 4096)
+    classes = {one["type"]: one for one in found["classes"]}
+    assert {name: one["pages"] for name, one in classes.items()} == {
+        "ZERO": 0,
+        "NON_PRI_CACHE": 1,
+        "PRI_CACHE": 0,
+        "USER": 0,
+        "FREE": 0,
+        "KERN_DATA": PAGES - 66,
+    }
+    kept = [name for name, one in classes.items() if not one["excludable"]]
+    assert kept == ["KERN_DATA"]
+    assert (found["left_out_pages"], found["unknown_pages"]) == (1, 64)
+    assert found["total_pages"] == PAGES
+    [problem] = found["problems"]
+    assert (problem["what"], problem["where"]) == ("unreadable", "vmemmap")
+
+
+@pytest.mark.parametrize("number", [-1, 64, 1 << 40, 99999999999999999999])
+def test_numbers_that_cannot_be(number: int) -> None:
+    """A flag that no word has is on no page, whatever VMCOREINFO says."""
+    names = ("PG_swapcache", "PG_hwpoison", "PG_slab", "PG_head_mask", "PG_hugetlb")
+    kernel = RamKernel({name: number for name in names})
+    kernel.set(0, flags=LRU)
+    kernel.set(1, flags=SWAP)
+    kernel.set(2, flags=1 << ram.POISON)
+    assert counts(kernel) == {"NON_PRI_CACHE": 1}
+
+
+@pytest.mark.parametrize("name", ["PG_lru", "PAGE_BUDDY_MAPCOUNT_VALUE"])
+def test_no_numbers(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What all kernels tell is needed; without it there is one line."""
+    kernel = RamKernel()
+    lines = kernel.vmcoreinfo.splitlines(True)
+    kernel.vmcoreinfo = "".join(one for one in lines if f"({name})" not in one)
+    said = f"vmap mem-usage: VMCOREINFO has no {name}, which this needs\n"
+    assert run(kernel, capsys) == (2, "", said)
 
 
 def test_struct_pages_that_make_no_sense(capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,6 +174,7 @@ def test_struct_pages_that_make_no_sense(capsys: pytest.CaptureFixture[str]) -> 
     status, out, err = run(kernel, capsys)
     assert status == 1
     [said] = err.splitlines()
+    assert said.startswith("vmap mem-usage: corrupt: vmemmap: ")
     assert "5 struct pages make no sense" in said
     assert line(out, "NON_PRI_CACHE") == 1
     assert line(out, "KERN_DATA") == PAGES - 1
@@ -170,4 +211,4 @@ def test_no_ram(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(kernel, capsys)
     assert (status, out) == (2, "")
     [said] = err.splitlines()
-    assert said.startswith("mem_usage.py: iomem_resource has no System RAM: ")
+    assert said.startswith("vmap mem-usage: iomem_resource has no System RAM: ")

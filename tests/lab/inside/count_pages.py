@@ -1,7 +1,7 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-Count the guest's pages by class: contrib/mem_usage.py between two runs of makedumpfile.
+Count the guest's pages by class: `vmap mem-usage` between two runs of makedumpfile.
 drgn runs this in a guest that has memory reserved for a crash kernel.
 
 All of it happens while this process lives, whose own pages are counted, and it stays
@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from typing import Callable, Tuple
 
-SCRIPT = Path(__file__).resolve().parents[3] / "contrib/mem_usage.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts/vmap_mem_usage.py"
 PAGE = 4096
 NO_RAM = (1 << 64) - 1
 IMAGE = 0xFFFFFFFF80000000
