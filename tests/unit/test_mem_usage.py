@@ -162,6 +162,17 @@ def test_no_numbers(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(kernel, capsys) == (2, "", said)
 
 
+@pytest.mark.parametrize("name", sorted({*ram.OFFSETS} - {"compound"}))
+def test_no_member(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is a struct page read that lacks a member."""
+    monkeypatch.delitem(ram.OFFSETS, name)
+    status, out, err = run(RamKernel(), capsys)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert f"member {name} of struct page is not known" in err
+
+
 def test_struct_pages_that_make_no_sense(capsys: pytest.CaptureFixture[str]) -> None:
     """An absurd order or head is counted and named, and all the others are shown."""
     kernel = RamKernel()
