@@ -273,7 +273,8 @@ class _Running:
         :raises RuntimeError: if something is wrong with these tests themselves.
         """
         _, status = os.waitpid(self._pid, 0)
-        code = os.waitstatus_to_exitcode(status)
+        died = os.WIFSIGNALED(status)
+        code = -os.WTERMSIG(status) if died else os.WEXITSTATUS(status)
         outcome, running = Outcome(), 0
         for line in self._told.splitlines():
             message = json.loads(line)
