@@ -12,9 +12,15 @@ from .disks import debug_disk, initramfs, modules_disk
 from .kernel import Kernel
 from .userland import root_disk
 
-__all__ = ("Hardware", "Sockets", "qemu_command")
+__all__ = ("ARGUMENTS", "Hardware", "Sockets", "qemu_command")
 
 CRASH_MEMORY_MIB = 256
+
+ARGUMENTS = "console=ttyS0 panic=-1 no_timer_check"
+"""
+Of each kernel. panic=-1 with -no-reboot: a guest that panics ends, and is not waited for.
+On a busy machine an emulated timer ticks too late for the kernel's test of it, which panics.
+"""
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,7 @@ def _processors_and_memory(hardware: Hardware) -> list[str]:
 
 
 def _boot(kernel: Kernel, hardware: Hardware) -> list[str]:
-    # panic=-1 with -no-reboot: a guest that panics ends, and is not waited for.
-    arguments = f"console=ttyS0 panic=-1 {hardware.append}"
+    arguments = f"{ARGUMENTS} {hardware.append}"
     if hardware.crash_kernel:
         arguments += f" crashkernel={CRASH_MEMORY_MIB}M"
     options = ["-kernel", str(kernel.vmlinuz), "-initrd", str(initramfs(kernel))]

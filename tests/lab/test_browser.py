@@ -82,13 +82,12 @@ def look(browser: str, html: str, directory: Path, width: int, *options: str) ->
     return json.loads(found[1])
 
 
+@pytest.mark.kernels(DEFAULT_KERNEL)
 def test_report_of_a_vmcore(
     browser: str, vmcores: dict[str, Vmcore], tmp_path: Path
 ) -> None:
     """It is drawn, fits, follows light and dark, and enlarges what a link leads to."""
     vmcore = vmcores["elf"]
-    if vmcore.kernel.name != DEFAULT_KERNEL:
-        return
     output = tmp_path / "report.html"
     run_on(vmcore, "scripts/vmap_report.py", "-o", output)
     html = output.read_text(encoding="utf-8")

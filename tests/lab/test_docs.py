@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import shlex
 
+import pytest
+
 from tests.pages import DEFAULT_KERNEL, ELIDED, Shown, shown_commands
 from tests.running import on_vmcore, run_on
 
@@ -47,11 +49,10 @@ def in_a_block(vmcore: Vmcore) -> str:
     return hex(int(found["blocks"][0]["start"], 16) + 8 * PAGE)
 
 
+@pytest.mark.kernels(DEFAULT_KERNEL)
 def test_output(vmcores: dict[str, Vmcore]) -> None:
     """Each shown line has the shape of a line that is printed."""
     vmcore = vmcores["elf"]
-    if vmcore.kernel.name != DEFAULT_KERNEL:
-        return
     address = in_a_block(vmcore)
     for shown in shown_commands("drgn"):
         if shown.live:

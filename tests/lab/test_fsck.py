@@ -24,7 +24,8 @@ from drgn_vmap.analyses.fsck import run_checks
 from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.vmalloc.inspection import inspect
 from drgn_vmap.model.inspection import Check, Verdict
-from tests.running import run_on
+from tests.expect.fsck import expect_all_ok
+from tests.running import on_vmcore
 
 from .damage import DamagedVmcore
 from .guest import Guest
@@ -429,45 +430,16 @@ def assert_named(scene: Scene, damage: Damage) -> None:
     assert found[damage.check].verdict in (Verdict.FAILED, Verdict.EXPLAINABLE)
 
 
-#: What a kernel does not keep cannot be checked.
-SKIPPED = {
-    "5.10": {
-        "area-flags",
-        "area-node-ids",
-        "area-nodes",
-        "pools",
-        "block-sum",
-        "block-bump-pointer",
-        "block-list-cpu",
-        "area-block",
-    },
-    "6.12": {"block-dirty-count"},
-}
-SKIPPED["6.1"], SKIPPED["7.3"] = SKIPPED["5.10"], SKIPPED["6.12"]
-
-
-def assert_all_ok(text: str, kernel: str) -> None:
-    """Each check is ok and looked at something, or is known to make no sense."""
-    checks = json.loads(text)["checks"]
-    verdicts = {check["id"]: check["verdict"] for check in checks}
-    skipped = {id_ for id_, verdict in verdicts.items() if verdict == "skipped"}
-    assert skipped == SKIPPED[kernel]
-    assert {v for id_, v in verdicts.items() if id_ not in skipped} == {"ok"}, checks
-    assert all(check["reason"] for check in checks if check["id"] in skipped)
-    nothing = {check["id"] for check in checks if not check["checked"]} - skipped
-    assert nothing <= {"lazy-pages"}
-
-
 def test_quiet_vmcore(vmcore: Vmcore) -> None:
     """Nothing is wrong in a vmcore of a kernel where nothing is wrong."""
-    assert_all_ok(run_on(vmcore, "scripts/vmap_fsck.py", "--json"), vmcore.kernel.name)
+    expect_all_ok(on_vmcore(vmcore, "fsck")["checks"], vmcore.kernel.name)
 
 
 def test_quiet_live(module_guest: Guest) -> None:
     """Nor in a live one."""
     result = module_guest.run(f"{LIVE} scripts/vmap_fsck.py --json", timeout=300)
     assert (result.status, result.stderr) == (0, b"")
-    assert_all_ok(result.stdout.decode(), module_guest.kernel.name)
+    expect_all_ok(json.loads(result.stdout)["checks"], module_guest.kernel.name)
 
 
 def test_stress(module_guest: Guest) -> None:

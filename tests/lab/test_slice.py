@@ -10,6 +10,8 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
+import pytest
+
 from tests.expect.places import PAGE
 from tests.expect.slices import expect_answers, fills, frames
 from tests.running import answers, drgn, target_of
@@ -106,11 +108,10 @@ def test_live(module_guest: Guest, tmp_path: Path) -> None:
     assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
 
 
+# It takes minutes under emulation.
+@pytest.mark.kernels(STRESSED)
 def test_while_areas_come_and_go(module_guest: Guest) -> None:
     """Under stress there is a slice, which says if it is not of one moment."""
-    # It takes minutes under emulation.
-    if module_guest.kernel.name != STRESSED:
-        return
     command = "drgn -q -c /proc/kcore scripts/vmap_slice.py -o /tmp/stressed"
     with stress(module_guest):
         done = module_guest.run(command, timeout=600)
