@@ -170,7 +170,7 @@ def _other(draw: Random) -> bytes:
     start = draw.choice(
         (b"", b"KDUMP   ", b"makedumpfile", b"\x7fELF", b"{", b"0x", b"\x1f\x8b")
     )
-    return start + draw.randbytes(size)
+    return start + bytes(draw.choices(range(256), k=size))
 
 
 def _places(value: Any) -> Iterator[tuple[Union[dict[str, Any], list[Any]], Any]]:

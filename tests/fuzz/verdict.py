@@ -39,7 +39,12 @@ def raised(verb: str, error: BaseException) -> Failure:
     """Return the failure that an exception left a verb."""
     what = "memory" if isinstance(error, MemoryError) else "traceback"
     where = f"{type(error).__name__} in {_frame(error.__traceback__)}"
-    return Failure(what, where, verb, "".join(traceback.format_exception(error)))
+    return Failure(
+        what,
+        where,
+        verb,
+        "".join(traceback.format_exception(type(error), error, error.__traceback__)),
+    )
 
 
 def wrong(
