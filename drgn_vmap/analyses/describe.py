@@ -12,7 +12,7 @@ from typing import Iterator, Optional
 
 from .._numpy import Array, np
 from ..model.areas import Area, Snapshot, State
-from .kinds import KINDS, kind_masks
+from .kinds import kind_masks
 
 __all__ = ("describe",)
 
@@ -28,7 +28,7 @@ def describe(snapshot: Snapshot, rows: Optional[Array] = None) -> Iterator[Area]
         snapshot = replace(snapshot, areas=snapshot.areas.take(rows))
     areas = snapshot.areas
     masks = kind_masks(snapshot)
-    kinds = np.stack([masks[kind] for kind in KINDS], axis=1)
+    kinds = np.stack(list(masks.values()), axis=1)
     for row in range(len(areas)):
         state = State(areas.state[row])
         has_vm = bool(areas.vm_ok[row])
@@ -43,7 +43,7 @@ def describe(snapshot: Snapshot, rows: Optional[Array] = None) -> Iterator[Area]
             start=int(areas.start[row]),
             end=int(areas.end[row]),
             state=state,
-            kinds=tuple(kind for kind, is_it in zip(KINDS, kinds[row]) if is_it),
+            kinds=tuple(kind for kind, is_it in zip(masks, kinds[row]) if is_it),
             node=int(areas.node[row]) if areas.node[row] >= 0 else None,
             va_flags=(
                 int(areas.va_flags[row])

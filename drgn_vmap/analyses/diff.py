@@ -4,19 +4,22 @@
 What changed
 ------------
 
-Compares the busy areas of two moments. An area is the same if it begins at the
-same address and has the same caller; or, where addresses tell nothing, if it has the
+Compares the busy areas of two moments. An area is the same if it begins at the same
+address and has the same caller; or, where addresses tell nothing, if it has the
 same size and caller.
 """
 
-from typing import Counter, Dict, Iterable, Tuple
+from dataclasses import replace
+from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
 
+from .._numpy import Array, U64Array, np
 from ..model.areas import Area, State
-from ..model.saved import CallerChange, Difference
+from ..model.saved import AreaList, CallerChange, Difference, Moment, SavedText
+from .saved_text import describe_saved
 
-__all__ = ("compare",)
+__all__ = ("compare", "compare_moments", "moment_of_areas", "moment_of_text")
 
-_Key = Tuple[int, str, int]
+_NO_CALLER = "(no caller)"
 
 
 def compare(
@@ -27,41 +30,196 @@ def compare(
 
     :param by_address: Whether an address of the one means the same in the other.
     """
-    before, after = _busy(old, by_address), _busy(new, by_address)
-    common = [(before[key], after[key]) for key in before.keys() & after.keys()]
-    grown = [pair for pair in common if _extent(pair[0]) != _extent(pair[1])]
-    return Difference(
-        common=len(common),
-        added=_sorted(after[key] for key in after.keys() - before.keys()),
-        removed=_sorted(before[key] for key in before.keys() - after.keys()),
-        grown=tuple(sorted(grown, key=_growth)),
-        by_caller=_by_caller(before.values(), after.values()),
+    before, after = moment_of_areas(tuple(old)), moment_of_areas(tuple(new))
+    return _difference(before, after, *_matched(before, after, by_address))
+
+
+def compare_moments(old: Moment, new: Moment) -> Difference:
+    """
+    Compare two moments, the older first, by address if that tells more.
+
+    Addresses of two boots, and hashes of them, have nothing in common; nor have callers
+    of two releases, but for their symbols.
+    """
+    if old.is_text or new.is_text:
+        # A text says vm_map_ram of blocks as well.
+        old, new = (_as_text(moment) for moment in (old, new))
+    notes = []
+    if _have_less_in_common(old, new):
+        old, new = (_by_symbol(moment) for moment in (old, new))
+        notes.append("callers were matched by symbol alone: these are two kernels")
+    matched = _matched(old, new, by_address=False)
+    if not old.pointers == new.pointers != "none":
+        notes.append("areas were matched by caller and size: addresses tell nothing")
+    else:
+        same = _matched(old, new, by_address=True)
+        if 2 * len(same[0]) < len(matched[0]):
+            notes.append(
+                "areas were matched by caller and size: the addresses are of two boots"
+            )
+        else:
+            matched = same
+    found = _difference(old, new, *matched)
+    return replace(found, notes=tuple(notes), left_out=old.left_out + new.left_out)
+
+
+def moment_of_areas(areas: Sequence[Area], pointers: str = "raw") -> Moment:
+    """Return areas as a moment to compare."""
+    busy = [area for area in areas if area.state == State.BUSY]
+    callers: Dict[str, int] = {}
+    caller = [callers.setdefault(_caller(area), len(callers)) for area in busy]
+    return Moment(
+        start=_column(area.start for area in busy),
+        size=_column(area.size for area in busy),
+        pages=_column(area.pages or 0 for area in busy),
+        caller=np.array(caller, np.int64),
+        callers=tuple(callers),
+        describe=lambda rows: (busy[row] for row in rows.tolist()),
+        pointers=pointers,
     )
 
 
-def _busy(areas: Iterable[Area], by_address: bool) -> Dict[_Key, Area]:
-    """Number those that are the same; addresses are all different, hashes hardly."""
-    seen: Counter[Tuple[int, str]] = Counter()
-    busy: Dict[_Key, Area] = {}
-    for area in areas:
-        if area.state == State.BUSY:
-            same = (area.start if by_address else area.size, _caller(area))
-            busy[(*same, seen[same])] = area
-            seen[same] += 1
-    return busy
+def moment_of_text(saved: SavedText) -> Moment:
+    """Return a copy of /proc/vmallocinfo as a moment to compare."""
+    areas = saved.snapshot.areas
+    rows = np.flatnonzero(areas.state == State.BUSY)
+    names = saved.snapshot.callers
+    ram = max(names, default=0) + 1
+    callers = [names.get(number, _NO_CALLER) for number in range(ram)]
+    caller = areas.caller[rows].astype(np.int64)
+    caller[areas.vm[rows] == 0] = ram
+    none = (caller == 0).nonzero()[0]
+    if len(none):
+        # What has no caller goes by its kinds.
+        kinds = [area.kinds for area in describe_saved(saved, rows[none])]
+        for at, kind in zip(none.tolist(), kinds):
+            callers.append(" ".join(kind) or _NO_CALLER)
+            caller[at] = len(callers)
+    callers.insert(ram, "vm_map_ram")
+    return Moment(
+        start=areas.start[rows],
+        size=(areas.end - areas.start)[rows],
+        pages=areas.nr_pages[rows],
+        caller=caller,
+        callers=tuple(callers),
+        describe=lambda some: describe_saved(saved, rows[some]),
+        pointers=saved.pointers,
+        is_text=True,
+        left_out=saved.left_out,
+    )
 
 
 def _caller(area: Area) -> str:
     """Return who made an area; what vm_map_ram() made has its kind instead."""
-    return area.caller or " ".join(area.kinds) or "(no caller)"
+    return area.caller or " ".join(area.kinds) or _NO_CALLER
 
 
-def _extent(area: Area) -> Tuple[int, int]:
-    return area.size, area.pages or 0
+def _as_text(moment: Moment) -> Moment:
+    return _renamed(
+        moment, ["vm_map_ram" if c == "vmap_block" else c for c in moment.callers]
+    )
 
 
-def _sorted(areas: Iterable[Area]) -> Tuple[Area, ...]:
-    return tuple(sorted(areas, key=lambda area: (-area.size, area.start)))
+def _by_symbol(moment: Moment) -> Moment:
+    return _renamed(moment, [_symbol(caller) for caller in moment.callers])
+
+
+def _symbol(caller: str) -> str:
+    symbol, _, rest = caller.strip("<>").partition("+")
+    _, module, name = rest.partition(" [")
+    return f"{symbol}{module}{name}"
+
+
+def _renamed(moment: Moment, names: Sequence[str]) -> Moment:
+    index: Dict[str, int] = {}
+    place = [index.setdefault(name, len(index)) for name in names]
+    caller = np.array(place, np.int64)[moment.caller] if place else moment.caller
+    return replace(moment, caller=caller, callers=tuple(index))
+
+
+def _have_less_in_common(old: Moment, new: Moment) -> bool:
+    """Whether two have symbols of callers in common, but hardly what is behind them."""
+    whole = {name for name in old.callers if "+" in name or name[:1] == "<"}
+    other = {name for name in new.callers if "+" in name or name[:1] == "<"}
+    symbols = set(map(_symbol, whole)) & set(map(_symbol, other))
+    return len(symbols) > 1 and 2 * len(whole & other) < len(symbols)
+
+
+def _matched(old: Moment, new: Moment, by_address: bool) -> Tuple[Array, Array]:
+    """Return the rows of areas that are in both, side by side."""
+    _, callers = _common_callers(old, new)
+    before, after = (
+        moment.start if by_address else moment.size for moment in (old, new)
+    )
+    keys = _numbered(
+        np.concatenate([before, after]), np.concatenate(callers), len(before)
+    )
+    _, old_rows, new_rows = np.intersect1d(
+        keys[: len(before)], keys[len(before) :], True, return_indices=True
+    )
+    return old_rows, new_rows
+
+
+def _common_callers(old: Moment, new: Moment) -> Tuple[List[str], List[Array]]:
+    """Return the callers of both, and for the areas of each an index into these."""
+    names: Dict[str, int] = {}
+    columns = []
+    for moment in (old, new):
+        place = [names.setdefault(name, len(names)) for name in moment.callers]
+        columns.append(np.array(place, np.int64)[moment.caller])
+    return list(names), columns
+
+
+def _difference(
+    old: Moment, new: Moment, old_rows: Array, new_rows: Array
+) -> Difference:
+    """
+    Return what changed.
+
+    :param old_rows: Areas that are in both; and which ones these are in the other.
+    """
+    differs = old.size[old_rows] != new.size[new_rows]
+    differs |= old.pages[old_rows] != new.pages[new_rows]
+    grown = zip(old.describe(old_rows[differs]), new.describe(new_rows[differs]))
+    return Difference(
+        common=len(old_rows),
+        added=_others(new, new_rows),
+        removed=_others(old, old_rows),
+        grown=tuple(sorted(grown, key=_growth)),
+        by_caller=tuple(_by_caller(old, new)),
+    )
+
+
+def _numbered(value: U64Array, caller: Array, first: int) -> Array:
+    """
+    Return keys that are the same for areas that are the same.
+
+    Several areas of one moment that have value and caller in common are numbered;
+    addresses are all different, hashes hardly.
+
+    :param first: How many are of the first moment.
+    """
+    _, group = np.unique(value, return_inverse=True)
+    _, group = np.unique(
+        group * (caller.max(initial=0) + 1) + caller, return_inverse=True
+    )
+    side = np.arange(len(value)) >= first
+    order = np.lexsort((side, group))
+    code = group[order] * 2 + side[order]
+    begins = np.concatenate(([True], code[1:] != code[:-1]))[: len(code)]
+    at = np.arange(len(code))
+    ordinal = np.empty(len(code), np.int64)
+    ordinal[order] = at - np.maximum.accumulate(np.where(begins, at, 0))
+    return group * (len(value) + 1) + ordinal
+
+
+def _others(moment: Moment, rows: Array) -> AreaList:
+    """Return all areas but these, the largest first."""
+    others = np.ones(len(moment.start), bool)
+    others[rows] = False
+    rows = np.flatnonzero(others)
+    order = np.lexsort((moment.start[rows], -moment.size[rows].astype(np.int64)))
+    return AreaList(moment, rows[order])
 
 
 def _growth(pair: Tuple[Area, Area]) -> Tuple[int, int, int]:
@@ -69,18 +227,17 @@ def _growth(pair: Tuple[Area, Area]) -> Tuple[int, int, int]:
     return old.size - new.size, (old.pages or 0) - (new.pages or 0), new.start
 
 
-def _by_caller(
-    before: Iterable[Area], after: Iterable[Area]
-) -> Tuple[CallerChange, ...]:
-    areas: Counter[str] = Counter()
-    size: Counter[str] = Counter()
-    pages: Counter[str] = Counter()
-    for sign, side in ((-1, before), (1, after)):
-        for area in side:
-            caller = _caller(area)
-            areas[caller] += sign
-            size[caller] += sign * area.size
-            pages[caller] += sign * (area.pages or 0)
-    changes = [CallerChange(key, areas[key], size[key], pages[key]) for key in areas]
-    changed = [one for one in changes if one.areas or one.bytes or one.pages]
-    return tuple(sorted(changed, key=lambda one: (-one.bytes, -one.pages, one.caller)))
+def _by_caller(old: Moment, new: Moment) -> Iterator[CallerChange]:
+    names, columns = _common_callers(old, new)
+    sums = np.zeros((3, len(names)), np.int64)
+    for sign, moment, caller in zip((-1, 1), (old, new), columns):
+        ones = np.ones(len(caller), np.int64)
+        for row, values in zip(sums, (ones, moment.size, moment.pages)):
+            np.add.at(row, caller, sign * values.astype(np.int64))
+    changed = np.flatnonzero(sums.any(axis=0)).tolist()
+    found = [CallerChange(names[at], *sums[:, at].tolist()) for at in changed]
+    yield from sorted(found, key=lambda one: (-one.bytes, -one.pages, one.caller))
+
+
+def _column(values: Iterable[int]) -> U64Array:
+    return np.fromiter(values, np.uint64)

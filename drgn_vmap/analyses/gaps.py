@@ -11,22 +11,25 @@ an allocation would fit, and what stands in its way.
 from typing import Dict, Optional, Tuple
 
 from .._numpy import Array, U64Array, np
-from ..model.areas import Snapshot, State
+from ..model.areas import ProblemKind, Snapshot, State
 from ..model.space import Fit, Gap, Gaps, InTheWay, LazyPages, SizeClass, VmallocRange
 from .describe import describe
 from .intervals import bytes_below
 
-__all__ = ("find_fit", "find_gaps", "needed_bytes")
+__all__ = ("find_fit", "find_gaps", "lowest_free", "needed_bytes")
 
 _AREAS_NAMED = 10
 _NEVER = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
-def find_gaps(snapshot: Snapshot, space: VmallocRange, lazy: LazyPages) -> Gaps:
+def find_gaps(
+    snapshot: Snapshot, space: VmallocRange, lazy: Optional[LazyPages]
+) -> Gaps:
     """
     Sum up vmalloc space by state.
 
     :param snapshot: With the areas of all states.
+    :param lazy: What the kernel counts; None if that is not known.
     """
     areas = snapshot.areas
     start, end = _clipped(snapshot, space)
@@ -46,7 +49,20 @@ def find_gaps(snapshot: Snapshot, space: VmallocRange, lazy: LazyPages) -> Gaps:
         histogram=_histogram(size[free]),
         lazy=lazy,
         lazy_pages=int(whole[waiting].sum()) // snapshot.kernel.page_size,
+        left_out=sum(
+            one.what == ProblemKind.NOT_UNDERSTOOD for one in snapshot.problems
+        ),
     )
+
+
+def lowest_free(
+    snapshot: Snapshot, space: VmallocRange, needed: int, align: int
+) -> Optional[int]:
+    """Return the lowest free address with room for so many bytes, as the kernel does."""
+    start, end = _clipped(snapshot, space)
+    rows = np.flatnonzero(snapshot.areas.state == State.FREE)
+    rows = rows[np.argsort(start[rows], kind="stable")]
+    return _lowest((start[rows], end[rows]), space, needed, align)
 
 
 def needed_bytes(size: int, page_size: int) -> int:

@@ -30,6 +30,8 @@ def kind_masks(snapshot: Snapshot) -> Dict[str, Array]:
     masks["vm_map_ram"] = ram_mask(snapshot) & ~areas.is_block
     masks["vmap_block"] = areas.is_block
     masks["unpurged"] = areas.state == State.LAZY
+    for at, label in enumerate(snapshot.labels):
+        masks[label] = areas.flags >> np.uint64(32 + at) & np.uint64(1) != 0
     return masks
 
 

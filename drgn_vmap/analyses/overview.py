@@ -41,7 +41,7 @@ def warnings(found: Overview) -> Iterator[str]:
         yield f"only {free / gaps.total:.1%} of vmalloc space is free: gaps"
     elif gaps.largest is None or gaps.largest.size < _SCARCE * free:
         yield "free space is in pieces, none has a tenth of it: gaps"
-    if gaps.lazy_pages > gaps.lazy.maximum:
+    if gaps.lazy and gaps.lazy_pages > gaps.lazy.maximum:
         yield f"{gaps.lazy_pages} freed pages wait to be purged: gaps"
     if blocks.stranded_pages > _STRANDED * blocks.pages:
         yield f"{blocks.stranded_pages} of {blocks.pages} pages in blocks are stranded: blocks"

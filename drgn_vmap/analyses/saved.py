@@ -9,6 +9,8 @@ read by :mod:`drgn_vmap.analyses.saved_text`.) What is not exactly that is
 refused, with the place that does not fit, and never guessed.
 """
 
+import csv
+import io
 import json
 import re
 from typing import Any, Dict, Mapping
@@ -17,7 +19,7 @@ from ..errors import UsageError
 from ..model.areas import Area, State
 from ..model.saved import SavedAreas
 
-__all__ = ("areas_from_json",)
+__all__ = ("areas_from_csv", "areas_from_json")
 
 _STATES = {state.label: state for state in State}
 _HEX = ("caller_addr", "phys")
@@ -55,6 +57,34 @@ def areas_from_json(name: str, text: str) -> SavedAreas:
         raise UsageError(f"{name} has unknown pointers {pointers!r}: {_ADVICE}")
     areas = tuple(_area(name, at, row) for at, row in enumerate(rows))
     return SavedAreas(name, kernel, areas, pointers)
+
+
+def areas_from_csv(name: str, text: str) -> SavedAreas:
+    """
+    Read the CSV that ``ls`` prints.
+
+    :param name: Of the file, for messages.
+    :raises UsageError: if it is anything else.
+    """
+    rows = csv.DictReader(io.StringIO(text))
+    areas = tuple(_area(name, at, _of_csv(row)) for at, row in enumerate(rows))
+    return SavedAreas(name, None, areas)
+
+
+def _of_csv(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row as JSON has it: what does not apply is absent."""
+    found: Dict[str, Any] = {key: value for key, value in row.items() if value}
+    found["kinds"] = found.get("kinds", "").split()
+    if str(found.get("caller", "")).startswith("'"):
+        # What spreadsheets would take for a formula has a mark before it.
+        found["caller"] = found["caller"][1:]
+    for key in _NUMBERS:
+        if key in found and str(found[key]).isdigit():
+            found[key] = int(found[key])
+    if "numa" in found:
+        counts = re.findall(r"N(\d+)=(\d+)", str(found["numa"]))
+        found["numa"] = {node: int(count) for node, count in counts}
+    return found
 
 
 _ADVICE = "give a file that it made"

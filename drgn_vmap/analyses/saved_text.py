@@ -4,13 +4,21 @@
 A copy of /proc/vmallocinfo
 ---------------------------
 
-Reads areas back from the text that a kernel printed (mm/vmalloc.c of 5.10 and later). A
-line counts only if what was understood of it, printed again, is that line; any
-other becomes a :class:`~drgn_vmap.model.areas.Problem` and is never guessed at.
+Reads areas back from the text that a kernel printed, since 2.6.28, as people have it. A
+line counts only if it can be understood in one way, and if nothing that is known of
+areas or that the other lines tell speaks against it; any other becomes a
+:class:`~drgn_vmap.model.areas.Problem` and is never guessed at.
 """
 
-import math
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from dataclasses import dataclass, replace
+from typing import (
+    Counter,
+    Iterator,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from .._numpy import Array, np
 from ..errors import UsageError
@@ -26,177 +34,349 @@ from ..model.areas import (
     State,
     VmallocinfoRules,
 )
-from ..model.saved import SavedText
-from ..model.vmallocinfo import PLAIN_LABELS, VPAGES, Line, parse_line
+from ..model.saved import SavedAreas, SavedText
+from ..model.vmallocinfo import PLAIN_LABELS, VPAGES, LineTail
 from .describe import describe
+from .text_checks import SMALLEST_PAGE, Checked, check_lines, page_size_of
+from .text_lines import KNOWN_LABELS, PLAIN, Lines, Reader, Texts, joined
+from .text_listings import as_vmallocinfo
+from .text_mending import Fault, Mended, mend
+from .text_order import order_problems, repeated_rows
+from .text_snapshots import Part, parts_of
 
-__all__ = ("areas_from_text", "describe_saved")
+__all__ = ("areas_from_text", "describe_saved", "text_of_areas", "texts_in")
 
-_ADVICE = "give a copy of /proc/vmallocinfo, unedited"
-_SHOWN = 60
-_MAX_NODES = 1024
-_LIMIT = 1 << 64
+_ADVICE = "give a copy of /proc/vmallocinfo"
+_SHOWN = 160
+_STATES = {words: state for state, words in PLAIN_LABELS.items()}
+_VENDOR_BIT = 32
+"""The first bit of ``flags`` that stands for a vendor's label: Linux has none there."""
+_VENDOR_LABELS = 31
+_MAX_COUNTS = 1 << 27
+"""Pages by node, of all lines, that are kept."""
 
-_WORDS = {words: state for state, words in PLAIN_LABELS.items()}
 
-
-def areas_from_text(name: str, text: str) -> SavedText:
+def areas_from_text(
+    name: str, text: Union[str, bytes], number: Optional[int] = None
+) -> SavedText:
     """
     Read a copy of /proc/vmallocinfo.
 
     :param name: Of the file, for messages.
-    :raises UsageError: if no line of it is one of that file.
+    :param number: Which of several snapshots, from 1 on; the last one by default.
+    :raises UsageError: if no line of it is one of that file, or if there is no such
+        snapshot.
     """
-    lines, texts, problems = [], [], []
-    *whole, rest = text.split("\n")
-    for number, one in enumerate(whole, 1):
-        found = _line(one)
-        if isinstance(found, str):
-            problems.append(_problem(name, number, one, found))
-        else:
-            lines.append(found)
-            texts.append(one)
-    if rest:
-        problems.append(_problem(name, len(whole) + 1, rest, "it has no line end"))
-    if not lines:
-        what = "is empty" if not text else "is no /proc/vmallocinfo"
-        raise UsageError(f"{name} {what}: {_ADVICE}")
-    snapshot = _snapshot(lines, problems)
-    return SavedText(name, snapshot, tuple(texts), _pointers(lines))
+    found = _read(name, text)
+    count = len(found.parts)
+    if number is not None and not 1 <= number <= count:
+        raise UsageError(f"{name} has {count} snapshots: give --snapshot one of these")
+    saved = _saved(found, count if number is None else number)
+    if count == 1:
+        return saved
+    named = f", {saved.title!r}" if saved.title else ""
+    detail = f"it holds {count} snapshots; this is number {saved.number}{named}"
+    problems = (*saved.snapshot.problems, Problem(ProblemKind.MENDED, name, detail))
+    return replace(saved, snapshot=replace(saved.snapshot, problems=problems))
+
+
+def texts_in(name: str, text: Union[str, bytes]) -> Tuple[SavedText, ...]:
+    """
+    Read all snapshots that a text holds, in order.
+
+    :raises UsageError: if no line of it is one of /proc/vmallocinfo.
+    """
+    found = _read(name, text)
+    return tuple(_saved(found, number + 1) for number in range(len(found.parts)))
+
+
+def text_of_areas(saved: SavedAreas) -> SavedText:
+    """
+    Return what /proc/vmallocinfo would have said of areas.
+
+    :raises UsageError: if it would have said nothing.
+    """
+    listed = [area for area in saved.areas if area.state <= State.LAZY]
+    if not listed:
+        raise UsageError(f"{saved.name} has no area in use: give another file")
+    texts = [_line_of(area) for area in listed]
+    lines = Reader().read_lines([(at, 0, text) for at, text in enumerate(texts, 1)])
+    blocks = sum("vmap_block" in area.kinds for area in listed)
+    kinds = Counter({"vmap_block taken for vm_map_ram": blocks})
+    found = _Read(
+        name=saved.name,
+        lines=lines,
+        doubtful=np.zeros(len(lines), bool),
+        checked=Checked(saved.pointers, page_size_of(lines)),
+        parts=[Part(0, len(lines), "")],
+        faults=(),
+        mended=+kinds,
+    )
+    return _saved(found, 1)
+
+
+def _line_of(area: Area) -> str:
+    """Return the line that /proc/vmallocinfo has for an area, as of 64 bits."""
+    plain = PLAIN_LABELS[area.state] if area.state != State.BUSY else None
+    if {"vm_map_ram", "vmap_block"} & {*area.kinds}:
+        plain = PLAIN_LABELS[State.BUSY]
+    tail = LineTail(
+        size=area.size,
+        plain=plain,
+        caller=None if plain else area.caller,
+        pages=0 if plain else area.pages or 0,
+        phys=f"{area.phys:#018x}" if area.phys and not plain else "",
+        labels=tuple(label for label in VM_LABELS if label in area.kinds),
+        numa=() if plain else tuple(sorted((area.numa or {}).items())),
+    )
+    return f"0x{area.start:016x}-0x{area.end:016x}{tail.text()}"
 
 
 def describe_saved(saved: SavedText, rows: Optional[Array] = None) -> Iterator[Area]:
     """Yield areas one by one, with only what the text told."""
     for area in describe(saved.snapshot, rows):
-        yield Area(
-            start=area.start,
-            end=area.end,
-            state=area.state,
-            kinds=area.kinds,
-            caller=area.caller,
-            pages=area.pages,
-            phys=area.phys,
-            numa=area.numa,
+        yield replace(
+            area,
+            node=None,
+            va_flags=None,
+            vm_flags=None,
+            caller_addr=None,
+            page_order=None,
+            requested_size=None,
         )
 
 
-def _line(text: str) -> Union[Line, str]:
-    """Return what a line says, or why it is none."""
-    found = parse_line(text)
-    if not found:
-        return "it is not of the form that the kernel prints"
-    if found.text() != text:
-        return f"the kernel would have printed {found.text()[:_SHOWN]!r}"
-    if len(found.start) != len(found.end):
-        return "its addresses differ in length"
-    if not 0 < found.size < _LIMIT - _address(found):
-        return f"no area has {found.size} bytes there"
-    if any(node >= _MAX_NODES for node, _ in found.numa):
-        return f"no machine has {_MAX_NODES} nodes"
-    if _address(found) >> 32 and int(found.end, 16) - _address(found) != found.size:
-        return f"it is not {found.size} bytes from start to end"
-    return found
+@dataclass(frozen=True)
+class _Read:
+    """All that a text holds."""
+
+    name: str
+    lines: Lines
+    doubtful: Array
+    """Which of these have pages by node that do not add up."""
+    checked: Checked
+    parts: Sequence[Part]
+    faults: Sequence[Fault]
+    mended: "Counter[str]"
+    tool: str = ""
+    """Whose listing it is, if not the kernel's."""
 
 
-def _address(line: Line) -> int:
-    """Return the start, or the hash of it; 0 if the file does not tell."""
-    return 0 if line.start.startswith("(") else int(line.start, 16)
-
-
-def _problem(name: str, number: int, text: str, why: str) -> Problem:
-    shown = repr(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
-    return Problem(
-        ProblemKind.NOT_UNDERSTOOD, f"{name}, line {number}", f"{shown}: {why}"
+def _read(name: str, text: Union[str, bytes]) -> _Read:
+    data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
+    data, tool = as_vmallocinfo(data)
+    reader = Reader()
+    lines, rest = reader.read(data)
+    mended = mend((at, line.decode("utf-8", "backslashreplace")) for at, line in rest)
+    if rest:
+        lines = _with_mended(reader, lines, [at for at, _ in rest], mended)
+    if not len(lines):
+        what = "is empty" if not data.strip() else "is no /proc/vmallocinfo"
+        raise UsageError(f"{name} {what}{_first(mended.faults)}: {_ADVICE}")
+    blanks = np.isin(lines.number, np.array(sorted(mended.blanks), np.int64))
+    checked = check_lines(lines, blanks)
+    _refuse_at_edge(lines, checked, mended.faults)
+    faults = [
+        Fault(int(lines.number[row]), lines.text(row), why)
+        for row, why in checked.faults.items()
+    ]
+    faults = sorted([*mended.faults, *faults], key=lambda fault: fault.number)
+    whole = np.ones(len(lines), bool)
+    whole[list(checked.faults)] = False
+    if not whole.any():
+        raise UsageError(
+            f"{name} has no line of /proc/vmallocinfo that is whole{_first(faults)}: "
+            f"{_ADVICE}"
+        )
+    doubtful = np.zeros(len(lines), bool)
+    doubtful[checked.doubtful] = True
+    lines = lines.take(whole)
+    kinds = Counter(mended.kinds)
+    kinds["notes between them"] = sum(bool(text.strip()) for _, text in mended.notes)
+    if not data.endswith(b"\n"):
+        kinds["no end of line"] = 1
+    return _Read(
+        name=name,
+        lines=lines,
+        doubtful=doubtful[whole],
+        checked=checked,
+        parts=parts_of(lines, mended.notes),
+        faults=faults,
+        mended=+kinds,
+        tool=tool,
     )
 
 
-def _pointers(lines: Sequence[Line]) -> str:
-    """Tell what the addresses are: ``raw``, ``hashed`` or ``none``."""
-    if not any(_address(line) for line in lines):
-        return "none"
-    if all(
-        not line.end.startswith("(") and int(line.end, 16) - _address(line) == line.size
-        for line in lines
-    ):
-        return "raw"
-    return "hashed"
+def _with_mended(
+    reader: Reader, lines: Lines, given: Sequence[int], mended: Mended
+) -> Lines:
+    """Return the lines, with those that were mended instead of those given for it."""
+    kept = lines.take(~np.isin(lines.number, np.array(given, np.int64)))
+    return joined([kept, reader.read_lines(mended.lines)])
 
 
-def _snapshot(lines: Sequence[Line], problems: Sequence[Problem]) -> Snapshot:
-    """Make a snapshot of the lines, as if it had been read from a kernel."""
-    callers: Dict[str, int] = {}
-    for line in lines:
-        if line.caller:
-            callers.setdefault(line.caller, len(callers) + 1)
-    nodes = tuple(sorted({node for line in lines for node, _ in line.numa}))
-    areas = _table(lines, callers, nodes)
-    names = {number: text for text, number in callers.items()}
-    return Snapshot(_kernel(lines, nodes), areas, names, tuple(problems))
+def _refuse_at_edge(lines: Lines, checked: Checked, faults: Sequence[Fault]) -> None:
+    """Refuse lines that end where others are cut off: they may go on, too."""
+    widths = [len(fault.text) for fault in faults]
+    widths += lines.width[list(checked.faults)].tolist()
+    edge = max(widths, default=0)
+    if widths.count(edge) < 2 or lines.width.max() > edge:
+        return
+    for row in np.flatnonzero(lines.width == edge).tolist():
+        why = f"it ends at column {edge}, where others are cut off"
+        checked.faults.setdefault(row, why)
 
 
-def _kernel(lines: Sequence[Line], nodes: Tuple[int, ...]) -> Kernel:
-    """Return a kernel that lists whatever there is, in the order that it is in."""
-    page_size = 0
-    for line in lines:
-        page_size = math.gcd(page_size, line.size)
-    digits = [len(line.phys) - 2 for line in lines if line.phys]
-    return Kernel(
-        release="",
-        layout="",
-        live=False,
-        symbols="",
-        page_size=page_size,
-        word_size=len(lines[0].start) // 2,
-        has_va_flags=False,
-        has_nodes=False,
-        numa_nodes=nodes,
-        rules=VmallocinfoRules(True, False, True, False, True, max(digits, default=16)),
+def _first(faults: Sequence[Fault]) -> str:
+    return f" (line {faults[0].number}: {faults[0].why})" if faults else ""
+
+
+def _saved(found: _Read, number: int) -> SavedText:
+    """Make a snapshot of some lines, as if it had been read from a kernel."""
+    part = found.parts[number - 1]
+    rows = np.zeros(len(found.lines), bool)
+    rows[part.first : part.last] = True
+    again = repeated_rows(found.lines.take(rows))
+    rows[part.first : part.last] = ~again
+    lines = found.lines.take(rows)
+    problems = [
+        *_faults_of(found, number),
+        *_doubts(found, lines, found.doubtful[rows]),
+        *_repeats(found, part, again),
+        *(order_problems(found.name, lines) if found.checked.pointers == "raw" else ()),
+        *_what_was_mended(found),
+    ]
+    nodes = tuple(np.unique(lines.node).tolist())
+    names = lines.callers.texts
+    snapshot = Snapshot(
+        kernel=_kernel(found, lines, nodes),
+        areas=_table(lines, nodes, found.doubtful[rows]),
+        callers={number: text for number, text in enumerate(names) if text},
+        problems=tuple(problems),
+        labels=tuple(lines.words.texts[1 : _VENDOR_LABELS + 1]),
+    )
+    return SavedText(
+        name=found.name,
+        snapshot=snapshot,
+        lines=Texts(lines),
+        pointers=found.checked.pointers,
+        title=part.title,
+        number=number,
+        count=len(found.parts),
+        left_out=sum(one.what == ProblemKind.NOT_UNDERSTOOD for one in problems),
     )
 
 
-def _table(
-    lines: Sequence[Line], callers: Dict[str, int], nodes: Tuple[int, ...]
-) -> AreaTable:
-    start = _column([_address(line) for line in lines])
-    size = _column([line.size for line in lines])
+def _faults_of(found: _Read, number: int) -> Iterator[Problem]:
+    """Yield the lines that were left out of a snapshot."""
+    lines, parts = found.lines.number, found.parts
+    low = 0 if number == 1 else int(lines[parts[number - 2].last - 1])
+    last = parts[number - 1].last
+    high = int(lines[last]) if last < len(lines) else 1 << 62
+    for fault in found.faults:
+        if low < fault.number < high:
+            text = fault.text
+            shown = repr(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
+            where = f"{found.name}, line {fault.number}"
+            yield Problem(ProblemKind.NOT_UNDERSTOOD, where, f"{fault.why}: {shown}")
+
+
+def _doubts(found: _Read, lines: Lines, doubtful: Array) -> Iterator[Problem]:
+    for row in np.flatnonzero(doubtful).tolist():
+        tail = lines.tail(row)
+        counted = sum(count for _, count in tail.numa)
+        yield Problem(
+            ProblemKind.RACING,
+            f"{found.name}, line {int(lines.number[row])}",
+            f"it has {tail.pages} pages but counts {counted} by node: the kernel may "
+            "have counted while they changed; its nodes are taken for unknown",
+        )
+
+
+def _repeats(found: _Read, part: Part, again: Array) -> Iterator[Problem]:
+    for row in np.flatnonzero(again).tolist():
+        number = int(found.lines.number[part.first + row])
+        yield Problem(
+            ProblemKind.REPEATED,
+            f"{found.name}, line {number}",
+            "the same line stands there before; it is counted once",
+        )
+
+
+def _what_was_mended(found: _Read) -> Iterator[Problem]:
+    said = [f"{kind} ({times})" for kind, times in sorted(found.mended.items())]
+    if found.tool:
+        yield Problem(ProblemKind.MENDED, found.name, f"it is of {found.tool}")
+    if said:
+        yield Problem(
+            ProblemKind.MENDED, found.name, f"lines were read with {', '.join(said)}"
+        )
+
+
+def _table(lines: Lines, nodes: Tuple[int, ...], doubtful: Array) -> AreaTable:
+    """
+    Return lines as areas.
+
+    :param doubtful: Those whose counts by node are not believed.
+    """
+    if len(nodes) * len(lines) > _MAX_COUNTS:
+        raise UsageError(f"it names {len(nodes)} nodes, too many to be true: {_ADVICE}")
     none = np.zeros(len(lines), np.uint64)
-    has_vm = np.array([line.plain is None for line in lines], bool)
-    flags = [_flags(line) for line in lines]
+    has_vm = lines.plain == 0
     numa = np.zeros((len(lines), len(nodes)), np.uint64)
-    column = {node: at for at, node in enumerate(nodes)}
-    for row, line in enumerate(lines):
-        for node, count in line.numa:
-            numa[row, column[node]] = count
-    states = [_WORDS[line.plain] if line.plain else State.BUSY for line in lines]
+    column = np.searchsorted(np.array(nodes, np.int64), lines.node)
+    numa[lines.line_of_count(), column] = lines.count
+    numa[doubtful] = 0
+    states = [_STATES.get(words, State.BUSY) for words in PLAIN]
     return AreaTable(
         address=none,
-        start=start,
-        end=start + size,
-        state=np.array(states, np.uint8),
+        start=lines.start,
+        end=lines.start + lines.size,
+        state=np.array(states, np.uint8)[lines.plain],
         node=np.full(len(lines), -1, np.int16),
         va_flags=none,
         is_block=np.zeros(len(lines), bool),
         vm=has_vm.astype(np.uint64),
         vm_ok=has_vm,
-        addr=start,
-        size=size,
-        flags=_column(flags),
+        addr=lines.start,
+        size=lines.size,
+        flags=_flags(lines),
         pages=none,
-        nr_pages=_column([line.pages or 0 for line in lines]),
+        nr_pages=lines.pages,
         page_order=none,
-        phys_addr=_column([int(line.phys or "0", 16) for line in lines]),
-        caller=_column([callers.get(line.caller or "", 0) for line in lines]),
+        phys_addr=lines.phys,
+        caller=lines.caller.astype(np.uint64),
         requested_size=none,
-        vpages=np.array([VPAGES in line.labels for line in lines], bool),
+        vpages=lines.labels >> KNOWN_LABELS.index(VPAGES) & 1 != 0,
         numa_pages=numa,
     )
 
 
-def _flags(line: Line) -> int:
-    return sum(
-        VM_FLAGS[VM_LABELS[label]] for label in line.labels if label in VM_LABELS
+def _flags(lines: Lines) -> Array:
+    """Return the VM_* flags that labels stand for, and a bit for a vendor's."""
+    found = np.zeros(len(lines), np.uint64)
+    for at, label in enumerate(KNOWN_LABELS):
+        if label in VM_LABELS:
+            has_it = (lines.labels >> at & 1).astype(np.uint64)
+            found |= has_it * np.uint64(VM_FLAGS[VM_LABELS[label]])
+    word = np.minimum(lines.word, _VENDOR_LABELS + 1)
+    bits = [0, *(1 << (_VENDOR_BIT + at) for at in range(_VENDOR_LABELS)), 0]
+    return found | np.array(bits, np.uint64)[word]
+
+
+def _kernel(found: _Read, lines: Lines, nodes: Tuple[int, ...]) -> Kernel:
+    """Return a kernel that lists whatever there is, in the order that it is in."""
+    return Kernel(
+        release="",
+        layout="",
+        live=False,
+        symbols="",
+        page_size=found.checked.page_size or SMALLEST_PAGE,
+        word_size=int(lines.digits[0]) // 2,
+        has_va_flags=False,
+        has_nodes=False,
+        numa_nodes=nodes,
+        rules=VmallocinfoRules(
+            True, False, True, False, True, max(int(lines.form.max()) - 2, 8)
+        ),
     )
-
-
-def _column(values: List[int]) -> Array:
-    return np.array(values, np.uint64)

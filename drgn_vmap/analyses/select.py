@@ -16,7 +16,7 @@ from ..model.areas import Snapshot, State
 from .kinds import kind_masks
 from .vmallocinfo import listed_rows
 
-__all__ = ("SORTS", "Selection", "select_rows")
+__all__ = ("SORTS", "Selection", "callers_like", "select_rows")
 
 SORTS = ("address", "kernel", "size", "pages")
 
@@ -60,15 +60,15 @@ def _matches(snapshot: Snapshot, selection: Selection) -> Array:
         masks = kind_masks(snapshot)
         matches &= np.any([masks[kind] for kind in selection.kinds], axis=0)
     if selection.caller is not None:
-        matches &= np.isin(areas.caller, _callers(snapshot, selection.caller))
+        matches &= np.isin(areas.caller, callers_like(snapshot, selection.caller))
     if selection.range is not None:
         start, end = selection.range
         matches &= (areas.start < np.uint64(end)) & (areas.end > np.uint64(start))
     return matches
 
 
-def _callers(snapshot: Snapshot, glob: str) -> Array:
-    """Return the addresses of callers that a glob matches."""
+def callers_like(snapshot: Snapshot, glob: str) -> Array:
+    """Return the addresses of callers that a glob matches, by symbol or whole text."""
     found = [
         address
         for address, text in snapshot.callers.items()

@@ -9,46 +9,64 @@ with the kernel's own counter.
 """
 
 import re
+from dataclasses import replace
 from typing import Dict, List, Optional, Tuple
 
 from .._numpy import Array, U64Array, np
-from ..model.areas import Snapshot, State, vm_flag
+from ..model.areas import ProblemKind, Snapshot, State, vm_flag
 from ..model.sums import PageCounter, Reconciliation, Sum, Top
-from .kinds import KINDS, kind_masks
+from .kinds import kind_masks
+from .select import callers_like
 
 __all__ = ("GROUPINGS", "reconcile", "sum_areas")
 
 _NO_CALLER = "(no caller)"
 _NO_KIND = "(no kind)"
 _NO_PAGES = "(no pages)"
+_UNKNOWN_NODE = "(unknown node)"
 _KERNEL = "(kernel)"
 
 
-def sum_areas(snapshot: Snapshot, by: str) -> Top:
+def sum_areas(snapshot: Snapshot, by: str, caller: Optional[str] = None) -> Top:
     """
     Sum up the busy areas.
 
     :param by: One of GROUPINGS. By ``node``, which is a NUMA node, an area counts
         for each node that it has pages on, with the bytes of these pages.
+    :param caller: Glob for the caller's symbol, or for its whole text.
     """
     busy = snapshot.areas.state == State.BUSY
+    if caller is not None:
+        busy &= np.isin(snapshot.areas.caller, callers_like(snapshot, caller))
     rows = np.flatnonzero(busy)
     total = _sums(snapshot, rows, np.zeros(len(rows), np.intp), ["total"])
     found = _by_node(snapshot, rows) if by == "node" else _by_key(snapshot, rows, by)
     found.sort(key=lambda row: (-row.bytes, row.key))
-    return Top(by, tuple(found), total[0] if total else Sum("total", 0, 0, 0))
+    left_out = sum(
+        problem.what == ProblemKind.NOT_UNDERSTOOD for problem in snapshot.problems
+    )
+    return Top(by, tuple(found), total[0] if total else Sum("total", 0, 0, 0), left_out)
 
 
-def reconcile(snapshot: Snapshot, counter: Optional[PageCounter]) -> Reconciliation:
+def reconcile(
+    snapshot: Snapshot, counter: Optional[PageCounter], count_addresses: bool = False
+) -> Reconciliation:
     """
     Compare the pages of areas with the kernel's own count.
 
     It counts what vmalloc() allocated, not pages that vmap() was given to keep.
+
+    :param count_addresses: The counter may be of a kernel that counted addresses.
     """
     areas = snapshot.areas
     counted = areas.flags & vm_flag("VM_ALLOC") != 0
     counted &= areas.flags & vm_flag("VM_MAP_PUT_PAGES") == 0
-    return Reconciliation(int(areas.nr_pages[counted].sum()), counter)
+    summed = int(areas.nr_pages[counted].sum())
+    if not count_addresses:
+        return Reconciliation(summed, counter)
+    busy = areas.state == State.BUSY
+    addresses = int((areas.end - areas.start)[busy].sum())
+    return Reconciliation(summed, counter, addresses // snapshot.kernel.page_size)
 
 
 def _by_key(snapshot: Snapshot, rows: Array, by: str) -> List[Sum]:
@@ -81,7 +99,10 @@ def _by_node(snapshot: Snapshot, rows: Array) -> List[Sum]:
         area_count = int(np.count_nonzero(column))
         found.append(Sum(str(node), area_count, held * kernel.page_size, held))
     without = rows[pages.sum(axis=1) == 0]
-    found += _sums(snapshot, without, np.zeros(len(without), np.intp), [_NO_PAGES])
+    lost = (areas.nr_pages[without] != 0).astype(np.intp)
+    for one in _sums(snapshot, without, lost, [_NO_PAGES, _UNKNOWN_NODE]):
+        held = one.pages * kernel.page_size if one.pages else one.bytes
+        found.append(replace(one, bytes=held))
     return [row for row in found if row.areas]
 
 
@@ -114,12 +135,12 @@ def _kinds(snapshot: Snapshot, rows: Array) -> Tuple[Array, List[str]]:
     """Group by kind; areas of several kinds are a group of their own."""
     masks = kind_masks(snapshot)
     bits = sum(
-        masks[kind][rows].astype(np.uint64) << np.uint64(at)
-        for at, kind in enumerate(KINDS)
+        mask[rows].astype(np.uint64) << np.uint64(at)
+        for at, mask in enumerate(masks.values())
     )
     found, group = _distinct(np.asarray(bits, np.uint64))
     keys = [
-        " ".join(kind for at, kind in enumerate(KINDS) if bit >> at & 1) or _NO_KIND
+        " ".join(kind for at, kind in enumerate(masks) if bit >> at & 1) or _NO_KIND
         for bit in found.tolist()
     ]
     return group, keys

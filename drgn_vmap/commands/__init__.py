@@ -144,7 +144,8 @@ def guarded(name: str, call: Callable[[], int]) -> int:
             if package.startswith(__name__.partition(".")[0]):
                 raise
             what = f"the Python package {package} is not installed"
-            tell(name, f"{what}: try pip install {package}")
+            debian = f"apt-get install python3-{package}"
+            tell(name, f"{what}: try {debian}, or pip install {package}")
         except OSError as e:
             if isinstance(e, BrokenPipeError) and not is_output_read():
                 # The reader has seen enough.

@@ -11,7 +11,7 @@ import sys
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from ..errors import UsageError
-from ..model.areas import Problem, ProblemKind
+from ..model.areas import Problem
 from ..render.tables import folded
 from . import EXIT_FOUND, EXIT_OK
 from .streams import tell
@@ -24,7 +24,6 @@ __all__ = (
     "count",
     "one_of_each",
     "problem_status",
-    "read_file",
     "size",
     "terminal_width",
     "warn_of_problems",
@@ -50,24 +49,16 @@ def add_from(parser: argparse.ArgumentParser) -> None:
         dest="saved",
         metavar="FILE",
         help="take a copy of /proc/vmallocinfo instead of a kernel; plain python3 can "
-        "start the script then",
+        "start the script then. Packed, quoted, wrapped and other texts are read too, a "
+        "support bundle, and standard input with -",
     )
-
-
-def read_file(name: str) -> str:
-    """
-    Return the text of a file, bytes that are no UTF-8 escaped.
-
-    :raises UsageError: if it cannot be read.
-    """
-    try:
-        # No line end is translated: a copy is read as the kernel printed it.
-        with open(
-            name, encoding="utf-8", errors="backslashreplace", newline=""
-        ) as file:
-            return file.read()
-    except (OSError, ValueError) as e:
-        raise UsageError(f"{name} cannot be read ({e}): give a readable file") from e
+    parser.add_argument(
+        "--snapshot",
+        metavar="N",
+        type=count,
+        help="with --from, of several snapshots in one file: number N (default: the "
+        "last)",
+    )
 
 
 def count(text: str) -> int:
@@ -154,6 +145,6 @@ def warn_of_problems(verb: str, problems: Sequence[Problem]) -> None:
 
 
 def problem_status(problems: Sequence[Problem]) -> int:
-    """Return the exit status that problems call for; races are no failure."""
-    failed = any(problem.what != ProblemKind.RACING for problem in problems)
+    """Return the exit status that problems call for; not all are failures."""
+    failed = any(problem.is_failure for problem in problems)
     return EXIT_FOUND if failed else EXIT_OK

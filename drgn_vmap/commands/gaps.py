@@ -16,6 +16,10 @@ the kernel's message names has it already: ask for a page less.
   vmap gaps                          how full is it?
   vmap gaps --fit 64M                would 64 MiB fit?
   vmap gaps --fit 0x200000 --align 2M
+  vmap gaps --from bundle/proc/vmallocinfo --range 0xffffffffc0000000-0xffffffffff000000
+
+With --from, free is what lies between the areas of a text with real addresses: from
+the first one to the last, as it does not tell where vmalloc space ends, or --range.
 
 Exit status: 0, or 1 if SIZE would not fit even after a purge or if parts of a
 vmcore could not be read, or 2 if it cannot.
@@ -23,20 +27,26 @@ vmcore could not be read, or 2 if it cannot.
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from ..analyses.gaps import find_fit, find_gaps, needed_bytes
+from ..analyses.gaps import find_fit, find_gaps, lowest_free, needed_bytes
+from ..analyses.text_gaps import space_of, with_free_ranges
 from ..errors import UsageError
-from ..kernel.vmalloc.free import lowest_fit
-from ..kernel.vmalloc.lazy import lazy_pages
-from ..kernel.vmalloc.ranges import vmalloc_range
-from ..kernel.vmalloc.snapshot import take_snapshot
 from ..model.areas import Snapshot
-from ..model.space import Fit, VmallocRange
+from ..model.space import Fit, Gaps, VmallocRange
 from ..render.gaps import fit_text, gaps_json, gaps_text
 from ..render.records import document
 from . import EXIT_FOUND
-from .common import add_json, problem_status, size, warn_of_problems, write_text
+from .common import (
+    add_from,
+    add_json,
+    address_range,
+    problem_status,
+    size,
+    warn_of_problems,
+    write_text,
+)
+from .texts import open_saved
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -58,25 +68,87 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=size,
         help="with --fit: at a multiple of A, a power of two",
     )
+    parser.add_argument(
+        "--range",
+        metavar="START-END",
+        type=address_range,
+        help="only these addresses, such as those where modules go, instead of vmalloc "
+        "space",
+    )
+    add_from(parser)
     add_json(parser)
 
 
-def run(target: "Target", args: argparse.Namespace) -> int:
+def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print what is left, and the answer to --fit."""
     _check(args)
-    snapshot = take_snapshot(target, all_states=True)
-    space = vmalloc_range(target)
-    gaps = find_gaps(snapshot, space, lazy_pages(target))
-    fit = None if args.fit is None else _fit(target, snapshot, space, args)
-    if args.json:
-        body = gaps_json(gaps, fit)
-        sys.stdout.write(document("gaps", snapshot.kernel, snapshot.problems, **body))
+    if args.saved is not None or target is None:
+        found = _of_file(args)
     else:
-        write_text(gaps_text(gaps) + (f"\n{fit_text(fit)}" if fit else ""))
+        found = _of_target(target, args)
+    gaps, fit, snapshot = found.gaps, found.fit, found.snapshot
+    if args.json:
+        kernel = None if args.saved else snapshot.kernel
+        body = gaps_json(gaps, fit)
+        sys.stdout.write(document("gaps", kernel, snapshot.problems, **body))
+    else:
+        title = gaps_text(gaps, found.title)
+        write_text(title + (f"\n{fit_text(fit)}" if fit else ""))
         warn_of_problems("gaps", snapshot.problems)
     if fit and not fit.fits_after_purge:
         return EXIT_FOUND
     return problem_status(snapshot.problems)
+
+
+class _Found(NamedTuple):
+    snapshot: Snapshot
+    gaps: Gaps
+    fit: Optional[Fit]
+    title: str
+    """What the range is."""
+
+
+def _of_target(target: "Target", args: argparse.Namespace) -> _Found:
+    # Not at the top of the file: --from works without drgn.
+    from ..kernel.vmalloc.free import lowest_fit
+    from ..kernel.vmalloc.lazy import lazy_pages
+    from ..kernel.vmalloc.ranges import vmalloc_range
+    from ..kernel.vmalloc.snapshot import take_snapshot
+
+    snapshot = take_snapshot(target, all_states=True)
+    space = vmalloc_range(target)
+    if args.range is not None:
+        start, end = args.range
+        space = VmallocRange(start, end, end)
+    gaps = find_gaps(snapshot, space, lazy_pages(target))
+    fit = None
+    if args.fit is not None:
+        needed = needed_bytes(args.fit, snapshot.kernel.page_size)
+        where = lowest_fit(target, needed, args.align or 1, space)
+        fit = find_fit(snapshot, space, args.fit, args.align or 1, where)
+    return _Found(snapshot, gaps, fit, _title(args, "vmalloc space"))
+
+
+def _of_file(args: argparse.Namespace) -> _Found:
+    saved = open_saved(args)
+    if saved.pointers != "raw":
+        raise UsageError(
+            f"{saved.name} has no real addresses, so nothing tells what is between: give "
+            "one that root read with kptr_restrict 1"
+        )
+    space = space_of(saved.snapshot, args.range)
+    snapshot = with_free_ranges(saved.snapshot, space)
+    gaps = find_gaps(snapshot, space, None)
+    fit = None
+    if args.fit is not None:
+        needed = needed_bytes(args.fit, snapshot.kernel.page_size)
+        where = lowest_free(snapshot, space, needed, args.align or 1)
+        fit = find_fit(snapshot, space, args.fit, args.align or 1, where)
+    return _Found(snapshot, gaps, fit, _title(args, "first to last area"))
+
+
+def _title(args: argparse.Namespace, usual: str) -> str:
+    return usual if args.range is None else "range"
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -86,12 +158,3 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--fit 0 always fits: give the size that failed")
     if args.align is not None and args.align & (args.align - 1) or args.align == 0:
         raise UsageError(f"--align {args.align} is no power of two: give one")
-
-
-def _fit(
-    target: "Target", snapshot: Snapshot, space: VmallocRange, args: argparse.Namespace
-) -> Optional[Fit]:
-    align = args.align or 1
-    needed = needed_bytes(args.fit, snapshot.kernel.page_size)
-    where = lowest_fit(target, needed, align, space)
-    return find_fit(snapshot, space, args.fit, align, where)

@@ -44,7 +44,6 @@ from .common import (
     address_range,
     one_of_each,
     problem_status,
-    read_file,
     size,
     terminal_width,
     warn_of_problems,
@@ -164,13 +163,14 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
 
 def _from_file(args: argparse.Namespace) -> _Output:
     # Not at the top of the file: a kernel is what is mostly looked at.
-    from ..analyses.saved_text import areas_from_text, describe_saved
+    from ..analyses.saved_text import describe_saved
+    from .texts import open_saved
 
     if args.all or args.pointers != "raw":
         raise UsageError(
             "--from has no more than what is saved: leave out --all, --pointers"
         )
-    saved = areas_from_text(args.saved, read_file(args.saved))
+    saved = open_saved(args)
     if saved.pointers != "raw" and (args.range or args.sort == "address"):
         raise UsageError(
             f"{saved.name} has no real addresses: leave out --range, --sort address"

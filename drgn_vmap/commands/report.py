@@ -24,17 +24,19 @@ from ..analyses.describe import describe
 from ..analyses.gaps import find_gaps
 from ..analyses.overview import warnings
 from ..analyses.report import largest_rows, map_blocks, stretches
-from ..analyses.saved_text import areas_from_text, describe_saved
+from ..analyses.saved_text import describe_saved
 from ..analyses.top import reconcile, sum_areas
 from ..analyses.verify import verify_text
 from ..model.areas import Snapshot
 from ..model.inspection import Verdict
 from ..model.pictures import Overview, Report
+from ..model.saved import SavedText
 from ..model.sums import Top
 from ..render.report import report_html
 from . import EXIT_FOUND
-from .common import add_from, problem_status, read_file
+from .common import add_from, problem_status
 from .output import add_output, whole_file
+from .texts import open_saved
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -56,7 +58,7 @@ def run(target: Optional["Target"], args: argparse.Namespace) -> int:
         target = None
     source = args.saved if target is None else target.prog.core_dump_path
     with whole_file(args.output, [source]) as file:
-        report = _of_file(args.saved) if target is None else _of_target(target)
+        report = _of_file(open_saved(args)) if target is None else _of_target(target)
         file.write(report_html(report).encode("utf-8", "backslashreplace"))
     if any(check.verdict == Verdict.FAILED for check in report.checks or ()):
         return EXIT_FOUND
@@ -97,13 +99,12 @@ def _of_target(target: "Target") -> Report:
     )
 
 
-def _of_file(name: str) -> Report:
-    saved = areas_from_text(name, read_file(name))
+def _of_file(saved: SavedText) -> Report:
     snapshot = saved.snapshot
     is_raw = saved.pointers == "raw"
     notes = () if is_raw else ("the addresses in this file are hashed or hidden",)
     return Report(
-        source=name,
+        source=saved.name,
         kernel=None,
         warnings=notes,
         gaps=None,

@@ -24,23 +24,24 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Optional, Tuple
 
-from ..analyses.saved_text import areas_from_text
+from ..analyses.meminfo import counter_of
 from ..analyses.top import GROUPINGS, reconcile, sum_areas
+from ..errors import UsageError
 from ..model.areas import Snapshot
 from ..model.sums import PageCounter
 from ..render.openmetrics import openmetrics
 from ..render.records import document
-from ..render.top import top_json, top_table, verdict_text
+from ..render.top import meminfo_text, top_json, top_table, verdict_text
 from .common import (
     add_from,
     add_json,
     count,
     problem_status,
-    read_file,
     terminal_width,
     warn_of_problems,
     write_text,
 )
+from .texts import open_text, read_text
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -73,15 +74,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print gauges for Prometheus, such as its textfile collector takes",
     )
+    parser.add_argument(
+        "--caller",
+        metavar="GLOB",
+        help="only areas whose caller matches, such as 'bpf_*'; with --by node, where "
+        "its pages are",
+    )
     add_from(parser)
+    parser.add_argument(
+        "--meminfo",
+        metavar="FILE",
+        help="with --from: a copy of /proc/meminfo of the same moment, whose VmallocUsed "
+        "to compare with; in a bundle it is found by itself",
+    )
 
 
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print the sums that the arguments ask for."""
     if args.saved is not None or target is None:
-        saved = areas_from_text(args.saved, read_file(args.saved))
-        return _run(saved.snapshot, None, args)
+        return _run(*_of_file(args), args)
+    if args.meminfo is not None:
+        raise UsageError("--meminfo is for texts, a kernel has a counter: give --from")
     return _run(*_look(target), args)
+
+
+def _of_file(args: argparse.Namespace) -> Tuple[Snapshot, Optional[PageCounter]]:
+    saved, beside = open_text(args)
+    name = args.meminfo or f"the meminfo beside {saved.name}"
+    text = (
+        read_text(args.meminfo).data.decode("utf-8", "replace")
+        if args.meminfo
+        else beside
+    )
+    if text is None:
+        return saved.snapshot, None
+    return saved.snapshot, counter_of(name, text, saved.snapshot.kernel.page_size)
 
 
 def _look(target: "Target") -> Tuple[Snapshot, Optional[PageCounter]]:
@@ -95,8 +122,8 @@ def _look(target: "Target") -> Tuple[Snapshot, Optional[PageCounter]]:
 def _run(
     snapshot: Snapshot, counter: Optional[PageCounter], args: argparse.Namespace
 ) -> int:
-    top = sum_areas(snapshot, args.by)
-    found = reconcile(snapshot, counter)
+    top = sum_areas(snapshot, args.by, args.caller)
+    found = reconcile(snapshot, counter, count_addresses=bool(args.saved))
     problems = snapshot.problems
     kernel = None if args.saved else snapshot.kernel
     if args.openmetrics:
@@ -110,5 +137,7 @@ def _run(
         write_text(top_table(top, rows or None, terminal_width()))
         if kernel:
             write_text(verdict_text(found, kernel.live))
+        elif counter:
+            write_text(meminfo_text(found))
         warn_of_problems("top", problems)
     return problem_status(problems)

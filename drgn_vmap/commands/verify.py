@@ -27,7 +27,6 @@ import sys
 from typing import TYPE_CHECKING, List, Optional, Sequence, Union
 
 from ..analyses.check import Scope
-from ..analyses.saved_text import areas_from_text
 from ..analyses.verify import verify, verify_text
 from ..analyses.verify_ram import unmarked_rows
 from ..analyses.verify_read import FINDING
@@ -43,10 +42,10 @@ from .common import (
     add_from,
     add_json,
     problem_status,
-    read_file,
     warn_of_problems,
     write_text,
 )
+from .texts import open_saved
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -67,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print what was found of each patch."""
     if args.saved is not None or target is None:
-        saved = areas_from_text(args.saved, read_file(args.saved))
+        saved = open_saved(args)
         found, kernel = verify_text(saved), None
         problems = saved.snapshot.problems
     else:

@@ -106,6 +106,12 @@ class ProblemKind(str, enum.Enum):
     """So much is claimed that not all of it was looked at."""
     NOT_UNDERSTOOD = "not understood"
     """A line of a text that was left out."""
+    REPEATED = "repeated"
+    """A line of a text that was there before, and was counted once."""
+    OVERLAPPING = "overlapping"
+    """An area that has addresses of another one, which no two have at one moment."""
+    MENDED = "mended"
+    """What was done to a text to read it."""
 
     def __str__(self) -> str:
         return str(self.value)
@@ -120,6 +126,11 @@ class Problem:
     """Which structure, with its address."""
     detail: str
     """What was found, what was left out because of it."""
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether something is missing or wrong because of it."""
+        return self.what not in (ProblemKind.RACING, ProblemKind.MENDED)
 
 
 @dataclass(frozen=True)
@@ -292,6 +303,9 @@ class Snapshot:
     callers: Mapping[int, str]
     """Text of %pS by address, for each caller in ``areas``."""
     problems: Tuple[Problem, ...] = ()
+    labels: Tuple[str, ...] = ()
+    """Of a vendor's kernel, as its /proc/vmallocinfo says: the first is bit 32 of
+    ``areas.flags``, where Linux has none."""
 
     def __repr__(self) -> str:
         held = f"{len(self.areas)} areas, {len(self.problems)} problems"

@@ -80,9 +80,12 @@ class Gaps:
     """Bytes of busy areas outside of vmalloc space, such as modules."""
     largest: Optional[Gap]
     histogram: Tuple[SizeClass, ...]
-    lazy: LazyPages
+    lazy: Optional[LazyPages]
+    """None if only a text is known."""
     lazy_pages: int
     """Pages of areas that wait to be purged, or that are being purged."""
+    left_out: int = 0
+    """Lines of a text that were not understood: what seems free there may not be."""
 
     @property
     def total(self) -> int:

@@ -48,6 +48,8 @@ class Top:
     by: str
     rows: Tuple[Sum, ...]
     total: Sum
+    left_out: int = 0
+    """Lines of a text that were not understood, so that they are in no sum."""
 
     def share(self, row: Sum) -> float:
         """Return a row's part of the bytes of all rows, 0 to 1."""
@@ -61,6 +63,9 @@ class Reconciliation:
     summed_pages: int
     """Pages of all areas whose pages the kernel counts."""
     counter: Optional[PageCounter]
+    address_pages: Optional[int] = None
+    """Pages of addresses that all areas take, which is what VmallocUsed was before 4.4;
+    None if it is known to count pages."""
 
     @property
     def difference_pages(self) -> int:
@@ -82,7 +87,10 @@ class Reconciliation:
 
     @property
     def verdict(self) -> str:
-        """``equal``, ``differs`` or ``no counter``."""
+        """``equal``, ``differs`` or ``no counter``; ``equal addresses`` if all areas'
+        addresses are what is counted."""
         if self.counter is None:
             return "no counter"
+        if self.difference_pages and self.counter.pages == self.address_pages:
+            return "equal addresses"
         return "differs" if self.difference_pages else "equal"

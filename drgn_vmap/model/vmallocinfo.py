@@ -34,18 +34,22 @@ from typing import Iterable, Mapping, Optional, Tuple
 from .areas import VM_FLAGS, VM_LABELS, State
 
 __all__ = (
+    "CALLER",
     "HEAD",
+    "HIDDEN",
     "PLAIN_LABELS",
     "VPAGES",
-    "Line",
+    "LineTail",
     "flag_labels",
     "line_tail",
-    "parse_line",
+    "parse_tail",
 )
 
 VPAGES = "vpages"
 """Said if the array of pages itself lies in vmalloc space."""
 
+# Since Linux kernel commit 78c72746f56b ("vmalloc: show lazy-purged vma info in
+# vmallocinfo") (in v4.13), there are lines of such areas.
 PLAIN_LABELS: Mapping[State, str] = {
     State.BUSY: "vm_map_ram",
     State.LAZY: "unpurged vm_area",
@@ -58,59 +62,64 @@ words for the others are our own."""
 
 _LABELS = tuple((f" {label}", flag) for label, flag in VM_LABELS.items())
 
-_POINTER = r"[0-9a-f]{16}|[0-9a-f]{8}|\(____ptrval____\)|\(ptrval\)"
-HEAD = rf"0x(?P<start>{_POINTER})-0x(?P<end>{_POINTER})"
+HIDDEN = {8: "0x(ptrval)-0x(ptrval)", 16: "0x(____ptrval____)-0x(____ptrval____)"}
+"""Addresses before there is a key to hash them with, by how wide they are."""
+HEAD = "|".join(
+    rf"0x[0-9a-f]{{{wide}}}-0x[0-9a-f]{{{wide}}}|{re.escape(hidden)}"
+    for wide, hidden in HIDDEN.items()
+)
 """Regular expression of what a line begins with."""
 
-# %pS: a symbol, or the bare address of code that is gone.
-_CALLER = (
-    r"[^\s+]+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[[^\s\[\]]+\])?|0x[0-9a-f]{16}|0x[0-9a-f]{8}"
+CALLER = (
+    r"[A-Za-z_.$][!-*,-~]*\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[[!-Z^-~]+\])?"
+    r"|0x[0-9a-f]{16}|0x[0-9a-f]{8}|<[!-;=?-~]+>"
 )
-_WORDS = "|".join((*VM_LABELS, VPAGES))
-_TAIL = (
+"""Regular expression of %pS: a symbol, or the bare address of code that is gone; in <>
+it is what a debugger says instead."""
+_KNOWN = (*VM_LABELS, VPAGES)
+_WORDS = "|".join(_KNOWN)
+_WORD = rf"(?!(?:{_WORDS})\b|vm_)[a-z][a-z-]{{2,15}}"
+_TAIL = re.compile(
     r" +(?P<size>[0-9]{1,20})"
     rf"(?: (?P<plain>{PLAIN_LABELS[State.BUSY]}|{PLAIN_LABELS[State.LAZY]})|"
-    rf"(?: (?P<caller>{_CALLER}))?"
+    rf"(?: (?P<caller>{CALLER}))?"
     r"(?: pages=(?P<pages>[1-9][0-9]{0,18}))?"
-    r"(?: phys=(?P<phys>0x(?:[0-9a-f]{8}|[0-9a-f]{16})|[1-9a-f][0-9a-f]{0,15}))?"
-    rf"(?P<labels>{''.join(f'(?: {label})?' for label in (*VM_LABELS, VPAGES))}"
-    rf"(?: (?!(?:{_WORDS})\b|vm_)[a-z][a-z_-]{{2,15}})?)"
-    r"(?P<numa>(?: N[0-9]{1,4}=[1-9][0-9]{0,18})*))"
+    r"(?: phys=(?P<phys>0x(?:[0-9a-f]{16}|[0-9a-f]{8})|[1-9a-f][0-9a-f]{0,15}))?"
+    rf"(?P<labels>{''.join(f'(?: {label})?' for label in _KNOWN)}"
+    rf"(?: {_WORD})?)(?P<numa>(?: N[0-9]{{1,4}}=[1-9][0-9]{{0,18}})*)"
+    rf"(?: (?P<last>{_WORD}))?)"
 )
-_LINE = re.compile(HEAD + _TAIL)
-_NUMA = re.compile(r"N(\d+)=(\d+)")
+_NUMA = re.compile(r" N(\d+)=(\d+)")
 
 
 @dataclass(frozen=True)
-class Line:
-    """What a line says; addresses by their digits."""
+class LineTail:
+    """What a line says behind the addresses."""
 
-    start: str
-    end: str
     size: int
     plain: Optional[str] = None
     """What an area without a vm_struct is, of :data:`PLAIN_LABELS`."""
     caller: Optional[str] = None
-    pages: Optional[int] = None
-    phys: Optional[str] = None
+    pages: int = 0
+    phys: str = ""
     """As it is printed, with or without 0x."""
     labels: Tuple[str, ...] = ()
     """Of :data:`~drgn_vmap.model.areas.VM_LABELS`, ``vpages``, and a vendor's."""
     numa: Tuple[Tuple[int, int], ...] = ()
+    last: str = ""
+    """A vendor's label that stands at the very end."""
 
     def text(self) -> str:
-        """Return the line as the kernel prints it."""
-        caller = f" {self.caller}" if self.caller else ""
-        labels = "".join(f" {label}" for label in self.labels)
-        tail = line_tail(
+        """Return it as the kernel prints it."""
+        words = (self.plain,) if self.plain else self.labels
+        return line_tail(
             self.size,
-            caller,
-            self.pages or 0,
-            self.phys or "",
-            f" {self.plain}" if self.plain else labels,
+            f" {self.caller}" if self.caller else "",
+            self.pages,
+            self.phys,
+            "".join([f" {word}" for word in words]),
             self.numa,
-        )
-        return f"0x{self.start}-0x{self.end}{tail}"
+        ) + (f" {self.last}" if self.last else "")
 
 
 def line_tail(
@@ -148,21 +157,28 @@ def flag_labels(flags: int, sparse_label: bool = True) -> str:
     )
 
 
-def parse_line(text: str) -> Optional[Line]:
-    """Return what a line says, or None if it is none; SIZE may be padded anyhow."""
-    found = _LINE.fullmatch(text)
+def parse_tail(text: str) -> Optional[LineTail]:
+    """
+    Return what a line says behind the addresses, or None if it is none.
+
+    The size may be padded in any way.
+    """
+    found = _TAIL.fullmatch(text)
     if not found:
         return None
-    pages = found["pages"]
-    counts = _NUMA.findall(found["numa"] or "")
-    return Line(
-        start=found["start"],
-        end=found["end"],
-        size=int(found["size"]),
-        plain=found["plain"],
-        caller=found["caller"],
-        pages=int(pages) if pages else None,
-        phys=found["phys"],
-        labels=tuple((found["labels"] or "").split()),
-        numa=tuple((int(node), int(count)) for node, count in counts),
+    size, plain, caller, pages, phys, labels, numa, last = found.groups()
+    counts = _NUMA.findall(numa) if numa else ()
+    words = tuple(labels.split()) if labels else ()
+    if last and words and words[-1] not in _KNOWN:
+        # A vendor has one of them.
+        return None
+    return LineTail(
+        size=int(size),
+        plain=plain,
+        caller=caller,
+        pages=int(pages) if pages else 0,
+        phys=phys or "",
+        labels=words,
+        numa=tuple([(int(node), int(count)) for node, count in counts]),
+        last=last or "",
     )

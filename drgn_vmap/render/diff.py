@@ -10,11 +10,12 @@ What changed between two moments, for people and as JSON.
 from typing import Any, Dict, List, Optional, Sequence
 
 from ..model.areas import Area
-from ..model.saved import Difference, SavedAreas
+from ..model.saved import Compared, Difference
 from .escape import printable
 from .records import area_json, json_document
 from .sizes import size_text
 from .tables import plain_table
+from .top import left_out_text
 
 __all__ = ("diff_json", "diff_text")
 
@@ -26,21 +27,24 @@ def diff_text(found: Difference, limit: int, width: Optional[int] = None) -> str
     :param limit: Of callers, and of areas of each list.
     :param width: Of the terminal.
     """
+    left_out = left_out_text(found.left_out) if found.left_out else ""
     if not found:
-        return f"no difference: the same {found.common} areas in use\n"
+        said = f"no difference: the same {found.common} areas in use\n"
+        return f"{said}{left_out}\n" if left_out else said
     grown = [after for _, after in found.grown]
     parts = [
         _caller_table(found, limit, width),
-        _area_list("added", found.added, limit),
-        _area_list("removed", found.removed, limit),
-        _area_list("grown or shrunk", grown, limit),
+        _area_list("added", found.added, found.added.bytes, limit),
+        _area_list("removed", found.removed, found.removed.bytes, limit),
+        _area_list("grown or shrunk", grown, sum(a.size for a in grown), limit),
     ]
     if not found.common:
         parts.append("no area is in both: are these two boots, or two machines?")
+    parts.append(left_out)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def diff_json(found: Difference, old: SavedAreas, new: SavedAreas) -> str:
+def diff_json(found: Difference, old: Compared, new: Compared) -> str:
     """Return the JSON document; its kernel is the newer one."""
     return json_document(
         "diff",
@@ -48,6 +52,8 @@ def diff_json(found: Difference, old: SavedAreas, new: SavedAreas) -> str:
         [*old.problems, *new.problems],
         old_kernel=old.kernel,
         common=found.common,
+        notes=list(found.notes),
+        left_out_lines=found.left_out,
         added=[area_json(area) for area in found.added],
         removed=[area_json(area) for area in found.removed],
         grown=[_grown_json(before, after) for before, after in found.grown],
@@ -88,10 +94,10 @@ def _caller_table(found: Difference, limit: int, width: Optional[int]) -> str:
     return "\n".join([table, *_rest(len(found.by_caller) - len(rows))])
 
 
-def _area_list(title: str, areas: Sequence[Area], limit: int) -> str:
+def _area_list(title: str, areas: Sequence[Area], bytes_: int, limit: int) -> str:
     if not areas:
         return ""
-    size = size_text(sum(area.size for area in areas))
+    size = size_text(bytes_)
     noun = "area" if len(areas) == 1 else "areas"
     lines = [f"{title}: {len(areas)} {noun}, {size}"]
     lines += [f"  {_area_text(area)}" for area in areas[:limit]]

@@ -15,19 +15,25 @@ from .escape import printable
 from .records import area_json
 from .sizes import size_text
 from .tables import plain_table
+from .top import left_out_text
 
 __all__ = ("fit_text", "gaps_json", "gaps_text")
 
 
-def gaps_text(gaps: Gaps) -> str:
-    """Return a summary, the gaps by size, and the pages that wait to be purged."""
+def gaps_text(gaps: Gaps, title: str = "vmalloc space") -> str:
+    """
+    Return a summary, the gaps by size, and the pages that wait to be purged.
+
+    :param title: What the range is.
+    """
     space = gaps.space
     parts = [
-        f"vmalloc space {space.start:#x}-{space.end:#x}, {size_text(gaps.total)}",
+        f"{title} {space.start:#x}-{space.end:#x}, {size_text(gaps.total)}",
         _state_table(gaps),
         f"largest gap: {_gap_text(gaps.largest)}",
         _histogram_table(gaps),
         _lazy_text(gaps),
+        left_out_text(gaps.left_out) if gaps.left_out else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -72,9 +78,12 @@ def gaps_json(gaps: Gaps, fit: Optional[Fit]) -> Dict[str, Any]:
             for one in gaps.histogram
         ],
         "lazy_pages": gaps.lazy_pages,
-        "lazy_counted_pages": gaps.lazy.counted,
-        "lazy_max_pages": gaps.lazy.maximum,
     }
+    if gaps.lazy:
+        body["lazy_counted_pages"] = gaps.lazy.counted
+        body["lazy_max_pages"] = gaps.lazy.maximum
+    if gaps.left_out:
+        body["left_out_lines"] = gaps.left_out
     if largest:
         body["largest_gap_start"] = f"{largest.start:#x}"
     if fit:
@@ -98,6 +107,9 @@ def _state_table(gaps: Gaps) -> str:
         share = f"{rest / gaps.total:.2%}"
         rows.append(["in transit", "-", str(rest), size_text(rest), share])
     headers = ("STATE", "RANGES", "BYTES", "SIZE", "SHARE")
+    if gaps.lazy is None:
+        # A text has no lines of them.
+        rows = [row for row in rows if row[0] not in ("purging", "pool")]
     table = plain_table(rows, headers, ["left"] + ["right"] * 4)
     if gaps.outside_bytes:
         outside = size_text(gaps.outside_bytes)
@@ -124,6 +136,8 @@ def _gap_text(gap: Optional[Gap]) -> str:
 def _lazy_text(gaps: Gaps) -> str:
     lazy = gaps.lazy
     said = f"waiting to be purged: {gaps.lazy_pages} pages"
+    if lazy is None:
+        return said
     if lazy.counted == gaps.lazy_pages:
         said += ", as the kernel counts"
     else:

@@ -36,6 +36,9 @@ def openmetrics(
     lines += _sums("areas", "Areas in use", rows, top, "areas")
     lines += _sums("bytes", "Bytes of addresses in use", rows, top, "bytes")
     lines += _sums("pages", "Pages that areas in use hold", rows, top, "pages")
+    if top.left_out:
+        help_ = "Lines that were not understood, so that they are in no sum."
+        lines += _gauge("vmap_left_out_lines", help_, [("", top.left_out)])
     if found.counter:
         counted = found.counter.pages + found.counter.pending_pages
         help_ = "Pages that the kernel counts as VmallocUsed."

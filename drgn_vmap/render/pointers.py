@@ -10,8 +10,6 @@ Addresses as %pK of lib/vsprintf.c prints them: hashed, real or as zeros.
 from functools import partial
 from typing import Callable, List, Optional
 
-from siphash24 import siphash24
-
 from .._numpy import U64Array
 from ..model.areas import PointerPolicy
 
@@ -69,5 +67,8 @@ def _hashed(addresses: U64Array, width: int, key: bytes) -> List[str]:
 
 def _hash(address: int, key: bytes) -> int:
     """Return the low 32 bits of siphash_1u64() of an address."""
+    # Not at the top of the file: raw addresses are printed without it.
+    from siphash24 import siphash24
+
     digest: int = siphash24(address.to_bytes(8, "little"), key=key).intdigest()
     return digest & 0xFFFFFFFF

@@ -19,6 +19,7 @@ from ..model.sums import Sum, Top
 from .drawing import block_drawing, legend, part_id, stretch_drawing
 from .html import Content, Html, element, table
 from .sizes import size_text
+from .top import left_out_text
 from .top import verdict_text as counter_text
 from .verify import verdict_text
 
@@ -148,6 +149,9 @@ def _summary(report: Report) -> List[Html]:
         ]
     held = f"{total.areas} in use, {size_text(total.bytes)}, {total.pages} pages"
     facts.append(("areas", held))
+    if report.tops[0].left_out:
+        said = left_out_text(report.tops[0].left_out)
+        facts.append(("not counted", element("span", said, _class="bad")))
     if report.pages and kernel:
         good = _verdict(report.pages.verdict == "equal")
         said = counter_text(report.pages, kernel.live).strip()
@@ -183,12 +187,12 @@ def _space(gaps: Gaps) -> List[Html]:
         if largest
         else "there is none"
     )
+    most = f", of at most {gaps.lazy.maximum}" if gaps.lazy else ""
     return [
         element(
             "p",
             f"{gaps.space.start:#x}-{gaps.space.end:#x}, {size_text(gaps.total)}. "
-            f"Largest gap: {where}. Waiting to be purged: {gaps.lazy_pages} pages, "
-            f"of at most {gaps.lazy.maximum}.",
+            f"Largest gap: {where}. Waiting to be purged: {gaps.lazy_pages} pages{most}.",
         ),
         table(("ranges", "size", "state"), rows, 2),
         element("h3", "Gaps by size"),

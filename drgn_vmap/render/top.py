@@ -14,7 +14,7 @@ from .escape import printable
 from .sizes import size_text
 from .tables import plain_table
 
-__all__ = ("top_json", "top_table", "verdict_text")
+__all__ = ("left_out_text", "meminfo_text", "top_json", "top_table", "verdict_text")
 
 
 _SPARE = ("PAGES", "SHARE", "AREAS")
@@ -50,7 +50,34 @@ def top_table(top: Top, limit: Optional[int], width: Optional[int] = None) -> st
         f"\n{total.areas} areas, {size_text(total.bytes)} of addresses, "
         f"{total.pages} pages"
     )
+    if top.left_out:
+        lines.append(left_out_text(top.left_out))
     return "\n".join(lines) + "\n"
+
+
+def left_out_text(lines: int) -> str:
+    """Return what stands beside totals if lines of a text are not in them."""
+    noun, verb = ("lines", "were") if lines > 1 else ("line", "was")
+    return f"left out: {lines} {noun} that {verb} not understood, so there is more than this"
+
+
+def meminfo_text(found: Reconciliation) -> str:
+    """Return in a line whether /proc/meminfo counts the same, and what it counts."""
+    counter = found.counter
+    assert counter is not None
+    said = f"VmallocUsed of {counter.name} is {counter.pages} pages"
+    if not counter.pages:
+        return f"{said}: kernels between 4.4 and 5.3 do not count\n"
+    said += f", areas of vmalloc() hold {found.summed_pages}"
+    if found.verdict == "equal":
+        return f"{said}: equal\n"
+    said += f", all areas take {found.address_pages} of addresses"
+    if found.verdict == "equal addresses":
+        return f"{said}: equal to these, which it counted before 4.4\n"
+    return (
+        f"{said}: differs by {found.difference_pages} from the former, which it counts "
+        "since 5.3\n"
+    )
 
 
 def verdict_text(found: Reconciliation, live: bool) -> str:
@@ -75,7 +102,9 @@ def top_json(
     top: Top, limit: Optional[int], reconciliation: Reconciliation
 ) -> Dict[str, Any]:
     """Return the body of the JSON document."""
+    left_out = {"left_out_lines": top.left_out} if top.left_out else {}
     return {
+        **left_out,
         "by": top.by,
         "rows": [
             {**_sum_json(row), "share": round(top.share(row), 4)}

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
 How long verbs take beside others that list vmalloc areas: whole processes, on the same
-vmcores, in turns. Not tests: clocks are noisy, so look at the ratios.
+vmcores or texts, in turns. Not tests: clocks are noisy, so look at the ratios.
 
     python -m tests.bench --kernels 6.1 --areas 0 200000 --json bench.json
 """
@@ -26,6 +26,7 @@ from .decompression import decompression
 from .kcore import kcore_table, measure_kcore
 from .measure import Figures, measure
 from .targets import Target, target
+from .texts import measure_texts, texts_table
 
 ROOT = Path(__file__).parents[2]
 KMEM = "from drgn.commands import run_command; run_command(prog, 'crash kmem -v')"
@@ -59,6 +60,9 @@ def main() -> None:
         if args.kcore:
             kcore.append(measure_kcore(kernel, args.kcore))
             print(f"\n{kcore_table(kcore[-1])}", flush=True)
+    texts = measure_texts(args.texts, args.runs) if args.texts else None
+    if texts:
+        print(f"\n{texts_table(texts)}", flush=True)
     found = [bar for kernel in args.kernels for bar in bars(kernel, results)]
     headers = ("KERNEL", "BAR", "ON THE CLOCK", "CPU", "BOUND", "")
     if found:
@@ -70,19 +74,24 @@ def main() -> None:
             "results": results,
             "bars": found,
             "kcore": kcore,
+            "texts": texts,
         }
         args.json.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--kernels", nargs="+", default=["6.1", "7.3"])
+    parser.add_argument("--kernels", nargs="*", default=["6.1", "7.3"])
     sizes = [0, 20_000, 200_000, 1_000_000]
     parser.add_argument("--areas", nargs="*", type=int, default=sizes)
     parser.add_argument("--blocks", nargs="*", type=int, default=BLOCKS)
     parser.add_argument("--live", type=int, default=200_000, metavar="AREAS")
     help_ = "read so much vmalloc space of a running kernel; 0 is none"
     parser.add_argument("--kcore", type=int, default=4, metavar="GIB", help=help_)
+    help_ = "read a copy of /proc/vmallocinfo of so many lines; 0 is none"
+    parser.add_argument(
+        "--texts", type=int, default=1_000_000, metavar="LINES", help=help_
+    )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=Path, help="also write all figures there")
     help_ = "keep vmcores there, and take those that are there"

@@ -14,7 +14,7 @@ RAW = """\
 0xffffc90000300000-0xffffc90000310000   65536 arena_map_alloc+0x5e/0x1a0 sparse
 0xffffc90000310000-0xffffc90000312000    8192 0xffffffffc020914d pages=1 vmalloc N0=1
 0xffffc90000312000-0xffffc90000314000    8192 dma_common+0x1/0x2 vmap dma-coherent
-0xffffc90000320000-0xffffc90000330000   65536
+0xffffc90000320000-0xffffc90000330000   65536 vmap
 0xffffc90000400000-0xffffc90000500000 1048576 vm_map_ram
 0xffffc90000500000-0xffffc90000504000   16384 unpurged vm_area
 """

@@ -82,7 +82,7 @@ def test_closed_pipe() -> None:
         "% -n 2",
         "% --no-such-option",
         "% --from /nowhere",
-        f"% -n 2 --from <(cat {SAMPLE}; echo no such line)",
+        f"% -n 2 --from <(cat {SAMPLE}; echo 0xno such line)",
         "% -n 2 > /dev/full",
     ],
 )

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.saved_text import areas_from_text, describe_saved
 from drgn_vmap.errors import UsageError
-from drgn_vmap.model.areas import Area
+from drgn_vmap.model.areas import Area, ProblemKind
 from drgn_vmap.model.saved import SavedText
 from drgn_vmap.render.pointers import pointer_format
 from drgn_vmap.render.proc import proc_lines
@@ -82,7 +82,7 @@ def test_fields() -> None:
         ("sparse",),
         ("vmalloc",),
         ("vmap", "dma-coherent"),
-        (),
+        ("vmap",),
         ("vm_map_ram",),
         ("unpurged",),
     ]
@@ -102,12 +102,22 @@ def test_the_other_printer_prints_the_same() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "",
-        "VmallocUsed: 1234 kB",
-        "0xffffc90000000000-0xffffc90000005000 20480 x+0x1/0x2 vmap",
+        "0xffffc90000000000-0xffffc90000005000   20480",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 pages=4",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x2/0x2 vmap",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 vma",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 pages=3 vmalloc N0=4",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 pages=2 vmalloc N0=2 N",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 pages=6 vmalloc N0=6",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 pages=4 vmalloc",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 phys=0xfed00000 ioremap",
+        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 phys=fed00000 ioremap",
+        "0xfffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 vmap",
+        "xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 vmap",
+        "0xffffc90000000000-0xffffc9",
+        "> 0xff",
         "0xffffc90000000000-0xffffc90000005000   20481 x+0x1/0x2 vmap",
-        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 vmap ",
-        "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 vmap\r",
         "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 vmap vmalloc",
         "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 pages=04 vmalloc",
         "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 pages=0 vmalloc",
@@ -123,16 +133,25 @@ def test_a_line_that_does_not_fit_is_named(line: str) -> None:
     """It makes no area, and changes none of its neighbours."""
     first, *rest = RAW.splitlines(keepends=True)
     saved = areas_from_text("the file", "".join([first, line + "\n", *rest]))
-    [problem] = saved.snapshot.problems
-    assert problem.where == "the file, line 2"
+    [problem] = [one for one in saved.snapshot.problems if one.is_failure]
+    assert (problem.what, problem.where) == (
+        ProblemKind.NOT_UNDERSTOOD,
+        "the file, line 2",
+    )
     assert list(describe_saved(saved)) == areas(RAW)
+    assert saved.left_out == 1
 
 
-def test_a_file_cut_short() -> None:
-    """The last line may have lost digits, so it does not count."""
-    saved = areas_from_text("file", RAW[:-1])
-    assert len(saved.lines) == 9
-    assert "no line end" in saved.snapshot.problems[0].detail
+def test_counts_that_do_not_add_up() -> None:
+    """They race in the kernel, so the line counts; its nodes are not believed."""
+    line = (
+        "0xffffc90000600000-0xffffc90000605000   20480 x+0x1/0x2 pages=4 vmalloc N0=3"
+    )
+    saved = areas_from_text("file", f"{RAW}{line}\n")
+    [problem] = saved.snapshot.problems
+    assert (problem.what, problem.is_failure) == (ProblemKind.RACING, False)
+    *_, area = describe_saved(saved)
+    assert (area.pages, area.numa) == (4, None)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "{}\n", "START END SIZE\n", "\0" * 100])
@@ -161,11 +180,10 @@ def test_any_change_is_seen_or_understood(data: st.DataObject) -> None:
 
 def expect_lines(saved: SavedText, text: str) -> None:
     """Each line is either understood as it is or named."""
-    lines = text.split("\n")
-    named = {int(p.where.split()[-1]) for p in saved.snapshot.problems}
-    kept = [line for number, line in enumerate(lines[:-1], 1) if number not in named]
-    assert kept == list(saved.lines)
-    assert len(list(describe_saved(saved))) == len(kept)
+    whole = re.sub(r"\s+", "", text)
+    for line in saved.lines:
+        assert re.sub(r"\s+", "", line) in whole
+    assert len(list(describe_saved(saved))) == len(saved.lines)
 
 
 @pytest.fixture
@@ -240,9 +258,11 @@ def test_neither_kernel_nor_file(script: str) -> None:
 
 def test_a_package_is_missing() -> None:
     """Without what it depends on, a script names the package."""
-    done = without_drgn("gaps")
+    done = without_drgn("blocks")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("vmap gaps: the Python package drgn is not installed")
+    assert done.stderr.startswith(
+        "vmap blocks: the Python package drgn is not installed"
+    )
 
 
 @pytest.mark.parametrize(

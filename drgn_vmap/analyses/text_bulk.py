@@ -1,0 +1,130 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Words of many lines at once
+---------------------------
+
+Splits a text into words and reads what they are as arrays: hexadecimal and decimal
+numbers eight characters at a time, each eight as one 64-bit number.
+"""
+
+from typing import Tuple
+
+from .._numpy import Array, U64Array, np
+
+__all__ = ("Words",)
+
+_ONES = np.uint64(0x0101010101010101)
+_SPARE = 64
+"""Bytes behind a text that may be read with its last word."""
+
+
+def _all(byte: int) -> "np.uint64":
+    """Return eight times the same byte."""
+    return np.uint64(byte) * _ONES
+
+
+class Words:
+    """
+    The words of a text, which are divided by blanks, line by line.
+
+    What a column holds is told of each word.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """:param data: Lines, each with a line feed at its end."""
+        padded = data + bytes(_SPARE)
+        bytes_ = np.frombuffer(padded, np.uint8)
+        self._eight = np.ndarray(
+            (len(padded) - 7,), np.dtype("<u8"), padded, strides=(1,)
+        )
+        text = bytes_[: len(data)]
+        is_end = text == 10
+        cuts = np.flatnonzero(is_end | (text == 32))
+        line_ends = is_end[cuts]
+        line = np.cumsum(line_ends) - line_ends
+        begin = np.concatenate(([0], cuts[:-1] + 1))
+        some = cuts > begin
+        self.begin: Array = begin[some]
+        self.end: Array = cuts[some]
+        self.line: Array = line[some]
+        ends = cuts[line_ends]
+        self.lines = len(ends)
+        self.line_begin: Array = np.concatenate(([0], ends[:-1] + 1))
+        self.line_end: Array = ends
+        # The first word of each line, and where those behind the last one begin.
+        first = np.searchsorted(self.line, np.arange(self.lines + 1))
+        self.first: Array = first[:-1]
+        self.words: Array = np.diff(first)
+        self.index: Array = np.arange(len(self.begin)) - first[self.line]
+        self.length: Array = self.end - self.begin
+        self.key: U64Array = self._masked(self._eight[self.begin], self.length)
+
+    def at(self, place: Array) -> U64Array:
+        """Return the eight characters from a place on, the first as the lowest byte."""
+        return self._eight[place]
+
+    def byte(self, place: Array) -> Array:
+        """Return the character at a place."""
+        return (self._eight[place] & np.uint64(0xFF)).astype(np.uint8)
+
+    def decimal(self, end: Array, length: Array) -> Tuple[U64Array, Array]:
+        """
+        Return numbers of up to 16 digits, and which ones are such.
+
+        :param end: Behind the last digit.
+        """
+        low, is_low = self._eight_digits(end, np.clip(length, 0, 8))
+        high, is_high = self._eight_digits(end - 8, np.clip(length - 8, 0, 8))
+        good = is_low & is_high & (length > 0) & (length <= 16)
+        good &= self.byte(end - length) != ord("0")
+        return high * np.uint64(10**8) + low, good
+
+    def hexadecimal(self, end: Array, length: Array) -> Tuple[U64Array, Array]:
+        """Return numbers of up to 16 digits, and which ones are such."""
+        low, is_low = self._eight_hex(end, np.clip(length, 0, 8))
+        high, is_high = self._eight_hex(end - 8, np.clip(length - 8, 0, 8))
+        good = is_low & is_high & (length > 0) & (length <= 16)
+        return high << np.uint64(32) | low, good
+
+    @staticmethod
+    def _masked(eight: U64Array, length: Array) -> U64Array:
+        """Keep the first characters alone."""
+        masks = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
+        return eight & masks[np.minimum(length, 8)]
+
+    def _last(self, end: Array, length: Array) -> U64Array:
+        """Return up to eight characters before a place, behind zeros."""
+        masks = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
+        before = masks[8 - length]
+        return self._eight[np.maximum(end - 8, 0)] & ~before | _all(0x30) & before
+
+    def _eight_digits(self, end: Array, length: Array) -> Tuple[U64Array, Array]:
+        signs = self._last(end, length)
+        high = _all(0xF0)
+        good = (signs & high == _all(0x30)) & (signs + _all(6) & high == _all(0x30))
+        found = signs - _all(0x30)
+        for factor, bits, mask in (
+            (10, 8, 0x00FF00FF00FF00FF),
+            (100, 16, 0x0000FFFF0000FFFF),
+            (10000, 32, 0x00000000FFFFFFFF),
+        ):
+            found = found * np.uint64(factor) + (found >> np.uint64(bits))
+            found &= np.uint64(mask)
+        return found, good
+
+    def _eight_hex(self, end: Array, length: Array) -> Tuple[U64Array, Array]:
+        signs = self._last(end, length)
+        found = (signs & _all(0x0F)) + (signs >> np.uint64(6) & _ONES) * np.uint64(9)
+        found &= _all(0x0F)
+        letters = (found + _all(6)) >> np.uint64(4) & _ONES
+        # What these digits look like is what is there, if they are ones.
+        good = found + _all(0x30) + letters * np.uint64(0x27) == signs
+        found = found.byteswap()
+        for bits, mask in (
+            (4, 0x00FF00FF00FF00FF),
+            (8, 0x0000FFFF0000FFFF),
+            (16, 0x00000000FFFFFFFF),
+        ):
+            found = (found | found >> np.uint64(bits)) & np.uint64(mask)
+        return found, good
