@@ -10,7 +10,6 @@ import shutil
 import sys
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from ..errors import UsageError
 from ..model.areas import Problem
 from ..render.tables import folded
 from . import EXIT_FOUND, EXIT_OK
