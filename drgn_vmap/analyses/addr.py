@@ -124,8 +124,8 @@ def _ram(
         return _hole(rules, "this kernel does not read what vm_map_ram() mapped")
     if "vm_map_ram" in area.kinds:
         return _mapped(place)
-    # vmap_ram_vread_iter() copies from the first used run on, wherever the read
-    # begins: no kernel is known that does better.
+    if not rules.mixes_up_blocks:
+        return _mapped(place)
     if first_used is None or place.page is None or place.page < first_used:
         return KcoreAnswer(
             Returned.ZEROS, "no page of the block up to this one is used"

@@ -28,7 +28,7 @@ from tests.fakes.snapshots import BASE, area, snapshot_of
 
 FORK = 0xFFFFFFFF81000010
 VM_IOREMAP, VM_ALLOC, VM_UNINITIALIZED, VM_NO_GUARD = 0x1, 0x2, 0x20, 0x40
-NEW, OLD = KcoreRules(True, True), KcoreRules(False, False)
+NEW, OLD = KcoreRules(True, True, True), KcoreRules(False, False, False)
 BLOCK_PAGE = (START - BASE) // PAGE
 
 KERNEL = snapshot_of(
