@@ -15,7 +15,7 @@ from .._numpy import Array, U64Array, np
 from ..model.areas import Area, Kernel, Snapshot, State
 from ..model.blocks import Blocks, PageState
 from ..model.kcore import KcoreAnswer, KcoreRules, Returned, Translation
-from ..model.places import Place, Spot
+from ..model.places import Place, Region, Spot
 from .blocks import page_states
 from .describe import describe
 from .kcore import is_guarded, unread_flags
@@ -45,6 +45,7 @@ def find_places(
     by_vm_struct: Array,
     blocks: Optional[Blocks],
     rules: KcoreRules,
+    regions: Sequence[Region] = (),
 ) -> Iterator[Place]:
     """
     Tell what is at each spot, in their order.
@@ -54,6 +55,8 @@ def find_places(
     :param by_vm_struct: Of which of them an area's vm_struct told it, as the page table
         could not.
     :param blocks: With the blocks that hold some of the addresses.
+    :param regions: Vmalloc space, and what lies elsewhere; the first one that holds an
+        address is it. Nothing if that is not known.
     """
     addresses = virtual_addresses(spots)
     finder = _Finder(snapshot)
@@ -72,14 +75,25 @@ def find_places(
         )
         place = _in_area(place, snapshot, finder.area(int(rows[at])))
         place = pages.in_block(place)
+        place = replace(place, region=_region(place, regions))
         below, above = finder.neighbours(place)
         answer = _kcore(place, pages.first_used(place), snapshot.kernel, rules)
         by_address[address] = replace(place, kcore=answer, below=below, above=above)
     for spot in spots:
         for address in spot.virtual:
-            yield replace(by_address[address], asked=spot.asked)
+            place = by_address[address]
+            yield replace(place, asked=spot.asked, no_page=spot.no_page)
         if not spot.virtual:
-            yield Place(spot.asked, None, spot.phys)
+            yield Place(spot.asked, None, spot.phys, no_page=spot.no_page)
+
+
+def _region(place: Place, regions: Sequence[Region]) -> Optional[Region]:
+    """Return what a place without an area is, if it is outside of vmalloc space."""
+    address, area = place.address, place.area
+    if address is None or (area is not None and area.state != State.FREE):
+        return None
+    found = next((one for one in regions if one.holds(address)), None)
+    return None if found is None or found.is_vmalloc else found
 
 
 def _in_area(place: Place, snapshot: Snapshot, area: Optional[Area]) -> Place:
@@ -97,7 +111,9 @@ def _kcore(
 ) -> Optional[KcoreAnswer]:
     """Predict a read of one page, as none of kcore's reads is longer."""
     area = place.area
-    if area is None or (area.state == State.FREE and place.phys is not None):
+    if area is None or place.region is not None:
+        return None
+    if area.state == State.FREE and place.phys is not None:
         return None
     if area.state != State.BUSY:
         return _hole(rules, "no area is in use there")
