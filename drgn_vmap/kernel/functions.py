@@ -15,7 +15,7 @@ from drgn import Object, container_of
 
 from ..errors import Fault
 from .doors import Values, door
-from .types.calls import called_by, can_follow_calls
+from .types.calls import calls, function_symbols
 from .types.structs import has_member
 
 __all__ = ("VmallocFunctions",)
@@ -38,22 +38,24 @@ class VmallocFunctions:
         self._values = values
         self._has_dwarf = has_dwarf
 
-    @property
-    def knows_inlined_calls(self) -> bool:
-        """Whether what was inlined would have been seen."""
-        return self._has_dwarf or can_follow_calls(self._values.prog)
+    def knows(self, name: str) -> bool:
+        """Return whether it is known that a function is there or not, also if inlined."""
+        return self._has_dwarf or self._sign(name) is not None
 
     def has(self, name: str) -> bool:
-        """Return whether there is a function of this name, inlined or not."""
+        """Return whether a function of this name is known to be there, inlined or not."""
         if self._find(name) is not None:
             return True
         if self._has_dwarf:
             return False
-        # Of a function whose parameters the compiler changed there is only the name.
+        # Of a function whose parameters the compiler changed there is only the name, and
+        # something behind it.
+        return bool(function_symbols(self._values.prog, name)) or bool(self._sign(name))
+
+    def _sign(self, name: str) -> Optional[bool]:
+        """Return what another trace of a function tells; None if that is nothing."""
         sign = _FUNCTION_SIGNS.get(name)
-        if self._values.prog.symbols(name):
-            return True
-        return sign is not None and sign(self._values)
+        return None if sign is None else sign(self._values)
 
     def has_parameter(self, function: str, parameter: str) -> bool:
         """Return whether a function has a parameter of this name."""
@@ -73,16 +75,15 @@ class VmallocFunctions:
             return None
 
 
-def _reads_blocks(reader: str) -> Callable[[Values], bool]:
+def _reads_blocks(reader: str) -> Callable[[Values], Optional[bool]]:
     """Return what tells whether a reader has that of vm_map_ram() memory in it."""
 
     # That one finds the block of an address in an xarray; nothing else there does.
-    def reads_blocks(values: Values) -> bool:
+    def reads_blocks(values: Values) -> Optional[bool]:
         try:
-            found = called_by(values.prog, reader)
+            return calls(values.prog, reader, "xa_load")
         except Fault:
-            return False
-        return any(one.address in found for one in values.prog.symbols("xa_load"))
+            return None
 
     return reads_blocks
 
@@ -123,7 +124,7 @@ def _proc_entry(values: Values, name: bytes) -> Optional[Object]:
     return None
 
 
-_FUNCTION_SIGNS: Dict[str, Callable[[Values], bool]] = {
+_FUNCTION_SIGNS: Dict[str, Callable[[Values], Optional[bool]]] = {
     "vmap_ram_vread": _reads_blocks("vread"),
     "vmap_ram_vread_iter": _reads_blocks("vread_iter"),
 }

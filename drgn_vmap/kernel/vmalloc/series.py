@@ -17,7 +17,7 @@ from ...model.series import SeriesSigns
 from ..target import Target
 from ..types.structs import find_type
 from .blocks import take_blocks
-from .vread import kcore_rules, ram_reader
+from .vread import kcore_rules, knows_ram_reader, ram_reader
 
 __all__ = ("series_signs", "take_blocks_if_any")
 
@@ -33,7 +33,7 @@ def series_signs(target: Target) -> SeriesSigns:
             "alloc_vmap_area", "va_flags"
         ),
         ram_reader=ram_reader(target),
-        inlined_known=target.functions.knows_inlined_calls,
+        inlined_known=knows_ram_reader(target),
         architecture=platform.arch.name if platform else "",
         mixes_up_blocks=kcore_rules(target).mixes_up_blocks,
     )

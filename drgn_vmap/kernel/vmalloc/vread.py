@@ -14,7 +14,7 @@ from ...model.kcore import KcoreRules
 from ..target import Target
 from ..types.structs import has_member
 
-__all__ = ("kcore_rules", "ram_reader")
+__all__ = ("kcore_rules", "knows_ram_reader", "ram_reader")
 
 # Since Linux kernel commit 06c8994626d1 ("mm/vmalloc.c: allow vread() to read out
 # vm_map_ram areas") (in v6.3), and under its later name since commit 4c91c07c93bb
@@ -27,6 +27,11 @@ def ram_reader(target: Target) -> Optional[str]:
     return next(filter(target.functions.has, _RAM_READERS), None)
 
 
+def knows_ram_reader(target: Target) -> bool:
+    """Return whether that reader would have been seen, also if it was inlined."""
+    return any(map(target.functions.knows, _RAM_READERS))
+
+
 def kcore_rules(target: Target) -> KcoreRules:
     """Find out what this kernel's reader is able to."""
     functions = target.functions
@@ -34,7 +39,7 @@ def kcore_rules(target: Target) -> KcoreRules:
     # vread_iter()") (in v6.4), holes are filled with zeros.
     iterates = functions.has("vread_iter")
     reads_ram = ram_reader(target) is not None
-    if not reads_ram and not functions.knows_inlined_calls:
+    if not reads_ram and not knows_ram_reader(target):
         # A member that came in the same series, for this reader alone, in commit
         # d76f99548cf0 ("mm/vmalloc.c: add used_map into vmap_block to track space of
         # vmap_block") (in v6.3).
