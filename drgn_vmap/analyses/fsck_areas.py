@@ -267,6 +267,8 @@ def _pools(found: Inspection) -> Outcome:
             f"pool of {bucket + 1} pages of node {node} has {counts[node, bucket]} "
             f"areas, its len is {found.pools[node, bucket]}",
             _MOVING,
+            constant=f"pool {bucket} of node {node} is off by "
+            f"{int(found.pools[node, bucket]) - int(counts[node, bucket])}",
         )
         for node, bucket in np.argwhere(counts != found.pools).tolist()
     ]
