@@ -18,7 +18,7 @@ from drgn_vmap._numpy import np
 from drgn_vmap.analyses.addr import block_starts, find_places, virtual_addresses
 from drgn_vmap.commands import run
 from drgn_vmap.kernel.doors import Values
-from drgn_vmap.kernel.memory.ram import why_no_ram
+from drgn_vmap.kernel.memory.holes import why_no_ram
 from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.vmalloc.snapshot import take_areas_around
 from drgn_vmap.model.areas import VMAP_BLOCK, VMAP_RAM, State
@@ -271,7 +271,7 @@ class ResourceKernel(FakeKernel):
 )
 def test_no_ram(address: int, why: str) -> None:
     """RAM is what the kernel's resources call so, or what is inside of that."""
-    tree = [
+    tree: List[Tuple[str, int, int, Any]] = [
         ("System RAM", 0x1000, 0x9FFFF, [("Kernel code", 0x2000, 0x2FFF, [])]),
         ("PCI Bus 0000:00", 0xA0000, 0xBFFFF, [("Video RAM", 0xA0000, 0xAFFFF, [])]),
     ]

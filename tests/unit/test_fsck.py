@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -284,7 +285,7 @@ def test_live_readings(passes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = live(kernel_with(FakeBlock(used="##", free=BITS - 4, dirty=0)))
     readings = iter([damaged, live(kernel_with(HEALTHY))] if passes else [damaged] * 5)
     monkeypatch.setattr(fsck, "inspect", lambda target: next(readings))
-    monkeypatch.setattr(fsck.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     _, checks = fsck.inspect_and_check(None)  # type: ignore[arg-type]
     bad = {c.id for c in checks if c.verdict == Verdict.FAILED}
     assert bad == (set() if passes else {"block-sum"})
