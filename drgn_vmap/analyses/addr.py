@@ -23,6 +23,7 @@ from .kcore import is_guarded, unread_flags
 __all__ = ("block_starts", "find_places", "virtual_addresses")
 
 _NONE = -1
+_UNKNOWN = "nothing that is known"
 
 
 def virtual_addresses(spots: Sequence[Spot]) -> U64Array:
@@ -92,8 +93,14 @@ def _region(place: Place, regions: Sequence[Region]) -> Optional[Region]:
     address, area = place.address, place.area
     if address is None or (area is not None and area.state != State.FREE):
         return None
+    if not regions:
+        return None
     found = next((one for one in regions if one.holds(address)), None)
-    return None if found is None or found.is_vmalloc else found
+    if found is None:
+        start = max((one.end for one in regions if one.end <= address), default=0)
+        ends = (one.start for one in regions if one.start > address)
+        return Region(_UNKNOWN, start, min(ends, default=1 << 64))
+    return None if found.is_vmalloc else found
 
 
 def _in_area(place: Place, snapshot: Snapshot, area: Optional[Area]) -> Place:

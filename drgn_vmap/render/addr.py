@@ -97,7 +97,7 @@ def _headline(place: Place) -> str:
     if place.asked != address:
         address = f"{printable(place.asked)} at {address}"
     if place.region:
-        return f"{address}: {printable(place.region.name)}, no vmalloc space"
+        return f"{address}: {printable(place.region.name)}, outside vmalloc space"
     if area is None:
         return f"{address}: no area"
     if area.state == State.BUSY:

@@ -40,8 +40,8 @@ def find_regions(target: Target) -> Tuple[Region, ...]:
         try:
             regions += source(target)
         except VmapError:
-            continue  # What it would tell is just outside of vmalloc space.
-    return (*regions, Region("outside vmalloc space", 0, 1 << 64))
+            continue  # What it would tell has no name then.
+    return tuple(regions)
 
 
 def _image(target: Target) -> Iterator[Region]:
