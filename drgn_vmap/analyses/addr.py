@@ -20,7 +20,7 @@ from .blocks import page_states
 from .describe import describe
 from .kcore import is_guarded, unread_flags
 
-__all__ = ("block_starts", "find_places", "virtual_addresses")
+__all__ = ("are_in_areas", "block_starts", "find_places", "virtual_addresses")
 
 _NONE = -1
 _UNKNOWN = "nothing that is known"
@@ -37,6 +37,14 @@ def block_starts(snapshot: Snapshot, addresses: U64Array) -> U64Array:
     rows = np.unique(rows[rows != _NONE])
     starts: U64Array = snapshot.areas.start[rows[snapshot.areas.is_block[rows]]]
     return starts
+
+
+def are_in_areas(snapshot: Snapshot, addresses: U64Array) -> bool:
+    """Return whether each address is in a range that is not free."""
+    areas = snapshot.areas
+    rows = np.flatnonzero(areas.state != State.FREE)
+    rows = rows[np.argsort(areas.start[rows], kind="stable")]
+    return bool((_holding(snapshot, rows, addresses) != _NONE).all())
 
 
 def find_places(

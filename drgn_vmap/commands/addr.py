@@ -25,7 +25,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Dict, List, Sequence, Tuple
 
-from ..analyses.addr import block_starts, find_places, virtual_addresses
+from ..analyses.addr import are_in_areas, block_starts, find_places, virtual_addresses
 from ..kernel.memory.holes import why_no_page, why_no_ram
 from ..kernel.vmalloc.area_pages import AreaPages
 from ..kernel.vmalloc.blocks import take_blocks
@@ -77,7 +77,8 @@ def run(target: "Target", args: argparse.Namespace) -> int:
         by_vm_struct,
         blocks,
         kcore_rules(target),
-        find_regions(target),
+        # They take longer to read than all else.
+        () if are_in_areas(snapshot, addresses) else find_regions(target),
     )
     problems = (*problems, *snapshot.problems, *translation.problems)
     problems += blocks.problems if blocks else ()

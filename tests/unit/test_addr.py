@@ -15,7 +15,12 @@ import pytest
 from drgn import Program, Type, TypeMember
 
 from drgn_vmap._numpy import np
-from drgn_vmap.analyses.addr import block_starts, find_places, virtual_addresses
+from drgn_vmap.analyses.addr import (
+    are_in_areas,
+    block_starts,
+    find_places,
+    virtual_addresses,
+)
 from drgn_vmap.commands import run
 from drgn_vmap.kernel.doors import Values
 from drgn_vmap.kernel.memory.holes import why_no_ram
@@ -194,6 +199,15 @@ def test_regions(page: int, name: Optional[str]) -> None:
     assert document["region"]["name"].startswith(name)
     start, end = (BASE + 14 * PAGE, BASE + 16 * PAGE)
     assert int(document["region"]["start"], 16) == (start if page == 15 else end)
+
+
+@pytest.mark.parametrize(
+    "pages, expected", [([1, 8], True), ([1, 15], False), ([25], False), ([], True)]
+)
+def test_are_in_areas(pages: List[int], expected: bool) -> None:
+    """Free ranges and no range at all are not."""
+    addresses = np.array([BASE + page * PAGE for page in pages], np.uint64)
+    assert are_in_areas(KERNEL, addresses) == expected
 
 
 def test_neighbours_of_a_region() -> None:
