@@ -11,6 +11,7 @@ from drgn import Program, Type, TypeMember
 
 from drgn_vmap.kernel.doors import Values
 from drgn_vmap.kernel.functions import VmallocFunctions
+from drgn_vmap.kernel.types.carried import carried_by
 from tests.fakes.code import program_with
 from tests.fakes.kernel import FakeKernel
 
@@ -42,7 +43,9 @@ class MixedKernel(FakeKernel):
 )
 def test_vm_is_set_early(members: dict[str, str], early: bool) -> None:
     """A member that stable kernels took without the rest is no sign by itself."""
-    functions = VmallocFunctions(Values(MixedKernel(**members).program()), False)
+    functions = VmallocFunctions(
+        Values(MixedKernel(**members).program()), False, lambda name: []
+    )
     assert functions.has_parameter("alloc_vmap_area", "vm") == early
 
 
@@ -51,7 +54,8 @@ READER = "vmap_ram_vread_iter"
 
 def functions_of(**more: Any) -> VmallocFunctions:
     """Return the functions of a kernel without debug info."""
-    return VmallocFunctions(Values(program_with(**more)), False)
+    prog = program_with(**more)
+    return VmallocFunctions(Values(prog), False, carried_by(prog).kallsyms.variants)
 
 
 @pytest.mark.parametrize(

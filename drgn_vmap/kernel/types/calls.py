@@ -10,15 +10,13 @@ were inlined, code has to say where there is none.
 
 import re
 import struct
-from typing import Callable, Dict, Iterator, List, Optional
+from typing import Callable, Dict, Iterator, Optional, Sequence
 
 from drgn import Architecture, Program, Symbol
 
-from ...errors import VmapError
 from ..doors import door
-from .carried import carried_by
 
-__all__ = ("calls", "function_symbols")
+__all__ = ("calls",)
 
 _MAX_CODE = 1 << 16
 """More bytes than a function has that is looked into."""
@@ -26,30 +24,19 @@ _PADDING = 16
 """CONFIG_FUNCTION_PADDING_BYTES of x86-64."""
 
 
-def function_symbols(prog: Program, name: str) -> List[Symbol]:
-    """
-    Return the symbols of a function, or of what the compiler made of it, such as
-    ``NAME.isra.0``.
-    """
-    found = prog.symbols(name)
-    if found:
-        return list(found)
-    try:
-        return carried_by(prog).kallsyms.variants(name)
-    except VmapError:
-        return []
-
-
-def calls(prog: Program, caller: str, callee: str) -> Optional[bool]:
+def calls(
+    prog: Program, callers: Sequence[Symbol], callees: Sequence[Symbol]
+) -> Optional[bool]:
     """
     Return whether there is a call of a function in another one's code.
 
-    :return: None if that is not known: without symbols of theirs, on an architecture whose
-        code is not known here, or if no call in it leads to any function.
+    :param callers: Symbols of what the compiler made of the one.
+    :param callees: And of the other.
+    :return: None if that is not known: without symbols, on an architecture whose code is
+        not known here, or if no call in it leads to any function.
     :raises Fault: if the code cannot be read.
     """
     offsets = _CALLS.get(_architecture(prog))
-    callers, callees = (function_symbols(prog, name) for name in (caller, callee))
     if offsets is None or not callees:
         return None
     wanted = {symbol.address for symbol in callees}
