@@ -15,14 +15,15 @@ from .._numpy import Array, U64Array, np
 from ..model.areas import Area, Kernel, Snapshot, State
 from ..model.blocks import Blocks, PageState
 from ..model.kcore import KcoreAnswer, KcoreRules, Returned, Translation
-from ..model.places import Place, Spot
+from ..model.places import Place, Region, Spot
 from .blocks import page_states
 from .describe import describe
 from .kcore import is_guarded, unread_flags
 
-__all__ = ("block_starts", "find_places", "virtual_addresses")
+__all__ = ("are_in_areas", "block_starts", "find_places", "virtual_addresses")
 
 _NONE = -1
+_UNKNOWN = "nothing that is known"
 
 
 def virtual_addresses(spots: Sequence[Spot]) -> U64Array:
@@ -38,6 +39,14 @@ def block_starts(snapshot: Snapshot, addresses: U64Array) -> U64Array:
     return starts
 
 
+def are_in_areas(snapshot: Snapshot, addresses: U64Array) -> bool:
+    """Return whether each address is in a range that is not free."""
+    areas = snapshot.areas
+    rows = np.flatnonzero(areas.state != State.FREE)
+    rows = rows[np.argsort(areas.start[rows], kind="stable")]
+    return bool((_holding(snapshot, rows, addresses) != _NONE).all())
+
+
 def find_places(
     spots: Sequence[Spot],
     snapshot: Snapshot,
@@ -45,6 +54,7 @@ def find_places(
     by_vm_struct: Array,
     blocks: Optional[Blocks],
     rules: KcoreRules,
+    regions: Sequence[Region] = (),
 ) -> Iterator[Place]:
     """
     Tell what is at each spot, in their order.
@@ -54,6 +64,8 @@ def find_places(
     :param by_vm_struct: Of which of them an area's vm_struct told it, as the page table
         could not.
     :param blocks: With the blocks that hold some of the addresses.
+    :param regions: Vmalloc space, and what lies elsewhere; the first one that holds an
+        address is it. Nothing if that is not known.
     """
     addresses = virtual_addresses(spots)
     finder = _Finder(snapshot)
@@ -72,14 +84,31 @@ def find_places(
         )
         place = _in_area(place, snapshot, finder.area(int(rows[at])))
         place = pages.in_block(place)
+        place = replace(place, region=_region(place, regions))
         below, above = finder.neighbours(place)
         answer = _kcore(place, pages.first_used(place), snapshot.kernel, rules)
         by_address[address] = replace(place, kcore=answer, below=below, above=above)
     for spot in spots:
         for address in spot.virtual:
-            yield replace(by_address[address], asked=spot.asked)
+            place = by_address[address]
+            yield replace(place, asked=spot.asked, no_page=spot.no_page)
         if not spot.virtual:
-            yield Place(spot.asked, None, spot.phys)
+            yield Place(spot.asked, None, spot.phys, no_page=spot.no_page)
+
+
+def _region(place: Place, regions: Sequence[Region]) -> Optional[Region]:
+    """Return what a place without an area is, if it is outside of vmalloc space."""
+    address, area = place.address, place.area
+    if address is None or (area is not None and area.state != State.FREE):
+        return None
+    if not regions:
+        return None
+    found = next((one for one in regions if one.holds(address)), None)
+    if found is None:
+        start = max((one.end for one in regions if one.end <= address), default=0)
+        ends = (one.start for one in regions if one.start > address)
+        return Region(_UNKNOWN, start, min(ends, default=1 << 64))
+    return None if found.is_vmalloc else found
 
 
 def _in_area(place: Place, snapshot: Snapshot, area: Optional[Area]) -> Place:
@@ -97,7 +126,9 @@ def _kcore(
 ) -> Optional[KcoreAnswer]:
     """Predict a read of one page, as none of kcore's reads is longer."""
     area = place.area
-    if area is None or (area.state == State.FREE and place.phys is not None):
+    if area is None or place.region is not None:
+        return None
+    if area.state == State.FREE and place.phys is not None:
         return None
     if area.state != State.BUSY:
         return _hole(rules, "no area is in use there")
@@ -124,8 +155,8 @@ def _ram(
         return _hole(rules, "this kernel does not read what vm_map_ram() mapped")
     if "vm_map_ram" in area.kinds:
         return _mapped(place)
-    # vmap_ram_vread_iter() copies from the first used run on, wherever the read
-    # begins: no kernel is known that does better.
+    if not rules.mixes_up_blocks:
+        return _mapped(place)
     if first_used is None or place.page is None or place.page < first_used:
         return KcoreAnswer(
             Returned.ZEROS, "no page of the block up to this one is used"

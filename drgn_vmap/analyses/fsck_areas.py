@@ -24,6 +24,8 @@ _SETTING_UP = "while an area is being set up or torn down"
 _COUNTING = "while areas are being made or freed"
 _TAKEN_OFF = "older kernels take off pages that vmap() was given to keep"
 
+_HIDDEN = "a running kernel may keep its names to itself (kernel.kptr_restrict)"
+
 _FIRST_ADDRESS = 1
 """Where the free space begins at boot; vmap_init_free_space()."""
 _NODE_SHIFT = np.uint64(8)
@@ -40,7 +42,14 @@ def _readable(found: Inspection) -> Outcome:
             continue
         address = re.search(r"0x[0-9a-f]+", problem.where)
         text = f"{problem.what}: {problem.where}: {problem.detail}"
-        failures.append(Failure(int(address[0], 16) if address else 0, text))
+        hidden = found.snapshot.kernel.live and problem.what == ProblemKind.NAMELESS
+        failures.append(
+            Failure(
+                address=int(address[0], 16) if address else 0,
+                text=text,
+                excuse=_HIDDEN if hidden else "",
+            )
+        )
     return Looked(len(found.snapshot.areas) + len(found.blocks.table), failures)
 
 
@@ -258,6 +267,8 @@ def _pools(found: Inspection) -> Outcome:
             f"pool of {bucket + 1} pages of node {node} has {counts[node, bucket]} "
             f"areas, its len is {found.pools[node, bucket]}",
             _MOVING,
+            constant=f"pool {bucket} of node {node} is off by "
+            f"{int(found.pools[node, bucket]) - int(counts[node, bucket])}",
         )
         for node, bucket in np.argwhere(counts != found.pools).tolist()
     ]
@@ -303,7 +314,9 @@ def _lazy_counter(found: Inspection) -> Outcome:
     failures = []
     if pages != found.lazy.counted:
         text = f"vmap_lazy_nr is {found.lazy.counted}, lazy areas have {pages} pages"
-        failures.append(Failure(0, text, _COUNTING))
+        # The counter goes on counting; what it is off by stays.
+        constant = f"off by {found.lazy.counted - pages}"
+        failures.append(Failure(0, text, _COUNTING, constant=constant))
     return Looked(int(lazy.sum()), failures)
 
 
@@ -319,7 +332,8 @@ def _page_counter(found: Inspection) -> Outcome:
             f"areas have {compared.summed_pages} pages"
         )
         excuse = _TAKEN_OFF if compared.may_be_too_low else ""
-        failures.append(Failure(0, text, _COUNTING, excuse))
+        constant = f"off by {compared.difference_pages}"
+        failures.append(Failure(0, text, _COUNTING, excuse, constant))
     return Looked(compared.summed_pages, failures)
 
 

@@ -38,7 +38,7 @@ from .verify_ram import (
     uninitialized_answer,
     used_map_answer,
 )
-from .verify_read import judge_blocks, judge_reading
+from .verify_read import judge_blocks, judge_reading, unmeasured_blocks
 
 __all__ = ("verify", "verify_text")
 
@@ -77,14 +77,19 @@ def verify(
     used_map = used_map_answer(signs, blocks)
     flags = flags_answer(snapshot, blocks, signs)
     reader = reader_answer(signs, flags)
-    finding = None
+    finding, unread = None, ""
     if isinstance(reading, str):
-        reader = reader.with_evidence(f"not tried by reading: {reading}")
+        unread = reading
+        reader = reader.with_evidence(f"not tried by reading: {unread}")
     else:
         reader = judge_reading(reader, flags, reading)
         if reader.is_yes:
-            finding, line = judge_blocks(reading, snapshot.kernel.page_size)
+            finding, unread, line = judge_blocks(reading, snapshot.kernel.page_size)
             reader = reader.with_evidence(line)
+    # A reader that finds no marks never gets as far as a block.
+    works = reader.is_yes and PatchVerdict.NO not in (used_map.verdict, flags.verdict)
+    if unread and works and signs.mixes_up_blocks:
+        finding = unmeasured_blocks(signs, unread)
     answers = (
         used_map,
         flags,

@@ -11,10 +11,10 @@ mapped, held against what the code lets expect. Reading has the last word.
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..model.kcore import CheckedArea, PageClass, PageFinding
-from ..model.series import Finding, PatchVerdict, Strength
+from ..model.series import Finding, PatchVerdict, SeriesSigns, Strength
 from .answer import Answer
 
-__all__ = ("FINDING", "judge_blocks", "judge_reading")
+__all__ = ("FINDING", "judge_blocks", "judge_reading", "unmeasured_blocks")
 
 FINDING = "vmap-block-reader"
 
@@ -55,29 +55,42 @@ def judge_reading(
 
 def judge_blocks(
     areas: Sequence[CheckedArea], page_size: int
-) -> Tuple[Optional[Finding], str]:
+) -> Tuple[Optional[Finding], str, str]:
     """
     Tell whether reading a page of a block returns that page.
 
-    :return: What was found, and a line on how it is known, or that it is not.
+    :return: What was found, why it could not be told, and a line on either.
     """
     areas = [area for area in areas if "vmap_block" in area.kinds]
     found = _sum(areas, "vmap_block")
     if not areas:
-        return None, _not_known("there is no vmap_block")
+        return _not_known("there is no vmap_block")
     proof = _proof(areas)
     if proof is None:
         if found.right > found.areas:
             line = f"no page of {len(areas)} blocks came back as another one"
-            return None, f"{line} (finding {FINDING})"
-        return None, _not_known("no block has two pages to tell one by the other")
+            return None, "", f"{line} (finding {FINDING})"
+        return _not_known("no block has two pages to tell one by the other")
     text = (
         f"of vmap_blocks, /proc/kcore returned {found.foreign} pages as other bytes, "
         f"{found.right} as memory holds them, and bytes for {found.unmapped} pages that "
         f"have no memory. {_proof_text(*proof, page_size)}"
     )
     line = f"but it returns the wrong page of blocks (finding {FINDING})"
-    return Finding(FINDING, text), line
+    return Finding(FINDING, text), "", line
+
+
+def unmeasured_blocks(signs: SeriesSigns, why: str) -> Finding:
+    """Return what the code lets expect of blocks where none could be read."""
+    text = (
+        f"it could not be measured: {why}. "
+        f"By its code, {signs.ram_reader or 'the reader'}() returns the wrong page of "
+        "blocks: in each kernel known that has it (6.3 to 7.3) it begins to copy at the "
+        "first used page of a block, so what is asked for behind that comes back as that "
+        "page. "
+        "Run verify on the running kernel to see."
+    )
+    return Finding(FINDING, text, PatchVerdict.UNKNOWN)
 
 
 def _sum(areas: Sequence[CheckedArea], kind: str) -> _Sum:
@@ -138,5 +151,6 @@ def _proof_text(area: CheckedArea, found: PageFinding, page_size: int) -> str:
     )
 
 
-def _not_known(why: str) -> str:
-    return f"whether a page of a block is the right one is not known: {why} (finding {FINDING})"
+def _not_known(why: str) -> Tuple[None, str, str]:
+    line = "whether a page of a block is the right one is not known"
+    return None, why, f"{line}: {why} (finding {FINDING})"

@@ -7,8 +7,10 @@ ADDR is a virtual address, with or without 0x; phys:ADDR, a physical one; or
 page:ADDR, that of a struct page. It tells which area it lies in, or which lazily
 freed, pooled or free range; whose area that is; which page of it, and in a
 vmap_block whether that page is used; the physical address; what /proc/kcore returns
-there on this kernel; and the areas in use below and above. A physical address is
-shown once for each place where areas map it.
+there on this kernel; and the areas in use below and above. Outside of vmalloc space it
+tells what is there: user space, the direct map, the struct pages, the kernel image, a
+module. A physical address is shown once for each place where areas map it, and whether
+RAM and a struct page are there.
 
   vmap addr ffffc90000004010
   vmap addr phys:0x12345000 page:ffffea0000048d40
@@ -23,10 +25,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Dict, List, Sequence, Tuple
 
-from ..analyses.addr import block_starts, find_places, virtual_addresses
+from ..analyses.addr import are_in_areas, block_starts, find_places, virtual_addresses
+from ..kernel.memory.holes import why_no_page, why_no_ram
 from ..kernel.vmalloc.area_pages import AreaPages
 from ..kernel.vmalloc.blocks import take_blocks
 from ..kernel.vmalloc.mappings import find_mappings, struct_page_phys
+from ..kernel.vmalloc.regions import find_regions
 from ..kernel.vmalloc.snapshot import take_areas_around, take_snapshot
 from ..kernel.vmalloc.vread import kcore_rules
 from ..model.areas import Problem
@@ -67,7 +71,14 @@ def run(target: "Target", args: argparse.Namespace) -> int:
     starts = block_starts(snapshot, addresses)
     blocks = take_blocks(target, starts=starts) if len(starts) else None
     places = find_places(
-        spots, snapshot, translation, by_vm_struct, blocks, kcore_rules(target)
+        spots,
+        snapshot,
+        translation,
+        by_vm_struct,
+        blocks,
+        kcore_rules(target),
+        # They take longer to read than all else.
+        () if are_in_areas(snapshot, addresses) else find_regions(target),
     )
     problems = (*problems, *snapshot.problems, *translation.problems)
     problems += blocks.problems if blocks else ()
@@ -113,10 +124,24 @@ def _spots(
             where.setdefault(one, []).append(virtual)
     spots = [
         (
-            Spot(text, tuple(where.get(phys[text], ())), phys[text])
+            Spot(
+                text,
+                tuple(where.get(phys[text], ())),
+                phys[text],
+                _no_page(target, phys[text]),
+            )
             if kind
             else Spot(text, (address,))
         )
         for text, kind, address in asked
     ]
     return spots, problems
+
+
+def _no_page(target: "Target", phys: int) -> str:
+    """Return why there is no memory at a physical address; empty if there is."""
+    why = why_no_page(target.values, phys // target.page_size)
+    if why:
+        return f"no RAM and no struct page is there: {why}"
+    why = why_no_ram(target.values, phys)
+    return f"no RAM is there: {why}" if why else ""

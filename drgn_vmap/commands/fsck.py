@@ -6,8 +6,11 @@ Check whether the kernel's vmalloc data structures are consistent.
 Holds lists against trees, areas against blocks and page tables, counters against
 what they count. Each check is "ok"; "failed", with the address of what is wrong;
 "explainable", if what it found is legal for a moment and somebody may have been at
-just that moment, or if healthy kernels may have it; or "skipped", with the reason. On a live kernel a failure counts
-only if it is still there when all is read anew.
+just that moment, or if healthy kernels may have it; or "skipped", with the reason.
+
+On a live kernel all is read again, up to 5 times within some seconds. What a reading
+no longer has was a moment and is forgotten; what is the same in each of them, while the
+kernel moves on, is damage.
 
 Exit status: 0 if no check failed, 1 if one did or what is mapped in a vmcore could
 not be read, or 2 if it cannot.
@@ -15,9 +18,10 @@ not be read, or 2 if it cannot.
 
 import argparse
 import sys
+import time
 from typing import TYPE_CHECKING, Tuple
 
-from ..analyses.fsck import confirmed, run_checks
+from ..analyses.fsck import confirmed, judge_lasting, run_checks
 from ..kernel.vmalloc.inspection import inspect
 from ..model.areas import ProblemKind
 from ..model.inspection import Check, Inspection, Verdict
@@ -31,7 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ("add_arguments", "inspect_and_check", "run")
 
-_LIVE_REREADS = 3
+_LIVE_REREADS = 4
+_SECONDS_BETWEEN = 0.5
+"""More than a task that was preempted in the middle of it waits for its turn."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,12 +64,15 @@ def run(target: "Target", args: argparse.Namespace) -> int:
 
 
 def inspect_and_check(target: "Target") -> Tuple[Inspection, Tuple[Check, ...]]:
-    """Run the checks, on a live kernel until no failure is left that passes."""
+    """Run the checks, on a live kernel so often that only what stays is left."""
     found = inspect(target)
     checks = run_checks(found)
-    for _ in range(_LIVE_REREADS if found.snapshot.kernel.live else 0):
+    if not found.snapshot.kernel.live:
+        return found, checks
+    for _ in range(_LIVE_REREADS):
         if not any(check.failures for check in checks):
             break
+        time.sleep(_SECONDS_BETWEEN)
         found = inspect(target)
         checks = confirmed(checks, run_checks(found))
-    return found, checks
+    return found, judge_lasting(checks, 1 + _LIVE_REREADS)

@@ -9,18 +9,19 @@ inlined or not. BTF and the symbol table know nothing of what was inlined everyw
 there, another trace of the same change to the kernel has to tell.
 """
 
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, Optional, Sequence, Tuple
 
-from drgn import Object, container_of
+from drgn import Object, Symbol, container_of
 
-from ..errors import Fault
+from ..errors import Fault, VmapError
 from .doors import Values, door
-from .types.calls import called_by, can_follow_calls
+from .types.calls import calls
 from .types.structs import has_member
 
 __all__ = ("VmallocFunctions",)
 
 _VMALLOC_C = "mm/vmalloc.c"
+_Variants = Callable[[str], Sequence[Symbol]]
 _MAX_DEPTH = 64
 """More levels than there are in the tree of /proc."""
 _MAX_NAME = 256
@@ -32,28 +33,49 @@ class VmallocFunctions:
     The functions of mm/vmalloc.c.
 
     :param has_dwarf: Whether debug info tells of each.
+    :param variants: Returns the symbols of what the compiler made of a function, such as
+        ``NAME.isra.0``.
     """
 
-    def __init__(self, values: Values, has_dwarf: bool) -> None:
+    def __init__(self, values: Values, has_dwarf: bool, variants: _Variants) -> None:
         self._values = values
         self._has_dwarf = has_dwarf
+        self._variants = variants
 
-    @property
-    def knows_inlined_calls(self) -> bool:
-        """Whether what was inlined would have been seen."""
-        return self._has_dwarf or can_follow_calls(self._values.prog)
+    def knows(self, name: str) -> bool:
+        """Return whether it is known that a function is there or not, also if inlined."""
+        return self._has_dwarf or self._sign(name) is not None
 
     def has(self, name: str) -> bool:
-        """Return whether there is a function of this name, inlined or not."""
+        """Return whether a function of this name is known to be there, inlined or not."""
         if self._find(name) is not None:
             return True
         if self._has_dwarf:
             return False
-        # Of a function whose parameters the compiler changed there is only the name.
-        sign = _FUNCTION_SIGNS.get(name)
-        if self._values.prog.symbols(name):
-            return True
-        return sign is not None and sign(self._values)
+        # Of a function whose parameters the compiler changed there is only the name, and
+        # something behind it.
+        return bool(self._symbols(name)) or bool(self._sign(name))
+
+    def _sign(self, name: str) -> Optional[bool]:
+        """Return what another trace of a function tells; None if that is nothing."""
+        caller, callee = _TOLD_BY_CALLS.get(name, ("", ""))
+        if not caller:
+            return None
+        try:
+            return calls(
+                self._values.prog, self._symbols(caller), self._symbols(callee)
+            )
+        except Fault:
+            return None
+
+    def _symbols(self, name: str) -> Sequence[Symbol]:
+        found = self._values.prog.symbols(name)
+        if found:
+            return found
+        try:
+            return self._variants(name)
+        except VmapError:
+            return ()
 
     def has_parameter(self, function: str, parameter: str) -> bool:
         """Return whether a function has a parameter of this name."""
@@ -71,20 +93,6 @@ class VmallocFunctions:
             return self._values.prog.function(name, _VMALLOC_C)
         except LookupError:
             return None
-
-
-def _reads_blocks(reader: str) -> Callable[[Values], bool]:
-    """Return what tells whether a reader has that of vm_map_ram() memory in it."""
-
-    # That one finds the block of an address in an xarray; nothing else there does.
-    def reads_blocks(values: Values) -> bool:
-        try:
-            found = called_by(values.prog, reader)
-        except Fault:
-            return False
-        return any(one.address in found for one in values.prog.symbols("xa_load"))
-
-    return reads_blocks
 
 
 def _shares_no_counters(values: Values) -> bool:
@@ -123,10 +131,12 @@ def _proc_entry(values: Values, name: bytes) -> Optional[Object]:
     return None
 
 
-_FUNCTION_SIGNS: Dict[str, Callable[[Values], bool]] = {
-    "vmap_ram_vread": _reads_blocks("vread"),
-    "vmap_ram_vread_iter": _reads_blocks("vread_iter"),
+_TOLD_BY_CALLS = {
+    # It finds the block of an address in an xarray; nothing else in these does.
+    "vmap_ram_vread": ("vread", "xa_load"),
+    "vmap_ram_vread_iter": ("vread_iter", "xa_load"),
 }
+"""A function that another one goes into, by name: that one, and what is called there."""
 _PARAMETER_SIGNS: Dict[Tuple[str, str], Callable[[Values], bool]] = {
     # The parameter came in Linux kernel commit aaab830ad887 ("mm/vmalloc: eliminated
     # the lock contention from twice to once") (in v6.10), which left no other trace.

@@ -71,7 +71,11 @@ class Target:
         _check_dump(prog, self.has_hash_table)
         self.values = Values(prog)
         """Its variables."""
-        self.functions = VmallocFunctions(self.values, self.symbols == "dwarf")
+        self.functions = VmallocFunctions(
+            self.values,
+            self.symbols == "dwarf",
+            lambda name: self.carried.kallsyms.variants(name),
+        )
         """Those of mm/vmalloc.c."""
         direct_map = (
             LINEAR_START if self.has_hash_table else find_direct_map(self.values)

@@ -123,6 +123,13 @@ class Failure:
     """While what this is legal; empty if never."""
     excuse: str = ""
     """Why a healthy kernel may have it at any time; empty if none may."""
+    constant: str = ""
+    """What of it is the same in another reading; empty if that is its whole text."""
+
+    @property
+    def same_as(self) -> str:
+        """What it is told by in another reading."""
+        return self.constant or self.text
 
 
 @dataclass(frozen=True)

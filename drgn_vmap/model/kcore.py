@@ -55,6 +55,8 @@ class KcoreRules:
     VM_UNINITIALIZED (series patch 5)."""
     zeroes_holes: bool
     """Where no area is, it returns zeros, not what its buffer held before."""
+    mixes_up_blocks: bool
+    """Of a page of a vmap_block, it returns the block's first used page."""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,25 @@ from .blocks import PageState
 from .kcore import KcoreAnswer
 
 __all__ = (
+    "Region",
     "Spot",
     "Place",
 )
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the address space."""
+
+    name: str
+    start: int
+    end: int
+    is_vmalloc: bool = False
+    """It is where areas are made."""
+
+    def holds(self, address: int) -> bool:
+        """Return whether an address is in it."""
+        return self.start <= address < self.end
 
 
 @dataclass(frozen=True)
@@ -29,6 +45,8 @@ class Spot:
     """Where it is in virtual memory; for a physical page where areas map it."""
     phys: Optional[int] = None
     """The physical address that was asked for."""
+    no_page: str = ""
+    """Why there is no RAM or no struct page; empty if there is, or nothing tells."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,10 @@ class Place:
     """Address of the struct vmap_block."""
     kcore: Optional[KcoreAnswer] = None
     """None outside of what areas are made in."""
+    region: Optional[Region] = None
+    """What it is outside of vmalloc space, where no area is in use; None inside."""
+    no_page: str = ""
+    """Why the physical address has no RAM or no struct page."""
     below: Optional[Area] = None
     """The next area in use at lower addresses."""
     above: Optional[Area] = None

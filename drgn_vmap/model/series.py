@@ -36,6 +36,8 @@ class SeriesSigns:
     """drgn's name for it, such as ``X86_64``; empty if nothing tells."""
     inlined_known: bool = True
     """Whether the reader would have been seen if it was inlined."""
+    mixes_up_blocks: bool = False
+    """Each kernel known with this reader returns the wrong page of blocks."""
 
 
 class PatchVerdict(enum.Enum):
@@ -85,6 +87,8 @@ class Finding:
 
     id: str
     text: str
+    verdict: PatchVerdict = PatchVerdict.YES
+    """Whether it was seen; unknown if the code alone says so."""
 
 
 @dataclass(frozen=True)

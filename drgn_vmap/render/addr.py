@@ -59,6 +59,12 @@ def place_json(place: Place) -> Dict[str, Any]:
             )
             if value is not None
         },
+        "region": place.region
+        and {
+            "name": place.region.name,
+            "start": f"{place.region.start:#x}",
+            "end": f"{place.region.end:#x}",
+        },
         "below": place.below and area_json(place.below),
         "above": place.above and area_json(place.above),
     }
@@ -70,22 +76,28 @@ def _is_bare_guard(place: Place) -> bool:
 
 
 def _missing(place: Place) -> Optional[Dict[str, str]]:
-    """Return why there is no address or no physical one."""
+    """Return why there is no address, no physical one, or no page."""
+    missing = {}
     if place.address is None:
-        return {"address": _unmapped(place)}
-    if place.phys is None:
-        return {"phys": "not mapped" if place.phys_known else "unreadable"}
-    return None
+        missing["address"] = f"no area in use maps {place.phys:#x}"
+    elif place.phys is None:
+        missing["phys"] = "not mapped" if place.phys_known else "unreadable"
+    if place.no_page:
+        missing["page"] = place.no_page
+    return missing or None
 
 
 def _unmapped(place: Place) -> str:
-    return f"no area in use maps {place.phys:#x}"
+    more = f"; {printable(place.no_page)}" if place.no_page else ""
+    return f"no area in use maps {place.phys:#x}{more}"
 
 
 def _headline(place: Place) -> str:
     area, address = place.area, f"{place.address:#x}"
     if place.asked != address:
         address = f"{printable(place.asked)} at {address}"
+    if place.region:
+        return f"{address}: {printable(place.region.name)}, outside vmalloc space"
     if area is None:
         return f"{address}: no area"
     if area.state == State.BUSY:
@@ -98,7 +110,9 @@ def _headline(place: Place) -> str:
 def _facts(place: Place) -> List[Tuple[str, str]]:
     area = place.area
     facts = []
-    if area:
+    if place.region:
+        facts.append(("region", f"{place.region.start:#x}-{place.region.end:#x}"))
+    elif area:
         facts.append(("area", f"{area.start:#x}-{area.end:#x}"))
     if area and place.page is not None:
         guard = ", which only guards its end" if _is_bare_guard(place) else ""
@@ -135,6 +149,7 @@ def _block_page(place: Place) -> Optional[str]:
 def _phys_text(place: Place) -> str:
     if place.phys is not None:
         source = ", by the area's vm_struct" if place.by_vm_struct else ""
+        source += f"; {printable(place.no_page)}" if place.no_page else ""
         return f"{place.phys:#x}{source}"
     return "nothing is mapped" if place.phys_known else "the page table is unreadable"
 
@@ -142,7 +157,7 @@ def _phys_text(place: Place) -> str:
 def _neighbour(place: Place, area: Optional[Area]) -> str:
     if area is None or place.address is None:
         return "no area in use"
-    own = place.area
+    own = None if place.region else place.area
     start, end = (own.start, own.end) if own else (place.address, place.address)
     gap = start - area.end if area.end <= start else area.start - end
     where = f"after {size_text(gap)}" if gap else "next to it"

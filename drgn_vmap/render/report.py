@@ -13,7 +13,7 @@ from ..model.areas import Area, State
 from ..model.blocks import PageState
 from ..model.inspection import Verdict
 from ..model.pictures import BlockMaps, Report, Stretch
-from ..model.series import PatchVerdict, SeriesVerdict, Verification
+from ..model.series import Finding, PatchVerdict, SeriesVerdict, Verification
 from ..model.space import Gaps
 from ..model.sums import Sum, Top
 from .drawing import block_drawing, legend, part_id, stretch_drawing
@@ -356,10 +356,14 @@ def _series(series: Verification) -> List[Html]:
         verdict = element("span", said, _class=look)
         rows.append((patch.number, verdict, element("div", title, evidence)))
     findings = [
-        element("p", f"{finding.id}: {finding.text}", _class="bad")
+        element("p", f"{finding.id}: {finding.text}", _class=_finding_look(finding))
         for finding in series.findings
     ]
     return [*findings, table(("patch", "verdict", "evidence"), rows, 1)]
+
+
+def _finding_look(finding: Finding) -> str:
+    return "bad" if finding.verdict == PatchVerdict.YES else "faint"
 
 
 def _problems(report: Report) -> Html:

@@ -9,7 +9,7 @@ Whether it is in a kernel, patch by patch, as lines for people and as JSON.
 
 from typing import Any, Dict, List
 
-from ..model.series import Patch, SeriesVerdict, Verification
+from ..model.series import Patch, PatchVerdict, SeriesVerdict, Verification
 from .escape import printable
 
 __all__ = ("verification_json", "verification_lines", "verdict_text")
@@ -32,7 +32,8 @@ def verification_lines(found: Verification) -> str:
         lines.append(f"{patch.number}  {patch.verdict.value:16}{patch.title}")
         lines += [f"{'':19}{text}" for text in _evidence(patch)]
     for finding in found.findings:
-        lines.append(f"\nfinding {finding.id}")
+        sure = "" if finding.verdict == PatchVerdict.YES else finding.verdict.value
+        lines.append(f"\nfinding {finding.id} {sure}".rstrip())
         lines += [f"{'':19}{one}." for one in _sentences(printable(finding.text))]
     lines.append(f"\nverdict {verdict_text(found)}")
     return "".join(f"{line}\n" for line in lines)
@@ -60,7 +61,11 @@ def verification_json(found: Verification) -> Dict[str, Any]:
         ],
         "verdict": found.verdict.value,
         "findings": [
-            {"id": finding.id, "text": printable(finding.text)}
+            {
+                "id": finding.id,
+                "verdict": finding.verdict.value,
+                "text": printable(finding.text),
+            }
             for finding in found.findings
         ],
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 
 from drgn import Program
-from drgn.helpers.linux.mm import pfn_to_page
+from drgn.helpers.linux.mm import pfn_to_page, virt_to_phys
 
 from tests.expect.places import NOT_IN_USE, PAGE, expect_frames, expect_pages, frames_of
 from tests.running import drgn, on_vmcore, target_of
@@ -95,6 +95,42 @@ def test_struct_pages(vmcores: dict[str, Vmcore]) -> None:
     for mapping, page in zip(live, pages):
         last = mapping.address + (mapping.pages - 1) * PAGE
         assert (page, hex(last)) in where
+
+
+def test_elsewhere(vmcores: dict[str, Vmcore]) -> None:
+    """What is no vmalloc space is told by what drgn and the kernel call it."""
+    vmcore = vmcores["elf"]
+    prog = Program()
+    prog.set_core_dump(vmcore.path)
+    prog.load_debug_info([vmcore.kernel.vmlinux])
+    kmalloced = prog["vmap_area_cachep"].value_()
+    wanted = {
+        0x400000: "user space",
+        0x900000000000: "not canonical",
+        kmalloced: "direct map",
+        pfn_to_page(prog, 1).value_(): "struct pages",
+        prog.symbol("_stext").address + 8: "the kernel image",
+        prog["kcore_vmalloc"].addr.value_() - PAGE: "",
+        0xFFFFFFFFFFFFE000: "nothing that is known",
+    }
+    places = on_vmcore(vmcore, "addr", *map(hex, wanted))["addresses"]
+    for place, (address, name) in zip(places, wanted.items()):
+        region = place["region"]
+        assert name in region["name"] and "kcore" not in place, place
+        assert int(region["start"], 16) <= address < int(region["end"], 16)
+    assert places[2]["phys"] == hex(virt_to_phys(prog, kmalloced).value_())
+    text = drgn(*target_of(vmcore), "scripts/vmap_addr.py", *map(hex, wanted)).stdout
+    assert "free" not in text
+
+
+def test_holes_in_ram(vmcores: dict[str, Vmcore]) -> None:
+    """Of memory-mapped video memory there is no RAM, and behind all nodes no page."""
+    vmcore = vmcores["elf"]
+    asked = ["phys:a0000", "phys:ffffff000000", "phys:1000000"]
+    video, nothing, ram = on_vmcore(vmcore, "addr", *asked)["addresses"]
+    assert video["missing"]["page"].startswith("no RAM is there: /proc/iomem has it as")
+    assert "no struct page is there" in nothing["missing"]["page"]
+    assert "page" not in ram.get("missing", {})
 
 
 def test_no_struct_page(vmcores: dict[str, Vmcore]) -> None:

@@ -33,6 +33,7 @@ from .stress import runs_under_stress
 from .truth import Mapping, Truth
 from .vmcore import Vmcore
 
+LAB = "/proc/vmap_lab"
 LIVE = "drgn -q -c /proc/kcore"
 STRESS_RUNS = 10  # on each kernel
 PAGE = 4096
@@ -448,6 +449,38 @@ def test_stress(module_guest: Guest) -> None:
         checks = json.loads(out)["checks"]
         assert [check for check in checks if check["verdict"] == "failed"] == []
         assert (status, err) == (0, "")
+
+
+def live_fsck(guest: Guest) -> tuple[int, dict[str, dict[str, object]]]:
+    """Return the exit status and the checks by id."""
+    done = guest.run(f"{LIVE} scripts/vmap_fsck.py --json", timeout=600)
+    checks = json.loads(done.stdout)["checks"]
+    return done.status, {check["id"]: check for check in checks}
+
+
+def test_live_damage(module_guest: Guest) -> None:
+    """What is damaged while the kernel runs is found, and gone when it is mended."""
+    module_guest.write(LAB, b"reset")
+    done = module_guest.run(f"{LIVE} tests/lab/inside/live_damage.py", timeout=300)
+    assert done.status == 0, done.stderr.decode()
+    spots = json.loads(done.stdout)
+    assert {"link", "counter", "size"} <= set(spots)
+    for spot in spots.values():
+        module_guest.write(LAB, f"poke {spot['where']} {spot['wrong']}".encode())
+    try:
+        status, checks = live_fsck(module_guest)
+    finally:
+        for spot in spots.values():
+            module_guest.write(LAB, f"poke {spot['where']} {spot['word']}".encode())
+    assert status == 1
+    failed = {id_ for id_, check in checks.items() if check["verdict"] == "failed"}
+    assert failed == {spot["check"] for spot in spots.values()}
+    for spot in spots.values():
+        assert spot["address"] in json.dumps(checks[spot["check"]]["failures"])
+        assert "the same each of" in str(checks[spot["check"]]["reason"])
+    status, checks = live_fsck(module_guest)
+    assert status == 0
+    assert [one for one in checks.values() if one["verdict"] == "failed"] == []
 
 
 @pytest.fixture(scope="module")

@@ -8,19 +8,28 @@ Places in a kernel made by hand, and the search through a fake kernel's tree.
 """
 
 import random
-from typing import Any, List, Optional
+from dataclasses import replace
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import pytest
+from drgn import Program, Type, TypeMember
 
 from drgn_vmap._numpy import np
-from drgn_vmap.analyses.addr import block_starts, find_places, virtual_addresses
+from drgn_vmap.analyses.addr import (
+    are_in_areas,
+    block_starts,
+    find_places,
+    virtual_addresses,
+)
 from drgn_vmap.commands import run
+from drgn_vmap.kernel.doors import Values
+from drgn_vmap.kernel.memory.holes import why_no_ram
 from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.vmalloc.snapshot import take_areas_around
 from drgn_vmap.model.areas import VMAP_BLOCK, VMAP_RAM, State
 from drgn_vmap.model.blocks import PageState
 from drgn_vmap.model.kcore import KcoreRules, Translation
-from drgn_vmap.model.places import Place, Spot
+from drgn_vmap.model.places import Place, Region, Spot
 from drgn_vmap.render.addr import place_json, place_text
 from tests.fakes.blocks import BITS, START, FakeBlock, blocks_of
 from tests.fakes.kernel import PAGE, VMALLOC_START, FakeArea, FakeKernel
@@ -28,7 +37,7 @@ from tests.fakes.snapshots import BASE, area, snapshot_of
 
 FORK = 0xFFFFFFFF81000010
 VM_IOREMAP, VM_ALLOC, VM_UNINITIALIZED, VM_NO_GUARD = 0x1, 0x2, 0x20, 0x40
-NEW, OLD = KcoreRules(True, True), KcoreRules(False, False)
+NEW, OLD = KcoreRules(True, True, True), KcoreRules(False, False, False)
 BLOCK_PAGE = (START - BASE) // PAGE
 
 KERNEL = snapshot_of(
@@ -47,7 +56,12 @@ KERNEL = snapshot_of(
 BLOCKS = blocks_of([FakeBlock(free=BITS - 6, used="..##..", mapped="..##..")])
 
 
-def place_of(page: int, rules: KcoreRules = NEW, mapped: bool = True) -> Place:
+def place_of(
+    page: int,
+    rules: KcoreRules = NEW,
+    mapped: bool = True,
+    regions: Sequence[Region] = (),
+) -> Place:
     """Return what is said of a byte of a page behind BASE."""
     address = BASE + page * PAGE + 16
     spots = [Spot(f"{address:#x}", (address,))]
@@ -56,7 +70,7 @@ def place_of(page: int, rules: KcoreRules = NEW, mapped: bool = True) -> Place:
     translation = Translation(phys, there, np.array([True]))
     told = np.array([False])
     blocks = BLOCKS if len(block_starts(KERNEL, virtual_addresses(spots))) else None
-    [place] = find_places(spots, KERNEL, translation, told, blocks, rules)
+    [place] = find_places(spots, KERNEL, translation, told, blocks, rules, regions)
     return place
 
 
@@ -163,6 +177,130 @@ def test_what_is_missing_says_why() -> None:
     assert place_json(nowhere)["missing"] == {"address": "no area in use maps 0x1000"}
 
 
+SPACE = Region("vmalloc space", BASE, BASE + 14 * PAGE, is_vmalloc=True)
+NOTHING = "nothing that is known"
+
+
+@pytest.mark.parametrize(
+    "page, name",
+    [(1, None), (8, None), (13, None), (15, NOTHING), (16, "the moon"), (25, None)],
+)
+def test_regions(page: int, name: Optional[str]) -> None:
+    """Outside of vmalloc space the tree of free areas tells nothing; areas in use do."""
+    moon = Region("the moon\x1b", BASE + 16 * PAGE, BASE + 17 * PAGE)
+    everywhere = Region("vmalloc space", BASE + 25 * PAGE, BASE + 26 * PAGE, True)
+    place = place_of(page, regions=[SPACE, everywhere, moon])
+    text, document = place_text(place), place_json(place)
+    if name is None:
+        assert place.region is None and "region" not in document
+        return
+    assert f"{name}" in text.splitlines()[0] and "outside vmalloc space" in text
+    assert "free" not in text and "kcore" not in text and "\x1b" not in text
+    assert document["region"]["name"].startswith(name)
+    start, end = (BASE + 14 * PAGE, BASE + 16 * PAGE)
+    assert int(document["region"]["start"], 16) == (start if page == 15 else end)
+
+
+@pytest.mark.parametrize(
+    "pages, expected", [([1, 8], True), ([1, 15], False), ([25], False), ([], True)]
+)
+def test_are_in_areas(pages: List[int], expected: bool) -> None:
+    """Free ranges and no range at all are not."""
+    addresses = np.array([BASE + page * PAGE for page in pages], np.uint64)
+    assert are_in_areas(KERNEL, addresses) == expected
+
+
+def test_neighbours_of_a_region() -> None:
+    """They are told by how far the address is from them, not a free range."""
+    place = place_of(15, regions=[SPACE])
+    assert "after 8.0 KiB" in place_text(place)  # from the area that ends at page 13
+
+
+def test_no_page() -> None:
+    """A hole in RAM is no page, mapped or not."""
+    nowhere = Place("phys:1000", None, 0x1000, no_page="no RAM is there: \x1b")
+    assert "no RAM is there" in place_text(nowhere) and "\x1b" not in place_text(
+        nowhere
+    )
+    assert set(place_json(nowhere)["missing"]) == {"address", "page"}
+    device = replace(place_of(5), no_page="no RAM is there: PCI")
+    assert "0x1230010; no RAM is there: PCI" in place_text(device)
+    assert place_json(device)["missing"] == {"page": "no RAM is there: PCI"}
+
+
+class ResourceKernel(FakeKernel):
+    """A kernel with a tree of resources, or another thing in its place."""
+
+    def __init__(self, resources: Sequence[Tuple[str, int, int, Any]]) -> None:
+        super().__init__([])
+        self.variables["iomem_resource"] = (
+            "resource",
+            self._place_resources(resources),
+        )
+
+    def _place_resources(self, resources: Sequence[Tuple[str, int, int, Any]]) -> int:
+        following = 0
+        for name, start, end, children in reversed(resources):
+            at = self._allocate(5 * 8)
+            text = self._allocate(24)
+            raw = name.encode().ljust(24, b"\0")
+            for index in range(0, 24, 8):
+                self.memory[text + index] = int.from_bytes(
+                    raw[index : index + 8], "little"
+                )
+            values = (start, end, text, following, self._place_resources(children))
+            for index, value in enumerate(values):
+                self.memory[at + 8 * index] = value
+            following = at
+        return following
+
+    def _types(self, prog: Program) -> Dict[str, Type]:
+        types = super()._types(prog)
+        ulong, char = types["unsigned long"], prog.int_type("char", 1, True)
+
+        def pointer() -> Type:
+            return prog.pointer_type(types["resource"])
+
+        types["resource"] = prog.struct_type(
+            "resource",
+            40,
+            [
+                TypeMember(ulong, "start", 0),
+                TypeMember(ulong, "end", 64),
+                TypeMember(prog.pointer_type(char), "name", 128),
+                TypeMember(pointer, "sibling", 192),
+                TypeMember(pointer, "child", 256),
+            ],
+        )
+        return types
+
+
+@pytest.mark.parametrize(
+    "address, why",
+    [
+        (0x1000, ""),
+        (0x2800, ""),
+        (0xA0000, "/proc/iomem has it as Video RAM"),
+        (0xB0000, "/proc/iomem has it as PCI Bus 0000:00"),
+        (0xF0000, "/proc/iomem lacks it"),
+    ],
+)
+def test_no_ram(address: int, why: str) -> None:
+    """RAM is what the kernel's resources call so, or what is inside of that."""
+    tree: List[Tuple[str, int, int, Any]] = [
+        ("System RAM", 0x1000, 0x9FFFF, [("Kernel code", 0x2000, 0x2FFF, [])]),
+        ("PCI Bus 0000:00", 0xA0000, 0xBFFFF, [("Video RAM", 0xA0000, 0xAFFFF, [])]),
+    ]
+    kernel = ResourceKernel([("PCI mem", 0, 1 << 40, tree)])
+    values = Values(kernel.program())
+    assert why_no_ram(values, address) == why
+    # What is damaged or not there tells nothing.
+    assert why_no_ram(Values(fake_kernel(1).program()), address) == ""
+    root = kernel.variables["iomem_resource"][1]
+    kernel.memory[root + 32] = 0xDEAD000
+    assert why_no_ram(Values(kernel.program()), address) == ""
+
+
 def fake_kernel(areas: int) -> FakeKernel:
     """A kernel whose areas of two pages have gaps of two pages between them."""
     starts = range(VMALLOC_START, VMALLOC_START + areas * 4 * PAGE, 4 * PAGE)
@@ -190,7 +328,7 @@ def test_search(count: int) -> None:
         assert wanted <= set(found) and len(found) <= 4
 
 
-def test_search_in_a_damaged_tree() -> None:
+def test_search_in_a_damaged_place_resources() -> None:
     """If the way is damaged, all areas are read, from the list as well."""
     kernel = fake_kernel(30)
     middle = kernel.areas[15]

@@ -31,7 +31,7 @@ from tests.fakes.snapshots import BASE, PAGE, area, snapshot_of
 
 VM_IOREMAP, VM_ALLOC, VM_UNINITIALIZED, VM_NO_GUARD = 0x1, 0x2, 0x20, 0x40
 VM_SPARSE = 0x1000
-NEW, OLD = KcoreRules(True, True), KcoreRules(False, False)
+NEW, OLD = KcoreRules(True, True, True), KcoreRules(False, False, False)
 ZEROS = bytes(PAGE)
 BLOCK = 64
 """Pages of the block here, and the index of its first page."""

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
 
 from drgn_vmap._numpy import np
-from drgn_vmap.analyses.fsck import confirmed, run_checks
-from drgn_vmap.model.areas import Problem, ProblemKind
+from drgn_vmap.analyses.fsck import confirmed, judge_lasting, run_checks
+from drgn_vmap.commands import fsck
+from drgn_vmap.model.areas import Problem, ProblemKind, Snapshot, State
 from drgn_vmap.model.inspection import AreaTree, Check, Inspection, Verdict, VmPages
+from drgn_vmap.model.space import LazyPages
 from drgn_vmap.model.sums import PageCounter
 from drgn_vmap.render.fsck import check_json, check_lines
 from tests.fakes.blocks import BITS, FakeBlock, blocks_of
@@ -223,6 +226,70 @@ def test_confirmed() -> None:
         c.verdict in (Verdict.OK, Verdict.SKIPPED) for c in confirmed(damaged, healthy)
     )
     assert confirmed(damaged, damaged) == damaged
+
+
+def test_what_stays_is_damage() -> None:
+    """The same in each reading is no moment: legal ones and races of readers as well."""
+    damaged = live(kernel_with(FakeBlock(used="##", free=BITS - 4, dirty=0)))
+    race = Problem(ProblemKind.RACING, "rb_node 0xffff888000001000", "odd")
+    snapshot = replace(damaged.snapshot, problems=(race,))
+    checks = run_checks(replace(damaged, snapshot=snapshot))
+    assert {c.verdict for c in checks if c.failures} == {Verdict.EXPLAINABLE}
+    again = judge_lasting(confirmed(checks, checks), 5)
+    found = {c.id: c for c in again if c.failures}
+    assert set(found) == {"readable", "block-sum"}
+    assert {c.verdict for c in found.values()} == {Verdict.FAILED}
+    assert "the same each of 5 times" in found["readable"].reason
+    assert "while pages are freed" in found["block-sum"].reason
+
+
+def test_excuses_last() -> None:
+    """What healthy kernels may have at any time is no damage, however often it is read."""
+    found = live(kernel_with(HEALTHY))
+    low = replace(found, counter=PageCounter("nr_vmalloc_pages", -3, 0))
+    hidden = Problem(ProblemKind.NAMELESS, "kallsyms", "callers have no names")
+    snapshot = replace(found.snapshot, problems=(hidden,))
+    for healthy in (low, replace(found, snapshot=snapshot)):
+        checks = judge_lasting(run_checks(healthy), 5)
+        [odd] = [c for c in checks if c.failures]
+        assert odd.verdict == Verdict.EXPLAINABLE and odd.reason
+
+
+def test_counter_that_counts_on() -> None:
+    """A counter that is wrong by as much each time is told by that, not by its value."""
+    found = live(kernel_with(HEALTHY))
+    first, second, other = (
+        run_checks(replace(found, lazy=LazyPages(counted, 1000), snapshot=snapshot))
+        for counted, snapshot in (
+            (3, found.snapshot),
+            (259, with_lazy_pages(found, 256)),
+            (258, with_lazy_pages(found, 256)),
+        )
+    )
+    assert [c.id for c in confirmed(first, second) if c.failures] == ["lazy-pages"]
+    assert [c.id for c in confirmed(first, other) if c.failures] == []
+
+
+def with_lazy_pages(found: Inspection, pages: int) -> Snapshot:
+    """Return the areas with that many pages of a free one on their way to be."""
+    areas = found.snapshot.areas
+    state, end = areas.state.copy(), areas.end.copy()
+    row = int(np.flatnonzero(state == State.FREE)[0])
+    state[row], end[row] = State.LAZY, int(areas.start[row]) + pages * 4096
+    return replace(found.snapshot, areas=replace(areas, state=state, end=end))
+
+
+@pytest.mark.parametrize("passes", [False, True])
+def test_live_readings(passes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A live kernel is read until nothing is left, or often enough to call it damage."""
+    damaged = live(kernel_with(FakeBlock(used="##", free=BITS - 4, dirty=0)))
+    readings = iter([damaged, live(kernel_with(HEALTHY))] if passes else [damaged] * 5)
+    monkeypatch.setattr(fsck, "inspect", lambda target: next(readings))
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    _, checks = fsck.inspect_and_check(None)  # type: ignore[arg-type]
+    bad = {c.id for c in checks if c.verdict == Verdict.FAILED}
+    assert bad == (set() if passes else {"block-sum"})
+    assert next(readings, None) is None
 
 
 def test_looks() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from drgn_vmap.kernel.types.names import PackedNames
+from drgn_vmap.kernel.types.names import PackedNames, PlainNames
 from tests.fakes.kallsyms import TOKENS, packed, table, with_length
 
 LONG = b"very_long_" * 30
@@ -42,6 +42,11 @@ def test_names(data: bytes, order: str) -> None:
     for name in (*plain[::37], b"vmap_init", b"v", b"vmalloc_base", LONG, b"last_299"):
         expected = [index for index, one in enumerate(plain) if one == name]
         assert found.indices(name) == expected != []
+    for head in (b"v", b"vm", b"do_do_", b"vmap_init", LONG[:-1], b"nothing"):
+        wanted = [index for index, one in enumerate(plain) if one.startswith(head)]
+        assert found.beginning_with(head) == wanted
+        text = b"\n" + b"\n".join(NAMES) + b"\n"
+        assert PlainNames(text).beginning_with(head) == wanted
     for name in (b"vma", b"vmap_ini", b"vmap_init_", b"", LONG[:-1], b"T"):
         assert found.indices(name) == []
 

@@ -37,7 +37,7 @@ from tests.fakes.snapshots import BASE, PAGE, area, snapshot_of
 from tests.sources import ROOT
 
 ALLOC, IOREMAP = VM_FLAGS["VM_ALLOC"], VM_FLAGS["VM_IOREMAP"]
-ALL = SeriesSigns(True, True, "vmap_ram_vread_iter", "X86_64")
+ALL = SeriesSigns(True, True, "vmap_ram_vread_iter", "X86_64", mixes_up_blocks=True)
 NONE = SeriesSigns(False, False, None, "X86_64")
 RAM_AREA = area(0, 5, va_flags=VMAP_RAM, address=1)
 USER = [RAM_AREA, area(10, 4, flags=ALLOC)]
@@ -88,13 +88,16 @@ def test_mixtures(
     """What is there in vain does not count; what a vmcore cannot show is unknown."""
     found = verify_json(series, capsys)
     assert found["verdict"] == verdict
-    assert found["status"] == (0 if verdict == "fixed" else 1)
+    assert found["status"] == 1
     assert [patch["verdict"] for patch in found["patches"]] == [
         *expected.split(),
         *["unknown"] * 2,
         *["not-applicable"] * 2,
     ]
-    assert found["findings"] == []
+    # That its reader returns the wrong page of blocks, a vmcore cannot show.
+    assert [(one["id"], one["verdict"]) for one in found["findings"]] == [
+        ("vmap-block-reader", "unknown")
+    ] * (verdict == "fixed")
 
 
 def test_document(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +118,7 @@ def test_document(capsys: pytest.CaptureFixture[str]) -> None:
 def test_evidence_names_what_was_seen(capsys: pytest.CaptureFixture[str]) -> None:
     """The addresses and counts of the fake, as it was laid out."""
     kernel = SeriesKernel()
-    assert run("verify", kernel.program(), []) == 0
+    assert run("verify", kernel.program(), []) == 1
     lines = capsys.readouterr().out.splitlines()
     own, block = (f"{area.start:#x}" for area in kernel.areas[-2:])
     for words in (
@@ -124,7 +127,9 @@ def test_evidence_names_what_was_seen(capsys: pytest.CaptureFixture[str]) -> Non
         ["marked 0x1", own],
         ["marked 0x3", block],
         ["vmap_ram_vread_iter()"],
-        ["verdict fixed"],
+        ["finding vmap-block-reader unknown"],
+        ["it could not be measured", "vmcore"],
+        ["verdict fixed", "see the finding"],
     ):
         assert [one for one in lines if all(word in one for word in words)], words
 
@@ -303,21 +308,27 @@ def test_block_reader_of_unknown_source() -> None:
     [
         ((), "there is no vmap_block"),
         ((EQUAL_OWN,), "there is no vmap_block"),
-        ((checked("vmap_block", {PageClass.EQUAL: 1}),), "not known: no block has two"),
-        (
-            (checked("vmap_block", {PageClass.EQUAL: 9}, blank=8),),
-            "not known: no block has two",
-        ),
-        (
-            (checked("vmap_block", {PageClass.EQUAL: 9}),),
-            "no page of 1 blocks came back as another one",
-        ),
+        ((checked("vmap_block", {PageClass.EQUAL: 1}),), "no block has two"),
+        ((checked("vmap_block", {PageClass.EQUAL: 9}, blank=8),), "no block has two"),
     ],
 )
-def test_no_finding(areas: Sequence[CheckedArea], words: str) -> None:
-    """That nothing was found is told from that nothing could be."""
+def test_not_measured(areas: Sequence[CheckedArea], words: str) -> None:
+    """Where nothing could be read, the finding says so: the code is known."""
     found = read(*areas)
+    [finding] = found.findings
+    assert (found.verdict, finding.verdict.value) == (SeriesVerdict.FIXED, "unknown")
+    assert "could not be measured" in finding.text and words in finding.text
+    assert "vmap_ram_vread_iter()" in finding.text
+    assert f"not known: {words}" in found.patches[2].evidence[-1]
+    # Nor is there anything to say of a reader that nobody knows to be wrong.
+    assert read(*areas, signs=replace(ALL, mixes_up_blocks=False)).findings == ()
+
+
+def test_no_finding() -> None:
+    """That blocks come back right is seen by reading, whatever the code lets expect."""
+    found = read(checked("vmap_block", {PageClass.EQUAL: 9}))
     assert (found.verdict, found.findings) == (SeriesVerdict.FIXED, ())
+    words = "no page of 1 blocks came back as another one"
     assert words in found.patches[2].evidence[-1]
 
 

@@ -17,18 +17,29 @@ from drgn.helpers.linux.mm import follow_phys
 from ...errors import Fault
 from ..doors import Values
 
-__all__ = ("find_direct_map",)
+__all__ = ("direct_map_start", "find_direct_map")
 
 
 def find_direct_map(values: Values) -> Optional[int]:
     """
-    Return the virtual address of physical address 0.
+    Return the virtual address of physical address 0, to read memory by.
 
     :return: None if it is not known, or if the kernel is running: its memory is read by
         virtual address, and each page is to be looked up anew.
     """
-    platform, flags = values.prog.platform, values.prog.flags
-    if platform is None or flags & ProgramFlags.IS_LIVE:
+    if values.prog.flags & ProgramFlags.IS_LIVE:
+        return None
+    return direct_map_start(values)
+
+
+def direct_map_start(values: Values) -> Optional[int]:
+    """
+    Return the virtual address of physical address 0.
+
+    :return: None if it is not known.
+    """
+    platform = values.prog.platform
+    if platform is None:
         return None
     # On 32 bits, memory that the direct map has no room for begins where it ends, and
     # so does vmalloc space: an address would tell nothing.

@@ -10,38 +10,62 @@ were inlined, code has to say where there is none.
 
 import re
 import struct
-from typing import Callable, Dict, Iterator, Optional, Set
+from typing import Callable, Dict, Iterator, Optional, Sequence
 
-from drgn import Architecture, Program
+from drgn import Architecture, Program, Symbol
 
 from ..doors import door
 
-__all__ = ("called_by", "can_follow_calls")
+__all__ = ("calls",)
 
 _MAX_CODE = 1 << 16
 """More bytes than a function has that is looked into."""
+_PADDING = 16
+"""CONFIG_FUNCTION_PADDING_BYTES of x86-64."""
 
 
-def can_follow_calls(prog: Program) -> bool:
-    """Return whether this architecture's code can be read here."""
-    return _architecture(prog) in _CALLS
-
-
-def called_by(prog: Program, function: str) -> Set[int]:
+def calls(
+    prog: Program, callers: Sequence[Symbol], callees: Sequence[Symbol]
+) -> Optional[bool]:
     """
-    Return where the calls in a function's code may lead.
+    Return whether there is a call of a function in another one's code.
 
-    :return: Addresses; none if there is no such function, or its code is not known here.
-    :raises Fault: if its code cannot be read.
+    :param callers: Symbols of what the compiler made of the one.
+    :param callees: And of the other.
+    :return: None if that is not known: without symbols, on an architecture whose code is
+        not known here, or if no call in it leads to any function.
+    :raises Fault: if the code cannot be read.
     """
-    symbols = prog.symbols(function)
-    calls = _CALLS.get(_architecture(prog))
-    if calls is None or not symbols:
-        return set()
-    start, size = symbols[0].address, min(symbols[0].size, _MAX_CODE)
-    with door():
-        code = prog.read(start, size)
-    return {(start + offset) % (1 << 64) for offset in calls(code)}
+    offsets = _CALLS.get(_architecture(prog))
+    if offsets is None or not callees:
+        return None
+    wanted = {symbol.address for symbol in callees}
+    known = None
+    for symbol in callers:
+        start, size = symbol.address, min(symbol.size, _MAX_CODE)
+        with door():
+            code = prog.read(start, size)
+        for offset in offsets(code):
+            led = set(_led_to(prog, (start + offset) % (1 << 64)))
+            if led & wanted:
+                return True
+            if led:
+                known = False
+    return known
+
+
+def _led_to(prog: Program, target: int) -> Iterator[int]:
+    """Yield the functions that a call of an address gets to."""
+    # Since Linux kernel commit e81dc127ef69 ("x86/callthunks: Add call patching for call
+    # depth tracking") (in v6.2), calls may lead into the padding before a function, which
+    # runs on into it. Symbols reach to the next one.
+    padded = _architecture(prog) == Architecture.X86_64
+    for symbol in prog.symbols(target):
+        if symbol.address == target:
+            yield target
+        behind = symbol.address + symbol.size
+        if padded and target < behind <= target + _PADDING:
+            yield behind
 
 
 def _architecture(prog: Program) -> Optional[Architecture]:

@@ -47,6 +47,11 @@ _USUAL_NAME = 64
 """More bytes than compressed names have on average."""
 _TOKENS = 256
 
+_VARIANT = re.compile(r"(\.(isra|constprop|part|llvm|lto_priv)\.\d+)+")
+"""
+What compilers put behind the name of a function that they changed. Code that is hardly
+ever run (``.cold``) is no function.
+"""
 _FUNCTION_TYPES = "tTwW"
 _OBJECT_TYPES = "bBdDrRgGsSnvV"
 
@@ -84,6 +89,15 @@ class Kallsyms:
         if name is not None and address is not None:
             found = [s for s in found if s.address <= address < s.address + s.size]
         return found
+
+    def variants(self, name: str) -> List[Symbol]:
+        """Return the symbols of what the compiler made of a function."""
+        some = self._names.beginning_with(name.encode() + b".")
+        return [
+            self._symbol(index)
+            for index in some
+            if _VARIANT.fullmatch(self.name(index)[len(name) :])
+        ]
 
     def _around(self, address: int) -> List[int]:
         """Return the symbols whose range holds an address, the first one first."""

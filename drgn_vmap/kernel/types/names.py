@@ -9,6 +9,7 @@ before it, as in nm(1). The kernel keeps them compressed, and as there are a hun
 thousand, and few are ever asked for, only these are unpacked.
 """
 
+import re
 import struct
 from array import array
 from functools import cached_property
@@ -64,6 +65,13 @@ class PlainNames:
         indices: List[int] = np.searchsorted(self.lines, found).tolist()
         return indices
 
+    def beginning_with(self, head: bytes) -> List[int]:
+        """Return the indices of the symbols whose names begin so."""
+        found = re.finditer(rb"(?<=\n).(?=" + re.escape(head) + rb")", self.text)
+        at = [one.start() for one in found]
+        indices: List[int] = np.searchsorted(self.lines, at).tolist()
+        return indices
+
 
 class PackedNames:
     """
@@ -100,6 +108,13 @@ class PackedNames:
         """Return the indices of the symbols of this name."""
         some = rows_with_head(self._heads, name)
         return [index for index in some if self.line(index)[1:] == name]
+
+    def beginning_with(self, head: bytes) -> List[int]:
+        """Return the indices of the symbols whose names begin so."""
+        mask = np.uint64(_head_of(b"\xff" * len(head)))
+        same: Array = self._heads & mask == np.uint64(_head_of(head))
+        some = np.flatnonzero(same).tolist()
+        return [index for index in some if self.line(index)[1:].startswith(head)]
 
     @cached_property
     def _heads(self) -> U64Array:

@@ -12,7 +12,7 @@ can tell. They are read once, and only names that are asked for are decoded.
 
 import re
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from ..._numpy import Array, U64Array, np
 from ...errors import Fault
@@ -22,7 +22,7 @@ from ..target import Target
 from ..types.structs import array_length, has_member, need_offset, record_dtype
 from .lists import walk_list
 
-__all__ = ("CallerNames",)
+__all__ = ("CallerNames", "module_ranges")
 
 _MAX_SYMBOLS = 4_000_000
 _LONGEST_NAME = 512
@@ -77,6 +77,18 @@ class CallerNames:
         }
 
 
+def module_ranges(target: Target) -> Iterator[Tuple[str, int, int]]:
+    """
+    Yield the name, the start and the end of each part of each module.
+
+    :raises VmapError: if they are not known.
+    """
+    for module in _Modules(target).all():
+        for start, end in module.ranges:
+            if start < end:
+                yield module.name, start, end
+
+
 @dataclass(frozen=True)
 class _Module:
     name: str
@@ -103,11 +115,15 @@ class _Modules:
         self.problems: List[Problem] = []
         self._cache: Optional[List[_Module]] = None
 
-    def text(self, address: int) -> Optional[str]:
-        """Return the text of an address in a module, or None."""
+    def all(self) -> List[_Module]:
+        """Return all modules that can be read."""
         if self._cache is None:
             self._cache = self._read()
-        for module in self._cache:
+        return self._cache
+
+    def text(self, address: int) -> Optional[str]:
+        """Return the text of an address in a module, or None."""
+        for module in self.all():
             if any(start <= address < end for start, end in module.ranges):
                 try:
                     return self._symbol(module, address)

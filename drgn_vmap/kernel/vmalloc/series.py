@@ -17,13 +17,9 @@ from ...model.series import SeriesSigns
 from ..target import Target
 from ..types.structs import find_type
 from .blocks import take_blocks
+from .vread import kcore_rules, knows_ram_reader, ram_reader
 
 __all__ = ("series_signs", "take_blocks_if_any")
-
-# Since Linux kernel commit 06c8994626d1 ("mm/vmalloc.c: allow vread() to read out
-# vm_map_ram areas") (in v6.3), and under its later name since commit 4c91c07c93bb
-# ("mm: vmalloc: convert vread() to vread_iter()") (in v6.4).
-_RAM_READERS = ("vmap_ram_vread_iter", "vmap_ram_vread")
 
 
 def series_signs(target: Target) -> SeriesSigns:
@@ -36,9 +32,10 @@ def series_signs(target: Target) -> SeriesSigns:
         va_flags_parameter=target.functions.has_parameter(
             "alloc_vmap_area", "va_flags"
         ),
-        ram_reader=next(filter(target.functions.has, _RAM_READERS), None),
-        inlined_known=target.functions.knows_inlined_calls,
+        ram_reader=ram_reader(target),
+        inlined_known=knows_ram_reader(target),
         architecture=platform.arch.name if platform else "",
+        mixes_up_blocks=kcore_rules(target).mixes_up_blocks,
     )
 
 

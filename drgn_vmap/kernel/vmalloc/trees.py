@@ -347,9 +347,11 @@ def read_xarrays(
         memory.forget()
     moved = tuple(
         Problem(
-            ProblemKind.CORRUPT, f"xa_head {at:#x}", "changed, entries may be missing"
+            ProblemKind.CORRUPT,
+            f"xa_head {heads[at]:#x}",
+            f"changed from {before[at]:#x} to {entries[at]:#x}, entries may be missing",
         )
-        for at in heads[changed].tolist()
+        for at in changed.tolist()
     )
     lost = tuple(
         Problem(ProblemKind.UNREADABLE, f"xa_head {at:#x}", "its entries are missing")

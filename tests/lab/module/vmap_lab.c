@@ -838,6 +838,19 @@ static int command_try(const char *arguments)
 	return 0;
 }
 
+/* --- damage: a word of the kernel's is changed, and changed back -------------- */
+
+static int command_poke(const char *arguments)
+{
+	unsigned long address, word;
+
+	if (sscanf(arguments, "%li %li", (long *)&address, (long *)&word) != 2 ||
+	    address < PAGE_OFFSET || !IS_ALIGNED(address, sizeof(word)))
+		return -EINVAL;
+	WRITE_ONCE(*(unsigned long *)address, word);
+	return 0;
+}
+
 /* --- stress: threads that map and unmap all kinds ----------------------------- */
 
 #define STRESS_SLOTS 32
@@ -1010,9 +1023,10 @@ static const struct {
 } commands[] = {
 	{ "aliases", command_aliases }, { "blocks", command_blocks },
 	{ "lazy", command_lazy },       { "leak", command_leak },
-	{ "many", command_many },       { "purge", command_purge },
-	{ "reserve", command_reserve }, { "reset", command_reset },
-	{ "stress", command_stress },   { "try", command_try },
+	{ "many", command_many },       { "poke", command_poke },
+	{ "purge", command_purge },     { "reserve", command_reserve },
+	{ "reset", command_reset },     { "stress", command_stress },
+	{ "try", command_try },
 };
 
 static int run_command(char *line)

@@ -1,0 +1,107 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Regions
+-------
+
+What lies outside of vmalloc space. The kernel's tree of free areas has all addresses from
+1 up, so that it calls them free says nothing of them.
+"""
+
+from typing import Callable, Iterator, Optional, Tuple
+
+from drgn import Architecture
+
+from ...errors import SymbolsError, VmapError
+from ...model.places import Region
+from ..memory.direct_map import direct_map_start
+from ..memory.frames import node_spans
+from ..memory.ppc64 import LINEAR_START
+from ..target import Target
+from .callers import module_ranges
+from .ranges import vmalloc_range
+
+__all__ = ("find_regions",)
+
+
+def find_regions(target: Target) -> Tuple[Region, ...]:
+    """
+    Return vmalloc space and what is known to be elsewhere; an address is in the first one
+    that holds it.
+
+    :return: Nothing if it is not known where vmalloc space is.
+    """
+    try:
+        space = vmalloc_range(target)
+    except SymbolsError:
+        return ()
+    regions = [Region("vmalloc space", space.start, space.end, is_vmalloc=True)]
+    for source in _SOURCES:
+        try:
+            regions += source(target)
+        except VmapError:
+            continue  # What it would tell has no name then.
+    return tuple(regions)
+
+
+def _image(target: Target) -> Iterator[Region]:
+    start = _symbol(target, "_text", "_stext")
+    end = _symbol(target, "_end")
+    if start is not None and end is not None:
+        yield Region("the kernel image", start, end)
+
+
+def _symbol(target: Target, *names: str) -> Optional[int]:
+    for name in names:
+        found = target.prog.symbols(name)
+        if found:
+            return int(found[0].address)
+    return next(
+        (target.vmcoreinfo.symbols[n] for n in names if n in target.vmcoreinfo.symbols),
+        None,
+    )
+
+
+def _modules(target: Target) -> Iterator[Region]:
+    for name, start, end in module_ranges(target):
+        yield Region(f"module {name}", start, end)
+
+
+def _struct_pages(target: Target) -> Iterator[Region]:
+    frames = target.frames
+    end = frames.first + frames.count() * frames.size
+    yield Region("the array of struct pages (vmemmap)", frames.first, end)
+
+
+def _direct_map(target: Target) -> Iterator[Region]:
+    start: Optional[int] = LINEAR_START
+    if not target.has_hash_table:
+        start = direct_map_start(target.values)
+    end = max((span.end for span in node_spans(target.values)), default=0)
+    if start is not None:
+        name = "the direct map of physical memory"
+        yield Region(name, start, start + end * target.page_size)
+
+
+def _user_space(target: Target) -> Iterator[Region]:
+    """Yield the addresses that processes have, and those that nobody has."""
+    numbers, platform = target.vmcoreinfo.numbers, target.prog.platform
+    arch = platform.arch if platform else None
+    if arch == Architecture.X86_64:
+        end = 1 << (56 if numbers.get("pgtable_l5_enabled") == 1 else 47)
+        yield Region("user space", 0, end)
+        yield Region("no address (not canonical)", end, (1 << 64) - end)
+    elif arch == Architecture.AARCH64 and 36 <= numbers.get("VA_BITS", 0) <= 52:
+        yield Region("user space", 0, 1 << numbers["VA_BITS"])
+    elif arch == Architecture.PPC64:
+        # The topmost digit of an address tells whose it is.
+        yield Region("user space", 0, 1 << 60)
+
+
+_SOURCES: Tuple[Callable[[Target], Iterator[Region]], ...] = (
+    _image,
+    _modules,
+    _struct_pages,
+    _direct_map,
+    _user_space,
+)
