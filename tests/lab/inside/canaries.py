@@ -26,7 +26,7 @@ LONGEST_ADDRESS = 100
 
 libc = ctypes.CDLL(None, use_errno=True)
 text = os.fsencode(sys.argv[1])
-place = Path("/tmp/canaries")
+place = Path("/dev/shm/canaries")
 kept: list[object] = []
 
 
@@ -57,7 +57,7 @@ def names(size: int) -> None:
         path = place / f"{filled(min(size, 200)).decode()}{size}.{index}"
         path.touch()
         os.setxattr(path, "trusted.canary", filled(size))
-        link = path.with_suffix(".link")
+        link = path.with_name(f"{path.name}.link")
         link.symlink_to(filled(min(size, LONGEST_SYMLINK)).decode())
         if index % 2:
             path.unlink()
