@@ -4,26 +4,26 @@
 Cut the vmalloc state out of a kernel's memory: a small vmcore to keep, to mail, or
 to look at elsewhere.
 
-It holds the pages that vmap's verbs read, the kernel's types and names among them,
+It holds the bytes that vmap's verbs read, the kernel's types and names among them,
 so each verb but mem-usage, which looks at all of RAM, says of it what it would say
 of the target, and drgn opens it by itself:
 
   vmap slice -o slice
   drgn -c slice scripts/vmap_ls.py
 
-What areas map is not in it, so no buffer, stack or module code is, unless --data
-adds these pages. Reading what is not in it is a fault, never zeros. Kernel memory
-it does hold, and so names of modules and the key that hashes addresses.
+What lies beside these bytes is not in it, nor is what areas map, so no buffer, stack
+or module code is, unless --data adds these pages. Reading what is not in it is a
+fault, never zeros. Kernel memory it does hold, and so names of modules and the key
+that hashes addresses.
 
 Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
 """
 
 import argparse
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING
 
 from ..kernel.vmalloc.slicing import Slice
-from ..model.areas import Problem, ProblemKind
-from ..render.core import core_end, core_start
+from ..render.core import core_headers
 from .common import problem_status, warn_of_problems
 from .output import add_output, whole_file
 from .progress import Progress
@@ -52,27 +52,14 @@ def run(target: "Target", args: argparse.Namespace) -> int:
         args.output, [target.prog.core_dump_path], is_memory=True
     ) as file:
         found = Slice(target, args.data, progress.update)
-        file.write(core_start(found.head))
-        frames: List[int] = []
-        for frame, page in zip(found.frames, found.pages()):
-            if page:
-                file.write(page)
-                frames.append(frame)
-                progress.update(len(frames), len(found.frames))
-        end, header = core_end(found.head, frames)
-        file.write(end)
-        file.seek(0)
-        file.write(header)
-    problems = found.problems
-    missing = len(found.frames) - len(frames)
-    if missing:
-        detail = f"{missing} of their pages are not in the target"
-        problems += (Problem(ProblemKind.UNREADABLE, "data of areas", detail),)
+        file.write(core_headers(found.head, found.begins, found.sizes))
+        for contents in found.contents():
+            file.write(contents)
     if found.vmlinux:
         tell(
             "vmap slice",
             "this kernel carries no types or no names of its own: open the slice with "
             f"drgn -s {found.vmlinux}",
         )
-    warn_of_problems("slice", problems)
-    return problem_status(problems)
+    warn_of_problems("slice", found.problems)
+    return problem_status(found.problems)

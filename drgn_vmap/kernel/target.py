@@ -80,9 +80,10 @@ class Target:
         direct_map = (
             LINEAR_START if self.has_hash_table else find_direct_map(self.values)
         )
-        self.memory = Memory(prog, self.page_size, direct_map)
+        exact = self.vmcoreinfo.is_slice
+        self.memory = Memory(prog, self.page_size, direct_map, exact=exact)
         """Its memory by virtual address."""
-        self.physical = Memory(prog, self.page_size, physical=True)
+        self.physical = Memory(prog, self.page_size, physical=True, exact=exact)
         """Its memory by physical address."""
 
     def __enter__(self) -> "Target":

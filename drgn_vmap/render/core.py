@@ -4,19 +4,19 @@
 Core files
 ----------
 
-The parts of an ELF vmcore (elf(5), include/uapi/linux/elf.h) around its pages. The
-program headers come last in the file, so pages can be written before all is known
-about them. Every segment has as many bytes in the file as in memory: what is not in
-a vmcore is not there, rather than zero.
+The headers of an ELF vmcore (elf(5), include/uapi/linux/elf.h), which come before all
+that it holds of memory, so that a file that is cut short opens. Every segment has as
+many bytes in the file as in memory, and segments begin and end at any byte: what is
+not in a vmcore is not there, rather than zero.
 """
 
 import struct
-from typing import Iterator, Sequence, Tuple
 
+from .._numpy import U64Array, np
 from ..errors import TargetError
 from ..model.core import CoreHead
 
-__all__ = ("core_end", "core_start")
+__all__ = ("core_headers",)
 
 _MACHINES = {
     "X86_64": 62,
@@ -32,44 +32,58 @@ _PT_LOAD, _PT_NOTE = 1, 4
 _PF_RWX = 7
 _PN_XNUM = 0xFFFF
 _EHDR = "16sHHIQQQIHHHHHH"
-_PHDR = "IIQQQQQQ"
+_PHDR = (
+    ("type", "u4"),
+    ("flags", "u4"),
+    ("offset", "u8"),
+    ("vaddr", "u8"),
+    ("paddr", "u8"),
+    ("filesz", "u8"),
+    ("memsz", "u8"),
+    ("align", "u8"),
+)
 _SHDR = "IIQQQQIIQQ"
 _NOTE = "III12s"
 _ALIGN = 8
 _NAME = b"VMCOREINFO\0"
 
 
-def core_start(head: CoreHead) -> bytes:
+def core_headers(head: CoreHead, begins: U64Array, sizes: U64Array) -> bytes:
     """
-    Return what comes before the pages: room for the ELF header.
+    Return what comes before the contents of physical memory.
 
+    :param begins: Physical address where each span of it begins, in the order in which
+        their contents follow.
+    :param sizes: Bytes of each span.
     :raises TargetError: if no such vmcore can be written.
     """
     if not head.is_64_bit or head.machine not in _MACHINES:
         raise TargetError(
             f"vmcores of {head.machine} cannot be written: use one of its own"
         )
-    return bytes(head.page_size)
-
-
-def core_end(head: CoreHead, frames: Sequence[int]) -> Tuple[bytes, bytes]:
-    """
-    Return what comes behind the pages, and the ELF header to begin the file with.
-
-    :param frames: The frame of each page that was written, ascending.
-    """
     order = "<" if head.is_little_endian else ">"
     note = struct.pack(order + _NOTE, len(_NAME), len(head.vmcoreinfo), 0, _NAME)
     note += head.vmcoreinfo
     note += bytes(-len(note) % _ALIGN)
-    at = head.page_size * (1 + len(frames))
-    segments = [(_PT_NOTE, 0, at, 0, 0, len(note), 0, 4), *_loads(head, frames)]
-    table = b"".join(struct.pack(order + _PHDR, *segment) for segment in segments)
-    at += len(note)
+    table = np.zeros(1 + len(begins), [(name, order + of) for name, of in _PHDR])
     # From PN_XNUM on, the first section header says how many segments there are.
-    many = len(segments) >= _PN_XNUM
-    section = (0, 0, 0, 0, 0, 0, 0, len(segments), 0, 0)
+    many = len(table) >= _PN_XNUM
+    section = (0, 0, 0, 0, 0, 0, 0, len(table), 0, 0)
     sections = struct.pack(order + _SHDR, *section) if many else b""
+    at_table = struct.calcsize(order + _EHDR)
+    at_sections = at_table + table.nbytes
+    at_note = at_sections + len(sections)
+    table[0] = _PT_NOTE, 0, at_note, 0, 0, len(note), 0, 4
+    loads = table[1:]
+    loads["type"], loads["flags"] = _PT_LOAD, _PF_RWX
+    loads["offset"] = at_note + len(note)
+    loads["offset"][1:] += np.cumsum(sizes[:-1])
+    loads["vaddr"] = begins + np.uint64(head.direct_map)
+    loads["paddr"] = begins
+    loads["filesz"] = loads["memsz"] = sizes
+    loads["align"] = 1
+    # elf(5) wants these by address.
+    loads[:] = loads[np.argsort(begins)]
     header = struct.pack(
         order + _EHDR,
         b"\x7fELF\x02" + (b"\x01" if head.is_little_endian else b"\x02") + b"\x01",
@@ -77,31 +91,14 @@ def core_end(head: CoreHead, frames: Sequence[int]) -> Tuple[bytes, bytes]:
         _MACHINES[head.machine],
         1,
         0,
-        at,
-        at + len(table) if many else 0,
+        at_table,
+        at_sections if many else 0,
         0,
-        struct.calcsize(order + _EHDR),
-        struct.calcsize(order + _PHDR),
-        _PN_XNUM if many else len(segments),
+        at_table,
+        table.itemsize,
+        _PN_XNUM if many else len(table),
         struct.calcsize(order + _SHDR),
         int(many),
         0,
     )
-    return note + table + sections, header
-
-
-def _loads(
-    head: CoreHead, frames: Sequence[int]
-) -> Iterator[Tuple[int, int, int, int, int, int, int, int]]:
-    """Yield a program header for each run of adjacent pages."""
-    size = head.page_size
-    begin = 0
-    for end in range(1, len(frames) + 1):
-        if end < len(frames) and frames[end] == frames[end - 1] + 1:
-            continue
-        phys = frames[begin] * size
-        virtual = (head.direct_map + phys) % (1 << 64)
-        bytes_ = (end - begin) * size
-        offset = size * (1 + begin)
-        yield _PT_LOAD, _PF_RWX, offset, virtual, phys, bytes_, bytes_, size
-        begin = end
+    return header + table.tobytes() + sections + note

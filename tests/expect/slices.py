@@ -25,13 +25,13 @@ def expect_answers(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 def frames(path: Path) -> set[int]:
-    """Return the page frames that a vmcore has; each byte of them is in the file."""
+    """Return the page frames of which a vmcore has anything."""
     found: set[int] = set()
     with path.open("rb") as file:
         for segment in ELFFile(file).iter_segments("PT_LOAD"):
             assert segment["p_filesz"] == segment["p_memsz"]
-            first = segment["p_paddr"] // PAGE
-            found.update(range(first, first + segment["p_memsz"] // PAGE))
+            end = segment["p_paddr"] + segment["p_memsz"]
+            found.update(range(segment["p_paddr"] // PAGE, -(-end // PAGE)))
     return found
 
 

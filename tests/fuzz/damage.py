@@ -101,9 +101,7 @@ class Damage:
             if how == "lose":
                 yield Lose(frame)
             else:
-                at = self._image.at_physical(frame * PAGE)
-                assert at is not None
-                yield self._page(draw, at, how)
+                yield self._page(draw, self._image.at_frame(frame), how)
 
     def types(self, draw: Random) -> Iterator[Edit]:
         """BTF and kallsyms."""
@@ -194,16 +192,15 @@ class Damage:
                 yield self._write(header + field, new, size, f"{how}+{field}")
 
     def _page(self, draw: Random, at: int, how: str) -> Edit:
-        page = at - at % PAGE
         if how == "lose":
             for load in self._image.loads:
-                if load.offset <= page < load.offset + load.size:
-                    return Lose((load.physical + page - load.offset) // PAGE)
+                if load.offset <= at < load.offset + load.size:
+                    return Lose((load.physical + at - load.offset) // PAGE)
         data = bytes(PAGE)
         if how == "other":
             other = PAGE * draw.randrange(len(self._image.data) // PAGE)
             data = self._image.data[other : other + PAGE]
-        return Write(page, data.hex(), f"page: {how}")
+        return Write(at - at % PAGE, data.hex(), f"page: {how}")
 
     def _written(self, place: Place, value: int) -> Iterator[Edit]:
         at = self._places.offset(place.address)

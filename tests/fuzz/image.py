@@ -34,6 +34,11 @@ class Load:
     physical: int
     size: int
 
+    @property
+    def frames(self) -> range:
+        """The frames of the pages that it has, wholly or in part."""
+        return range(self.physical // PAGE, -(-(self.physical + self.size) // PAGE))
+
     def header(self) -> bytes:
         """Return it as it is written in a file."""
         return _PHDR.pack(
@@ -123,14 +128,16 @@ class Image:
         return prog, name
 
     def frames(self) -> list[int]:
-        """Return the frames of all pages there are."""
-        return [
-            frame
-            for load in self.loads
-            for frame in range(
-                load.physical // PAGE, (load.physical + load.size) // PAGE
-            )
-        ]
+        """Return the frames of all pages of which there is anything."""
+        found: set[int] = set()
+        for load in self.loads:
+            found.update(load.frames)
+        return sorted(found)
+
+    def at_frame(self, frame: int) -> int:
+        """Return where in the file something of a page lies."""
+        load = next(load for load in self.loads if frame in load.frames)
+        return load.offset + max(frame * PAGE - load.physical, 0)
 
     def at_physical(self, address: int) -> Optional[int]:
         """Return where in the file a physical address lies."""
@@ -195,19 +202,21 @@ def _headers(data: bytes) -> Iterator[tuple[int, ...]]:
 
 def _without(load: Load, lost: set[int]) -> Iterator[Load]:
     """Yield the parts of a PT_LOAD between lost pages."""
-    first, count = load.physical // PAGE, load.size // PAGE
-    if lost.isdisjoint(range(first, first + count)):
-        yield load
-        return
-    begin = 0
-    for page in range(count + 1):
-        if page == count or first + page in lost:
-            if page > begin:
-                yield replace(
-                    load,
-                    offset=load.offset + begin * PAGE,
-                    virtual=load.virtual and load.virtual + begin * PAGE,
-                    physical=load.physical + begin * PAGE,
-                    size=(page - begin) * PAGE,
-                )
-            begin = page + 1
+    begin, end = 0, load.size
+    for frame in sorted(lost.intersection(load.frames)):
+        first = frame * PAGE - load.physical
+        yield from _part(load, begin, first)
+        begin = first + PAGE
+    yield from _part(load, begin, end)
+
+
+def _part(load: Load, begin: int, end: int) -> Iterator[Load]:
+    """Yield bytes of a PT_LOAD, unless there are none."""
+    if begin < end:
+        yield replace(
+            load,
+            offset=load.offset + begin,
+            virtual=load.virtual and load.virtual + begin,
+            physical=load.physical + begin,
+            size=end - begin,
+        )

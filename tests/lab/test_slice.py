@@ -1,8 +1,8 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-`vmap slice`: a slice answers as its vmcore does, by itself, and holds no page that an
-area maps and nothing of any process.
+`vmap slice`: a slice answers as its vmcore does, by itself, and holds nothing that an area
+maps, nothing of any process and nothing of what lies beside vmalloc's own objects.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import mmap
 from pathlib import Path
 
 import pytest
+from drgn import Program
 
 from tests.expect.places import PAGE
 from tests.expect.slices import expect_answers, fills, frames
@@ -21,7 +22,7 @@ from .kernels import KERNELS
 from .stress import stress
 from .support import shows
 from .truth import Truth, page_bytes
-from .vmcore import CANARY, Vmcore
+from .vmcore import CANARY, Vmcore, count_canaries
 
 STRESSED = "5.10"
 ALONE = ("--no-default-symbols", "-c")
@@ -58,6 +59,23 @@ def test_answers_as_its_vmcore(vmcore: Vmcore, tmp_path: Path) -> None:
     assert again.read_bytes() == sliced.read_bytes()
 
 
+def test_cut_short(vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
+    """Half of it opens, and with debug info for names and types it lists every area."""
+    vmcore = vmcores["kdump-zlib"]
+    sliced = slice_of(target_of(vmcore), tmp_path / "slice")
+    with sliced.open("r+b") as file:
+        file.truncate(sliced.stat().st_size // 2)
+    opened = Program()
+    opened.set_core_dump(sliced)
+    release = opened["UTS_RELEASE"].string_().decode()
+    assert release == vmcore.kernel.release
+    listed = drgn(
+        *(*ALONE, sliced, "-s", vmcore.kernel.vmlinux),
+        *("scripts/vmap_ls.py", "--pointers", "auto"),
+    )
+    assert listed.stdout.encode() == vmcore.vmallocinfo, listed.stderr
+
+
 def test_no_data(vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
     """Neither what areas map nor what processes have is in it; with --data the former."""
     vmcore = vmcores["elf"]
@@ -73,18 +91,49 @@ def test_no_data(vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
     assert len(mapped) > 1000
     sliced = slice_of(target_of(vmcore), tmp_path / "slice")
     data = sliced.read_bytes()
-    assert CANARY not in data
+    assert count_canaries(data) == 0
     assert fills(data) == []
     assert not mapped & frames(sliced)
 
     sliced = slice_of(target_of(vmcore), tmp_path / "with-data", "--data")
     data = sliced.read_bytes()
-    assert CANARY not in data
+    assert count_canaries(data) == 0
     assert len(fills(data)) > 1000
     assert mapped <= frames(sliced)
     for mapping in mappings:
         assert mapping.fill is not None
         assert page_bytes(mapping.fill, mapping.pages - 1, PAGE) in data
+
+
+def test_no_neighbours(module_guest: Guest, tmp_path: Path) -> None:
+    """Nothing of what lies beside vmalloc's own objects is in it, in the same pages too."""
+    guest = module_guest
+    placed = guest.run(
+        f"python3 tests/lab/inside/canaries.py {CANARY.decode()}",
+        env={"CANARY": CANARY.decode()},
+    )
+    assert placed.status == 0, placed.stderr.decode()
+    guest.write("/proc/vmap_lab", b"leak 300")
+    vmcore = tmp_path / "vmcore"
+    try:
+        guest.dump(vmcore)
+        target: list[object] = ["--qemu", guest.qmp_socket, "-s", guest.vmlinux]
+        with guest.stopped():
+            outside = slice_of(target, tmp_path / "outside")
+    finally:
+        guest.write("/proc/vmap_lab", b"leak 0")
+        guest.run("pkill -f canaries.py")
+    sliced = slice_of(["-c", vmcore, "-s", guest.vmlinux], tmp_path / "slice")
+    memory = Program()
+    memory.set_core_dump(vmcore)
+    pages = [memory.read(at * PAGE, PAGE, True) for at in sorted(frames(sliced))]
+    # It is there, right beside what the slice has.
+    assert any(map(count_canaries, pages))
+    for path in (sliced, outside):
+        assert count_canaries(path.read_bytes()) == 0
+        listed = drgn("-c", path, "scripts/vmap_ls.py")
+        assert (listed.returncode, listed.stderr) == (0, "")
+        assert listed.stdout.count("leak") >= 300
 
 
 def test_live(module_guest: Guest, tmp_path: Path) -> None:

@@ -246,16 +246,10 @@ def test_diff(opened: Opened, tmp_path: Path) -> None:
 
 
 def test_slice(opened: Opened, tmp_path: Path) -> None:
-    """A slice of it has no other pages, and lists the same."""
+    """A slice of it is the same file: verbs read all that is in it, and nothing else."""
     again = tmp_path / "slice"
     opened.run("slice", "-o", str(again))
-    assert frames(again) <= frames(opened.path)
-    prog = Program()
-    prog.set_core_dump(again)
-    listed = Opened(opened.sample, again, prog, opened.truth).run(
-        "ls", "--all", "--json"
-    )
-    assert listed == opened.run("ls", "--all", "--json")
+    assert again.read_bytes() == opened.path.read_bytes()
 
 
 def test_no_data(opened: Opened) -> None:

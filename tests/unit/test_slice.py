@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
 What a slice is made of, without a kernel: the file as drgn and pyelftools read it, the
-recording of pages, and the moment when a file gets its name.
+recording of what is read, and the moment when a file gets its name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Callable, Iterator
 
+import numpy as np
 import pytest
 from drgn import FaultError, Platform, Program, host_platform
 from elftools.elf.elffile import ELFFile
@@ -18,11 +19,12 @@ from elftools.elf.segments import NoteSegment
 from drgn_vmap.commands import run
 from drgn_vmap.commands.progress import Progress
 from drgn_vmap.errors import TargetError
+from drgn_vmap.kernel.memory import bulk
 from drgn_vmap.kernel.memory.recording import Recorder
 from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.vmalloc.activity import activity, activity_note
 from drgn_vmap.model.core import CoreHead
-from drgn_vmap.render.core import core_end, core_start
+from drgn_vmap.render.core import core_headers
 
 PAGE = 4096
 DIRECT_MAP = 0xFFFF888000000000
@@ -37,13 +39,18 @@ def page(frame: int) -> bytes:
     return frame.to_bytes(8, "little") * (PAGE // 8)
 
 
-def core(path: Path, frames: list[int], head: CoreHead = HEAD) -> Path:
-    """Write a vmcore of some frames."""
-    end, header = core_end(head, frames)
-    pages = (page(frame)[: head.page_size] for frame in frames)
-    data = core_start(head) + b"".join(pages) + end
-    path.write_bytes(header + data[len(header) :])
+def core(path: Path, *spans: tuple[int, int], head: CoreHead = HEAD) -> Path:
+    """Write a vmcore of some spans of memory, given as address and size, in this order."""
+    begins, sizes = np.array(spans, np.uint64).reshape(-1, 2).T
+    contents = b"".join(memory(begin, size) for begin, size in spans)
+    path.write_bytes(core_headers(head, begins, sizes) + contents)
     return path
+
+
+def memory(begin: int, size: int) -> bytes:
+    """Return what is in memory at an address, in these tests."""
+    frames = range(begin // PAGE, -(-(begin + size) // PAGE))
+    return b"".join(map(page, frames))[begin % PAGE :][:size]
 
 
 def opened(path: Path) -> Program:
@@ -56,18 +63,40 @@ def opened(path: Path) -> Program:
 # The file
 
 
-def test_drgn_reads_pages_and_no_others(tmp_path: Path) -> None:
-    """By physical and by directly mapped address; between and behind there is nothing."""
-    prog = opened(core(tmp_path / "core", [3, 4, 9]))
-    assert prog.read(3 * PAGE, 2 * PAGE, physical=True) == page(3) + page(4)
-    assert prog.read(DIRECT_MAP + 9 * PAGE + 8, 16) == page(9)[8:24]
-    for address in (0, 2 * PAGE, 5 * PAGE, 10 * PAGE):
-        with pytest.raises(FaultError):
-            prog.read(address, 8, physical=True)
-        with pytest.raises(FaultError):
-            prog.read(DIRECT_MAP + address, 8)
-    with pytest.raises(FaultError):
-        prog.read(4 * PAGE, PAGE + 1, physical=True)
+def test_drgn_reads_spans_and_nothing_else(tmp_path: Path) -> None:
+    """By physical and by directly mapped address; a byte beside a span is a fault."""
+    spans = [(9 * PAGE + 8, 16), (3 * PAGE, 2 * PAGE), (7 * PAGE - 24, 40)]
+    prog = opened(core(tmp_path / "core", *spans))
+    for begin, size in spans:
+        for at, physical in ((begin, True), (DIRECT_MAP + begin, False)):
+            assert prog.read(at, size, physical) == memory(begin, size)
+            for near, count in (
+                (at - 1, 1),
+                (at - 1, 2),
+                (at, size + 1),
+                (at + size, 1),
+            ):
+                with pytest.raises(FaultError):
+                    prog.read(near, count, physical)
+
+
+def test_headers_come_first(tmp_path: Path) -> None:
+    """A file that is cut short opens, and has what comes first in it."""
+    spans = [(9 * PAGE, 64), (3 * PAGE, 8 * 64), (5 * PAGE, 2 * PAGE)]
+    whole = core(tmp_path / "core", *spans).read_bytes()
+    headers = len(whole) - sum(size for _, size in spans)
+    for cut in range(headers, len(whole) + 1, 64):
+        (tmp_path / "cut").write_bytes(whole[:cut])
+        prog = opened(tmp_path / "cut")
+        assert prog["UTS_RELEASE"].string_() == b"6.12.0"
+        left = cut - headers
+        for begin, size in spans:
+            there = min(left, size)
+            left -= there
+            assert prog.read(begin, there, True) == memory(begin, there)
+            if there < size:
+                with pytest.raises(FaultError):
+                    prog.read(begin, there + 1, True)
 
 
 def test_vmcoreinfo(tmp_path: Path) -> None:
@@ -75,8 +104,8 @@ def test_vmcoreinfo(tmp_path: Path) -> None:
     for length in range(4):
         text = VMCOREINFO + b"X=" + b"y" * length + b"\n"
         head = CoreHead("X86_64", True, True, text, PAGE, DIRECT_MAP)
-        prog = opened(core(tmp_path / "core", [1], head))
-        assert prog.read(PAGE, 8, physical=True) == page(1)[:8]
+        prog = opened(core(tmp_path / "core", (PAGE, PAGE), head=head))
+        assert prog.read(PAGE, PAGE, physical=True) == page(1)
         with (tmp_path / "core").open("rb") as file:
             [notes] = ELFFile(file).iter_segments("PT_NOTE")
             assert isinstance(notes, NoteSegment)
@@ -87,25 +116,23 @@ def test_vmcoreinfo(tmp_path: Path) -> None:
 
 def test_more_segments_than_a_header_can_count(tmp_path: Path) -> None:
     """Then a section header counts them."""
-    small = CoreHead("X86_64", True, True, VMCOREINFO, 64, DIRECT_MAP)
-    frames = list(range(1, 2 * 70_000, 2))
-    prog = opened(core(tmp_path / "core", frames, small))
-    for frame in (frames[0], frames[35_000], frames[-1]):
-        assert prog.read(frame * 64, 64, physical=True) == page(frame)[:64]
+    spans = [(at * 64, 64) for at in range(1, 2 * 70_000, 2)]
+    prog = opened(core(tmp_path / "core", *spans))
+    for begin, size in (spans[0], spans[35_000], spans[-1]):
+        assert prog.read(begin, size, physical=True) == memory(begin, size)
         with pytest.raises(FaultError):
-            prog.read((frame + 1) * 64, 8, physical=True)
+            prog.read(begin + size, 8, physical=True)
 
 
 def test_other_machines(tmp_path: Path) -> None:
     """A big-endian one is written as such; a 32-bit one is refused."""
     head = CoreHead("PPC64", True, False, VMCOREINFO, 1 << 16, 0)
-    end, header = core_end(head, [])
-    assert header[:6] == b"\x7fELF\x02\x02"
-    (tmp_path / "core").write_bytes(header + core_start(head)[len(header) :] + end)
-    platform = opened(tmp_path / "core").platform
-    assert platform and platform.arch.name == "PPC64"
+    prog = opened(core(tmp_path / "core", (PAGE, 8), head=head))
+    assert prog.platform and prog.platform.arch.name == "PPC64"
+    assert prog.read(PAGE, 8) == page(1)[:8]
+    arm = CoreHead("ARM", False, True, VMCOREINFO, PAGE, 0)
     with pytest.raises(TargetError, match="ARM cannot be written: "):
-        core_start(CoreHead("ARM", False, True, VMCOREINFO, PAGE, 0))
+        core(tmp_path / "core", (PAGE, 8), head=arm)
 
 
 # Recording
@@ -138,16 +165,45 @@ def recorder(memory: Memory, on_read: Callable[[int], None] = print) -> Recorder
     return Recorder(memory.program, VMCOREINFO, PAGE, on_read)
 
 
-def test_recorder_keeps_what_is_read() -> None:
-    """Pages are read once, and whole; a read across a hole faults, and keeps the rest."""
+def spans(recording: Recorder) -> list[tuple[int, int]]:
+    """Return what was noted, as address and size."""
+    begins, sizes = recording.spans()
+    return list(zip(begins.tolist(), sizes.tolist()))
+
+
+def test_recorder_notes_what_is_read() -> None:
+    """Each word of which a byte was read, and no other; spans that adjoin are one."""
+    recording = recorder(Memory({1, 2, 3, 9000}))
+    prog = recording.start()
+    assert spans(recording) == []
+    assert prog.read(PAGE + 100, 3, physical=True) == memory(PAGE + 100, 3)
+    assert prog.read(3 * PAGE - 8, 16, physical=True) == memory(3 * PAGE - 8, 16)
+    assert prog.read(9000 * PAGE + 7, 2, physical=True) == memory(9000 * PAGE + 7, 2)
+    noted = [(PAGE + 96, 8), (3 * PAGE - 8, 16), (9000 * PAGE, 16)]
+    assert spans(recording) == noted
+    assert prog.read(PAGE + 104, 2 * PAGE, physical=True)
+    assert spans(recording) == [(PAGE + 96, 2 * PAGE + 8), noted[-1]]
+    assert recording.frames() == {1, 2, 3, 9000}
+
+
+def test_recorder_notes_each_span_of_many_pages() -> None:
+    """However many there are."""
+    frames = set(range(1, 10_000))
+    recording = recorder(Memory(frames))
+    prog = recording.start()
+    for frame in frames:
+        assert prog.read(frame * PAGE + 8, 8, physical=True)
+    assert spans(recording) == [(frame * PAGE + 8, 8) for frame in sorted(frames)]
+
+
+def test_recorder_fetches_pages_once() -> None:
+    """A read across a hole faults and is not noted, and pages around it are fetched."""
     memory = Memory({1, 2, 3, 5})
     counts: list[int] = []
     recording = recorder(memory, counts.append)
     prog = recording.start()
-    assert (
-        prog.read(PAGE + 100, PAGE, physical=True) == (page(1) + page(2))[100:][:PAGE]
-    )
-    assert recording.frames() == {1, 2}
+    two = page(1) + page(2)
+    assert prog.read(PAGE + 100, PAGE, physical=True) == two[100:][:PAGE]
     reads = len(memory.reads)
     assert prog.read(2 * PAGE, 8, physical=True) == page(2)[:8]
     assert len(memory.reads) == reads
@@ -157,9 +213,71 @@ def test_recorder_keeps_what_is_read() -> None:
     assert prog.read(5 * PAGE, PAGE, physical=True) == page(5)
     assert recording.frames() == {1, 2, 5}
     assert counts and counts[-1] == 4
-    assert recording.page(5) == page(5)
+    assert recording.contents(5 * PAGE, PAGE) == page(5)
+    assert recording.note(3) and not recording.note(6)
+    assert recording.frames() == {1, 2, 3, 5}
     with pytest.raises(FaultError):
-        recording.page(6)
+        recording.contents(6 * PAGE, 8)
+
+
+def test_recorder_reads_parts_of_pages(tmp_path: Path) -> None:
+    """Of a slice it reads what is there, and notes the same."""
+    there = [(PAGE + 8, 16), (2 * PAGE - 8, 16)]
+    source = opened(core(tmp_path / "core", *there))
+    recording = Recorder(source, VMCOREINFO, PAGE, print)
+    prog = recording.start()
+    for begin, size in there:
+        assert prog.read(begin, size, physical=True) == memory(begin, size)
+        with pytest.raises(FaultError):
+            prog.read(begin, size + 8, physical=True)
+    assert spans(recording) == there
+    assert not recording.note(1)
+
+
+def test_records_of_parts_of_pages(tmp_path: Path) -> None:
+    """Records that a slice has are read, and those that it has in part are not there."""
+    there = [(PAGE + 8, 48), (2 * PAGE - 8, 16), (5 * PAGE, PAGE)]
+    prog = opened(core(tmp_path / "core", *there))
+    at = np.array(
+        [
+            5 * PAGE + 8,
+            PAGE + 8,
+            PAGE + 24,
+            PAGE + 48,
+            2 * PAGE - 8,
+            2 * PAGE,
+            PAGE + 8,
+        ],
+        np.uint64,
+    )
+    found, ok = bulk.Memory(prog, PAGE, physical=True, exact=True).records(
+        at, np.dtype("V16")
+    )
+    assert ok.tolist() == [True, True, True, False, True, False, True]
+    for address, record, there_ in zip(at.tolist(), found, ok.tolist()):
+        assert bytes(record) == (memory(address, 16) if there_ else bytes(16))
+
+
+def test_exact_records_at_the_top() -> None:
+    """A record that would wrap around is not there, the last one is."""
+    prog = Program(Platform(*_x86_64()))
+    for begin in (0, (1 << 64) - PAGE):
+        prog.add_memory_segment(begin, PAGE, lambda at, count, *_: b"x" * count)
+    at = np.array([(1 << 64) - 8, (1 << 64) - 16, 0], np.uint64)
+    found, ok = bulk.Memory(prog, PAGE, exact=True).records(at, np.dtype("V16"))
+    assert ok.tolist() == [False, True, True]
+    assert bytes(found[0]) == bytes(16)
+
+
+def test_exact_records_read_nothing_else() -> None:
+    """Not even the rest of a page, in any order and however often."""
+    recording = recorder(Memory({1, 2, 3}))
+    exact = bulk.Memory(recording.start(), PAGE, physical=True, exact=True)
+    at = [2 * PAGE - 8, PAGE + 32, PAGE + 16, PAGE + 32, 3 * PAGE + 64, 7 * PAGE]
+    _, ok = exact.records(np.array(at, np.uint64), np.dtype("V16"))
+    assert ok.tolist() == [True] * 5 + [False]
+    noted = [(PAGE + 16, 32), (2 * PAGE - 8, 16), (3 * PAGE + 64, 16)]
+    assert spans(recording) == noted
 
 
 def test_recorder_refreshes() -> None:
@@ -196,43 +314,23 @@ def prog() -> Program:
     return program
 
 
-def slice_of(*contents: bytes | BaseException) -> Callable[..., object]:
+def slice_of(*pages: bytes | BaseException) -> Callable[..., object]:
     """Return what stands in for a slice of these pages, or one that fails amidst."""
 
     class Stub:
         head = HEAD
-        frames = list(range(1, len(contents) + 1))
+        begins = np.arange(1, len(pages) + 1, dtype=np.uint64) * np.uint64(PAGE)
+        sizes = np.full(len(pages), PAGE, np.uint64)
         problems = ()
         vmlinux = None
 
-        def pages(self) -> Iterator[bytes]:
-            for given in contents:
+        def contents(self) -> Iterator[bytes]:
+            for given in pages:
                 if isinstance(given, BaseException):
                     raise given
                 yield given
 
     return lambda *args: Stub()
-
-
-def test_pages_that_are_missing(
-    prog: Program,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """What the target lacks of --data is told, and is a hole."""
-    stub = slice_of(page(1), b"", page(3))
-    monkeypatch.setattr("drgn_vmap.commands.slice.Slice", stub)
-    # Only now: importing the verb would keep the stand-in for ever.
-    monkeypatch.setattr("drgn_vmap.kernel.target.ensure_types", lambda prog: "btf")
-    output = tmp_path / "slice"
-    assert run("slice", prog, ["--data", "-o", str(output)]) == 1
-    assert ": 1 of their pages are not in the target" in capsys.readouterr().err
-    sliced = opened(output)
-    for frame in (1, 3):
-        assert sliced.read(frame * PAGE, PAGE, physical=True) == page(frame)
-    with pytest.raises(FaultError):
-        sliced.read(2 * PAGE, 8, physical=True)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("disk full")])

@@ -9,7 +9,8 @@ kept until :meth:`Memory.forget`; records are gathered from the pages many at a 
 drgn read a field costs about 10 microseconds, a gathered record well under one.
 
 Pages are read singly or in short runs of wanted pages only: slab pages lie
-between pages of data, so larger reads would pull in most of RAM.
+between pages of data, so larger reads would pull in most of RAM. Of pages that
+a slice has only in part, each record is read by itself.
 """
 
 from typing import List, Optional, Tuple
@@ -39,6 +40,8 @@ class Memory:
     :param direct_map: Virtual address of physical address 0, if what lies behind it is
         to be read by physical address.
     :param physical: Whether addresses are physical.
+    :param exact: Whether pages may be there in part, as in a slice: then nothing is read
+        but what is asked for, and nothing kept.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class Memory:
         page_size: int,
         direct_map: Optional[int] = None,
         physical: bool = False,
+        exact: bool = False,
     ) -> None:
         self._prog = prog
         self.page_size = page_size
         self.physical = physical
         self._page_shift = np.uint64(page_size.bit_length() - 1)
         self._direct_map = direct_map
+        self._exact = exact
         self.forget()
 
     def forget(self) -> None:
@@ -81,14 +86,16 @@ class Memory:
         if (addresses[1:] < addresses[:-1]).any():
             order = np.argsort(addresses)
             addresses = addresses[order]
-        self._load(self._pages_of(addresses, size))
+        gather = self._read_apart if self._exact else self._gather
+        if not self._exact:
+            self._load(self._pages_of(addresses, size))
         # As plain bytes: numpy copies structs field by field.
         rows = np.empty(len(addresses), f"V{size}")
         ok = np.empty(len(addresses), bool)
         for at in range(0, len(addresses), _ROWS_AT_ONCE):
             part = slice(at, at + _ROWS_AT_ONCE)
             to = part if order is None else order[part]
-            rows[to], ok[to] = self._gather(addresses[part], size)
+            rows[to], ok[to] = gather(addresses[part], size)
         return rows.view(dtype), ok
 
     def record(self, address: int, dtype: Record) -> Array:
@@ -148,6 +155,32 @@ class Memory:
         # These are two ascending parts, which this kind of sorting just merges.
         pages.sort(kind="stable")
         return pages[np.append(pages[:-1] != pages[1:], True)[: len(pages)]]
+
+    def _read_apart(self, addresses: U64Array, size: int) -> Tuple[Array, Array]:
+        """Read rows of bytes and nothing around them; those that adjoin at once."""
+        unique, row = np.unique(addresses, return_inverse=True)
+        data = bytearray(len(unique) * size)
+        ok = np.ones(len(unique), bool)
+        adjoins = np.diff(unique) == np.uint64(size)
+        begins = np.flatnonzero(np.append(True, ~adjoins)[: len(unique)])
+        for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(unique)]):
+            try:
+                whole = self._bytes(int(unique[begin]), (end - begin) * size)
+                data[begin * size : end * size] = whole
+            except UNREADABLE:
+                for at in range(begin, end):
+                    place = slice(at * size, (at + 1) * size)
+                    ok[at] = self._read_into(int(unique[at]), data, place)
+        rows: Array = np.frombuffer(data, f"V{size}")
+        return rows[row], ok[row]
+
+    def _read_into(self, address: int, data: bytearray, place: slice) -> bool:
+        """Read bytes, if they can be read; return whether that is so."""
+        try:
+            data[place] = self._bytes(address, place.stop - place.start)
+        except UNREADABLE:
+            return False
+        return True
 
     def _gather(self, addresses: U64Array, size: int) -> Tuple[Array, Array]:
         """Copy a row of bytes at each address from pages that are kept; say which are."""
@@ -228,6 +261,8 @@ class Memory:
         return lost
 
     def _bytes(self, address: int, size: int) -> bytes:
+        if address + size > 1 << 64:
+            raise OverflowError("no address is so high that its end wraps around")
         if self._direct_map is not None and address >= self._direct_map:
             try:
                 return self._prog.read(address - self._direct_map, size, True)

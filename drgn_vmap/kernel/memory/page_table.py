@@ -29,6 +29,9 @@ __all__ = ("PageTable",)
 _AT_ONCE = 1 << 20
 """Addresses translated in one go, which bounds the memory it takes."""
 
+_TABLES_AT_ONCE = 1 << 12
+"""Tables read in one go."""
+
 _LEAST_TABLE = 1 << 20
 """Bytes that the smallest table of any architecture maps: s390x's, of 256 pages."""
 
@@ -129,7 +132,9 @@ class PageTable:
         wanted = np.append(starts, ~np.uint64(0))[at] <= last
         rest = np.flatnonzero(~wanted)[others:]
         tables, firsts = np.delete(tables, rest), np.delete(firsts, rest)
-        self._entries(self._format, tables, firsts, last_level)
+        for begin in range(0, len(tables), _TABLES_AT_ONCE):
+            part = slice(begin, begin + _TABLES_AT_ONCE)
+            self._all_entries(self._format, tables[part], firsts[part], last_level)
         return tuple(self._problems)
 
     def mapped_parts(
@@ -168,14 +173,20 @@ class PageTable:
         self, format_: TableFormat, tables: U64Array, firsts: U64Array, level: int
     ) -> Tuple[U64Array, U64Array]:
         """Return the tables that these ones point to, and the addresses they begin at."""
-        addresses = format_.addresses(firsts, level)
-        owners = np.repeat(tables, addresses.shape[1])
-        addresses = addresses.reshape(-1)
-        entries, ok = self._entries(format_, owners, addresses, level)
+        addresses, entries, ok = self._all_entries(format_, tables, firsts, level)
         below = ok & format_.present(entries, False)
         below &= ~format_.leaf(entries, format_.shifts[level])
         found, first = np.unique(format_.table(entries[below]), return_index=True)
         return found, addresses[below][first]
+
+    def _all_entries(
+        self, format_: TableFormat, tables: U64Array, firsts: U64Array, level: int
+    ) -> Tuple[U64Array, U64Array, Array]:
+        """Read whole tables; return the address of each entry, and what and whether."""
+        addresses = format_.addresses(firsts, level)
+        owners = np.repeat(tables, addresses.shape[1])
+        addresses = addresses.reshape(-1)
+        return (addresses, *self._entries(format_, owners, addresses, level))
 
     def _translate(self, addresses: U64Array) -> Translation:
         format_ = self._format

@@ -12,7 +12,10 @@ and of running kernels.
 import re
 from typing import Dict, Optional
 
-__all__ = ("Vmcoreinfo",)
+__all__ = ("SLICE_NOTE", "Vmcoreinfo")
+
+SLICE_NOTE = "VMAP_SLICE_ACTIVITY"
+"""The line of VMCOREINFO that only slices have."""
 
 _LINE = re.compile(r"(?:(SYMBOL|NUMBER)\((\w+)\)|(\w+))=(.*)")
 _SYMBOL = re.compile(r"[0-9a-f]{1,16}")
@@ -49,6 +52,11 @@ class Vmcoreinfo:
                 self.numbers[name] = int(value, 0)
             elif note:
                 self.notes[note] = value
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether it is of a slice, which has parts of pages."""
+        return SLICE_NOTE in self.notes
 
     @property
     def page_size(self) -> Optional[int]:

@@ -17,11 +17,9 @@ from ...errors import Fault
 from ..doors import door
 from ..memory.cpus import online_cpus
 from ..target import Target
+from ..types.vmcoreinfo import SLICE_NOTE
 
-__all__ = ("SLICE_NOTE", "activity", "activity_note")
-
-SLICE_NOTE = "VMAP_SLICE_ACTIVITY"
-"""The line of VMCOREINFO that only slices have."""
+__all__ = ("activity", "activity_note")
 
 
 def activity(target: Target) -> Tuple[str, ...]:

@@ -4,26 +4,30 @@
 Slicing
 -------
 
-Finds the pages that show a kernel's vmalloc state, by reading all that any verb
-reads through a :class:`~drgn_vmap.kernel.memory.recording.Recorder`: types and names, the
+Finds the bytes that show a kernel's vmalloc state, by reading all that any verb reads
+through a :class:`~drgn_vmap.kernel.memory.recording.Recorder`: types and names, the
 areas and blocks in every way they are kept, and the page table. Of what areas map,
 only what is such state itself is read, such as arrays of page pointers.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Callable, Iterator, List, Optional, Set, Tuple
+from typing import Callable, Iterator, Optional, Set, Tuple
 
-from drgn import FaultError, PlatformFlags, Program
+from drgn import PlatformFlags, Program
+from drgn.helpers.linux.cpumask import for_each_online_cpu, for_each_possible_cpu
+from drgn.helpers.linux.nodemask import for_each_online_node
 
-from ..._numpy import np
+from ..._numpy import U64Array, np
 from ...errors import Fault, SymbolsError, TargetError, VmapError
-from ...model.areas import Problem, Snapshot, State
+from ...model.areas import Problem, ProblemKind, Snapshot, State
 from ...model.core import CoreHead
 from ...model.inspection import Inspection
+from ..doors import door
 from ..memory.ppc64 import LINEAR_START
 from ..memory.recording import Recorder
 from ..target import Target
-from .activity import SLICE_NOTE, activity, activity_note
+from .activity import activity, activity_note
 from .inspection import inspect
 from .mappings import struct_page_phys, vmalloc_frames
 from .pointers import pointer_policy
@@ -34,14 +38,24 @@ from .series import series_signs
 __all__ = ("Slice",)
 
 _LIVE_LOOKS = 4
+_PIECE_BYTES = 1 << 20
 _OTHER_TABLES = 4096
 """Last-level page tables of memory that is no area's: 16 MiB on x86_64."""
 _WHILE_RUNNING = ("the kernel was running when the slice was taken",)
 
 
+@dataclass(frozen=True)
+class _Found:
+    target: Target
+    """The one that has read it."""
+    snapshot: Snapshot
+    direct_map: int
+    problems: Tuple[Problem, ...]
+
+
 class Slice:
     """
-    The pages of a target that show its vmalloc state.
+    The memory of a target that shows its vmalloc state.
 
     :param with_data: Whether to add the pages that areas in use map.
     :param on_read: Called with the count of pages whenever there are more.
@@ -69,20 +83,39 @@ class Slice:
             ) from e
         self.problems = found.problems
         self.head = _head(found, vmcoreinfo)
-        """What a vmcore says besides its pages."""
-        frames = self._recorder.frames()
+        """What a vmcore says besides memory."""
         if with_data:
-            frames |= _data_frames(found.target, found.snapshot)
-        self.frames: List[int] = sorted(frames)
-        """Page frames of all pages."""
+            self.problems += self._add_data(found)
+        begins, sizes = self._recorder.spans()
+        # If a slice is cut short, names and types, the largest, are what can be had
+        # elsewhere.
+        order = np.argsort(sizes, kind="stable")
+        self.begins: U64Array = begins[order]
+        """Physical address where each span of memory begins, the shortest span first."""
+        self.sizes: U64Array = sizes[order]
+        """Bytes of each span."""
 
-    def pages(self) -> Iterator[bytes]:
-        """Yield the contents of each of the frames; nothing if it cannot be read."""
-        for frame in self.frames:
-            try:
-                yield self._recorder.page(frame)
-            except (FaultError, OSError):
-                yield b""
+    def contents(self) -> Iterator[bytes]:
+        """
+        Yield what the spans hold, in their order.
+
+        :raises Fault: if it cannot be read any more.
+        """
+        for begin, size in zip(self.begins.tolist(), self.sizes.tolist()):
+            end = begin + size
+            for at in range(begin, end, _PIECE_BYTES):
+                with door():
+                    piece = self._recorder.contents(at, min(_PIECE_BYTES, end - at))
+                yield piece
+
+    def _add_data(self, found: _Found) -> Tuple[Problem, ...]:
+        """Add the pages that areas in use map; return what of them is not there."""
+        frames = _data_frames(found.target, found.snapshot)
+        missing = sum(not self._recorder.note(frame) for frame in sorted(frames))
+        if not missing:
+            return ()
+        detail = f"{missing} of their pages are not in the target"
+        return (Problem(ProblemKind.UNREADABLE, "data of areas", detail),)
 
 
 def _needed_vmlinux(target: Target, recorder: Recorder) -> Optional[str]:
@@ -101,15 +134,6 @@ def _needed_vmlinux(target: Target, recorder: Recorder) -> Optional[str]:
             raise
         return vmlinux
     return None
-
-
-@dataclass(frozen=True)
-class _Found:
-    target: Target
-    """The one that has read it."""
-    snapshot: Snapshot
-    direct_map: int
-    problems: Tuple[Problem, ...]
 
 
 def _look(target: Target, recorder: Recorder) -> _Found:
@@ -147,6 +171,7 @@ def _read(program: Program, names_are_read: Callable[[], None]) -> _Found:
     pointer_policy(target)
     series_signs(target)
     _read_struct_pages(target)
+    _read_masks(target)
     areas = found.snapshot.areas
     held = np.flatnonzero(areas.state != State.FREE)
     held = held[np.argsort(areas.start[held], kind="stable")]
@@ -162,6 +187,13 @@ def _read_struct_pages(target: Target) -> None:
         struct_page_phys(target, target.frames.first)
     except VmapError:
         pass
+
+
+def _read_masks(target: Target) -> None:
+    """Read what drgn's own helpers go through CPUs and NUMA nodes by, if they can."""
+    for ids in (for_each_possible_cpu, for_each_online_cpu, for_each_online_node):
+        with suppress(Fault), door():
+            tuple(ids(target.prog))
 
 
 def _direct_map(target: Target, found: Inspection) -> int:
@@ -187,7 +219,7 @@ def _data_frames(target: Target, snapshot: Snapshot) -> Set[int]:
 def _vmcoreinfo(target: Target) -> bytes:
     """Return VMCOREINFO, and behind the note of slices what this kernel's lacks."""
     known = target.vmcoreinfo
-    if SLICE_NOTE in known.notes:
+    if known.is_slice:
         return known.raw
     lines = [activity_note(_WHILE_RUNNING if target.live else activity(target))]
     # Until Linux kernel commit f09bddbd8661 ("vmcoreinfo: add kallsyms_num_syms
