@@ -38,7 +38,7 @@ _LABELS = (*VM_LABELS, VPAGES)
 # What only a line of this file says, whole or in part.
 _TRACE = re.compile(
     r"^0x|0x[0-9a-f]{5,}.?0x|0x[0-9a-f]{6,}-|-0x[0-9a-f]{5,}|(?:^| )pages=[0-9]"
-    r"|(?:^| )phys=[0-9a-f]|(?:^| )N[0-9]+=[0-9]|[0-9]{4} \S+\+0x|vm_map_ram$|unpurged"
+    r"|(?:^| )phys=[0-9a-f]|(?:^| )N[0-9]+=[0-9]|[0-9]{4} \S+\+0x|vm_map_ram$|unpurged|ptrval"
     r"|\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[[^\]]+\])? [a-z]"
 )
 _PART = (

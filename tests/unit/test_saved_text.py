@@ -117,6 +117,7 @@ def test_the_other_printer_prints_the_same() -> None:
         "xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 vmap",
         "0xffffc90000000000-0xffffc9",
         "> 0xff",
+        "0(____ptrval____)-0x(____ptrval____)   20480 0xffffffffc020914d vmap",
         "0xffffc90000000000-0xffffc90000005000   20481 x+0x1/0x2 vmap",
         "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 vmap vmalloc",
         "0xffffc90000000000-0xffffc90000005000   20480 x+0x1/0x2 pages=04 vmalloc",
