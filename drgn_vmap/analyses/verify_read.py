@@ -85,9 +85,8 @@ def unmeasured_blocks(signs: SeriesSigns, why: str) -> Finding:
     text = (
         f"it could not be measured: {why}. "
         f"By its code, {signs.ram_reader or 'the reader'}() returns the wrong page of "
-        "blocks: in each kernel known that has it (6.3 to 7.3) it begins to copy at the "
-        "first used page of a block, so what is asked for behind that comes back as that "
-        "page. "
+        "blocks: in each kernel known that has it, it begins to copy at the first used "
+        "page of a block, so what is asked for behind that comes back as that page. "
         "Run verify on the running kernel to see."
     )
     return Finding(FINDING, text, PatchVerdict.UNKNOWN)

@@ -45,7 +45,7 @@ def kcore_rules(target: Target) -> KcoreRules:
         # vmap_block") (in v6.3).
         reads_ram = has_member(target.prog, "struct vmap_block", "used_map")
     # Its reader of blocks copies from the first used run on, wherever the read begins.
-    # No kernel from 6.3 to 7.3 does better, and nothing but reading would show one.
+    # No kernel that was read here does better, and nothing but reading would show one.
     return KcoreRules(
         reads_ram=reads_ram, zeroes_holes=iterates, mixes_up_blocks=reads_ram
     )
