@@ -44,7 +44,7 @@ def describe(snapshot: Snapshot, rows: Optional[Array] = None) -> Iterator[Area]
             end=int(areas.end[row]),
             state=state,
             kinds=tuple(kind for kind, is_it in zip(masks, kinds[row]) if is_it),
-            node=int(areas.node[row]) if areas.node[row] >= 0 else None,
+            vmap_node=int(areas.vmap_node[row]) if areas.vmap_node[row] >= 0 else None,
             va_flags=(
                 int(areas.va_flags[row])
                 if kernel.has_va_flags and state != State.FREE

@@ -245,8 +245,8 @@ def _node_of_address(found: Inspection) -> Outcome:
     node = zone % np.uint64(found.nr_nodes)
     failures = failures_at(
         areas.address,
-        busy & (node != areas.node.astype(np.uint64)),
-        lambda row: f"vmap_area at {areas.start[row]:#x} is in node {areas.node[row]}, "
+        busy & (node != areas.vmap_node.astype(np.uint64)),
+        lambda row: f"vmap_area at {areas.start[row]:#x} is in node {areas.vmap_node[row]}, "
         f"its address belongs to {node[row]}",
     )
     return Looked(int(busy.sum()), list(failures))
@@ -259,8 +259,8 @@ def _pools(found: Inspection) -> Outcome:
     page = np.uint64(found.snapshot.kernel.page_size)
     bucket = ((areas.end - areas.start - np.uint64(1)) // page).astype(np.intp)
     counts: Array = np.zeros(found.pools.shape, np.uint64)
-    fits = (bucket < counts.shape[1]) & (areas.node < counts.shape[0])
-    np.add.at(counts, (areas.node[fits], bucket[fits]), np.uint64(1))
+    fits = (bucket < counts.shape[1]) & (areas.vmap_node < counts.shape[0])
+    np.add.at(counts, (areas.vmap_node[fits], bucket[fits]), np.uint64(1))
     failures = [
         Failure(
             0,
@@ -280,8 +280,8 @@ def _vm_sizes(found: Inspection) -> Outcome:
     size = areas.end - areas.start
     failures = failures_at(
         areas.vm,
-        areas.vm_ok & (areas.size != size),
-        lambda row: f"vm_struct of {areas.start[row]:#x} says {areas.size[row]} bytes, "
+        areas.vm_ok & (areas.vm_size != size),
+        lambda row: f"vm_struct of {areas.start[row]:#x} says {areas.vm_size[row]} bytes, "
         f"its area has {size[row]}",
     )
     return Looked(int(areas.vm_ok.sum()), list(failures))

@@ -123,7 +123,7 @@ def _pooled(
     pooled = (areas.state == State.POOL) & (areas.end - areas.start == needed)
     first: Dict[int, int] = {}
     for row in np.flatnonzero(pooled).tolist():
-        first.setdefault(int(areas.node[row]), int(areas.start[row]))
+        first.setdefault(int(areas.vmap_node[row]), int(areas.start[row]))
     return {
         node: start
         for node, start in first.items()

@@ -25,7 +25,7 @@ _STATES = {state.label: state for state in State}
 _HEX = ("caller_addr", "phys")
 _MOST = 1 << 64
 """No address and no number of a kernel's is beyond that; an area may end there."""
-_NUMBERS = ("va_flags", "vm_flags", "pages", "page_order", "node", "requested_size")
+_NUMBERS = ("va_flags", "vm_flags", "pages", "page_order", "requested_size")
 
 
 def areas_from_json(name: str, text: str) -> SavedAreas:
@@ -102,6 +102,7 @@ def _area(name: str, at: int, row: Any) -> Area:
             kinds=tuple(map(_string, row["kinds"])),
             caller=_optional(row, "caller", _string),
             numa=_optional(row, "numa", _numa),
+            vmap_node=_optional(row, "node", _number),
             **{key: _optional(row, key, _address) for key in _HEX},
             **{key: _optional(row, key, _number) for key in _NUMBERS},
         )

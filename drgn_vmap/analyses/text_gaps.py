@@ -48,6 +48,6 @@ def with_free_ranges(snapshot: Snapshot, space: VmallocRange) -> Snapshot:
         start=free_start[rows],
         end=free_end[rows],
         state=np.full(len(rows), State.FREE, np.uint8),
-        node=np.full(len(rows), -1, np.int16),
+        vmap_node=np.full(len(rows), -1, np.int16),
     )
     return replace(snapshot, areas=AreaTable.concatenate([areas, free]))

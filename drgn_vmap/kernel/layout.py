@@ -39,9 +39,9 @@ _VMAP_AREA_MEMBERS = {
 
 _VM_STRUCT_MEMBERS = {
     "addr": "addr",
-    "size": "size",
+    "vm_size": "size",
     "flags": "flags",
-    "pages": "pages",
+    "page_array": "pages",
     "page_order": "page_order",
     "nr_pages": "nr_pages",
     "phys_addr": "phys_addr",

@@ -198,7 +198,7 @@ class Area:
     state: State
     kinds: Tuple[str, ...]
     """Every kind that applies, see :mod:`drgn_vmap.analyses.kinds`."""
-    node: Optional[int] = None
+    vmap_node: Optional[int] = None
     """Index of the struct vmap_node that holds it."""
     va_flags: Optional[int] = None
     vm_flags: Optional[int] = None
@@ -236,7 +236,7 @@ class AreaTable:
     """vmap_area.va_end, the first address behind it."""
     state: Array
     """A :class:`State`."""
-    node: Array
+    vmap_node: Array
     """Index of the struct vmap_node that holds the area, -1 if none does."""
     va_flags: U64Array
     """vmap_area.flags, zero on kernels that have none."""
@@ -248,11 +248,11 @@ class AreaTable:
     """Whether there is a vm_struct that could be read."""
     addr: U64Array
     """vm_struct.addr, which is the start but for a KASAN tag in the top byte."""
-    size: U64Array
+    vm_size: U64Array
     """vm_struct.size in bytes, guard page included."""
     flags: U64Array
     """vm_struct.flags, see :data:`VM_FLAGS`."""
-    pages: U64Array
+    page_array: U64Array
     """vm_struct.pages, which is where the array of ``struct page *`` is."""
     nr_pages: U64Array
     """vm_struct.nr_pages, how many of them that array has."""

@@ -46,7 +46,7 @@ def _lines(
     pointers: PointerFormat,
 ) -> str:
     start = np.where(areas.vm_ok, areas.addr, areas.start)
-    size = np.where(areas.vm_ok, areas.size, areas.end - areas.start)
+    size = np.where(areas.vm_ok, areas.vm_size, areas.end - areas.start)
     ends = _line_ends(snapshot.kernel, areas, size, callers)
     # Joined at once: a string a line takes twice as long.
     parts = ["0x", "", "-0x", "", ""] * len(ends)

@@ -171,7 +171,7 @@ def area_json(area: Area) -> Dict[str, Any]:
         "page_order": area.page_order,
         "phys": _hex(area.phys),
         "numa": area.numa and {str(node): n for node, n in area.numa.items()},
-        "node": area.node,
+        "node": area.vmap_node,
         "requested_size": area.requested_size,
     }
     return {key: value for key, value in values.items() if value is not None}
@@ -206,7 +206,7 @@ def area_table(areas: Iterable[Area], width: Optional[int] = None) -> str:
             str(area.size),
             area.state.label,
             " ".join(area.kinds) or "-",
-            "-" if area.node is None else str(area.node),
+            "-" if area.vmap_node is None else str(area.vmap_node),
             "-" if area.va_flags is None else f"{area.va_flags:#x}",
             "-" if area.vm_flags is None else f"{area.vm_flags:#x}",
             "-" if area.pages is None else str(area.pages),
@@ -274,7 +274,7 @@ def _what_is_told(areas: AreaTable) -> Sequence[Array]:
     return (
         areas.end - areas.start,
         areas.state,
-        areas.node,
+        areas.vmap_node,
         areas.va_flags,
         areas.is_block,
         areas.vm != 0,

@@ -60,7 +60,7 @@ def _areas(blocks: Blocks) -> AreaTable:
         **{
             **columns,
             "state": np.where(is_busy, int(State.BUSY), int(State.FREE)),
-            "node": np.zeros(count, np.int16),
+            "vmap_node": np.zeros(count, np.int16),
             "is_block": is_busy,
             "vm_ok": none,
             "vpages": none,

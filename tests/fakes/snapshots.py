@@ -44,9 +44,9 @@ def area(page: int, pages: int, state: State = State.BUSY, **columns: Any) -> An
     It has a vm_struct if it has ``flags``; a column not given is zero.
     """
     start, size = BASE + page * PAGE, pages * PAGE
-    row = {"start": start, "end": start + size, "state": int(state), "node": 0}
+    row = {"start": start, "end": start + size, "state": int(state), "vmap_node": 0}
     if "flags" in columns:
-        row.update(vm=0xFFFF888000000000 + page, vm_ok=True, addr=start, size=size)
+        row.update(vm=0xFFFF888000000000 + page, vm_ok=True, addr=start, vm_size=size)
     return {**row, "numa_pages": (0, 0), **columns}
 
 
@@ -67,4 +67,4 @@ def snapshot_of(
 
 
 def _number_type(column: str) -> type:
-    return np.int16 if column == "node" else np.uint64
+    return np.int16 if column == "vmap_node" else np.uint64

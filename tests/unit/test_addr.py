@@ -49,7 +49,7 @@ KERNEL = snapshot_of(
         area(30, 70, va_flags=VMAP_RAM),
         area(BLOCK_PAGE, BITS, va_flags=VMAP_RAM | VMAP_BLOCK, is_block=True),
         area(7, 3, State.LAZY),
-        area(13, 7, State.FREE, node=-1),
+        area(13, 7, State.FREE, vmap_node=-1),
     ],
     {FORK: "evil\x1b[2J+0x1/0x2"},
 )

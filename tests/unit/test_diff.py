@@ -206,7 +206,7 @@ def test_areas_come_back_as_they_were() -> None:
         end=BASE + PAGE,
         state=State.BUSY,
         kinds=("vmalloc", "user"),
-        node=1,
+        vmap_node=1,
         va_flags=0x100,
         vm_flags=0xA,
         caller=LEAK,

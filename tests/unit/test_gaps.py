@@ -154,10 +154,10 @@ def test_larger_than_the_space() -> None:
 def test_pools() -> None:
     """The first range of the right size of a node's pool is taken, if aligned."""
     rows = [
-        area(33, 4, State.POOL, node=0),
-        area(36, 4, State.POOL, node=0),
-        area(40, 4, State.POOL, node=1),
-        area(50, 5, State.POOL, node=1),
+        area(33, 4, State.POOL, vmap_node=0),
+        area(36, 4, State.POOL, vmap_node=0),
+        area(40, 4, State.POOL, vmap_node=1),
+        area(50, 5, State.POOL, vmap_node=1),
     ]
     assert fit(4, rows=rows).pools == {0: at(33), 1: at(40)}
     assert fit(4, 4 * PAGE, rows).pools == {1: at(40)}

@@ -121,7 +121,7 @@ def test_other_listings(text: str, sizes: list[int], callers: list[str]) -> None
     saved = areas_from_text("file", text)
     assert not any(one.is_failure for one in saved.snapshot.problems)
     assert "it is of" in saved.snapshot.problems[0].detail
-    assert saved.snapshot.areas.size.tolist() == sizes
+    assert saved.snapshot.areas.vm_size.tolist() == sizes
     assert list(saved.snapshot.callers.values())[: len(callers)] == callers
 
 

@@ -59,7 +59,7 @@ def named_pages(
     :param index: Its index in the area's array.
     """
     word = word_dtype(target.prog)
-    at = areas.pages[row] + index * np.uint64(word.itemsize)
+    at = areas.page_array[row] + index * np.uint64(word.itemsize)
     target.memory.forget()
     page, ok = target.memory.records(at, word)
     target.memory.forget()

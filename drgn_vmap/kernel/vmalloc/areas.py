@@ -40,7 +40,7 @@ class AreaRecords:
     state: State
     address: U64Array
     records: Array
-    node: Array
+    vmap_node: Array
 
 
 class AreaReader:
@@ -266,7 +266,7 @@ class AreaReader:
             detail = f"no area can be {start[at]:#x}-{end[at]:#x}, left out"
             self.problems.append(Problem(ProblemKind.CORRUPT, where, detail))
         return AreaRecords(
-            areas.state, areas.address[sane], areas.records[sane], areas.node[sane]
+            areas.state, areas.address[sane], areas.records[sane], areas.vmap_node[sane]
         )
 
 

@@ -175,7 +175,7 @@ class _Reader:
         columns = {name: np.zeros(len(busy), np.uint64) for name in _VM_COLUMNS}
         for name, column in columns.items():
             column[has_vm] = _column(records, name)
-        vpages = _inside(columns["pages"], busy)
+        vpages = _inside(columns["page_array"], busy)
         return replace(busy, vm_ok=vm_ok, vpages=vpages, **columns)
 
     def _without_foreign(self, table: AreaTable) -> AreaTable:
@@ -212,7 +212,7 @@ class _Reader:
         uninitialized = table.flags & vm_flag("VM_UNINITIALIZED") != 0
         wanted = table.vm_ok & (table.nr_pages != 0) & ~uninitialized
         absurd = wanted & (
-            (table.nr_pages > table.size // np.uint64(kernel.page_size))
+            (table.nr_pages > table.vm_size // np.uint64(kernel.page_size))
             | (table.page_order >= 32)
         )
         rows = np.flatnonzero(wanted & ~absurd)
@@ -223,7 +223,7 @@ class _Reader:
         if kernel.numa_nodes and len(rows):
             finder = NodeFinder(self._target.values, self._memory)
             counts[rows], whole[rows] = finder.count(
-                table.pages[rows],
+                table.page_array[rows],
                 table.nr_pages[rows],
                 np.left_shift(np.uint64(1), table.page_order[rows]),
                 kernel.numa_nodes,
@@ -246,7 +246,7 @@ class _Reader:
             start=_column(areas.records, "va_start"),
             end=_column(areas.records, "va_end"),
             state=np.full(count, int(areas.state), np.uint8),
-            node=areas.node.astype(np.int16),
+            vmap_node=areas.vmap_node.astype(np.int16),
             va_flags=_column(areas.records, "flags"),
             is_block=false,
             # In other states, what stands there is no pointer to a vm_struct.
@@ -260,9 +260,9 @@ class _Reader:
 
 _VM_COLUMNS = (
     "addr",
-    "size",
+    "vm_size",
     "flags",
-    "pages",
+    "page_array",
     "nr_pages",
     "page_order",
     "phys_addr",
