@@ -8,6 +8,7 @@ Who holds how much, beside the kernel's own count.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Optional, Tuple
 
 __all__ = (
@@ -53,7 +54,11 @@ class Top:
 
     def share(self, row: Sum) -> float:
         """Return a row's part of the bytes of all rows, 0 to 1."""
-        return row.bytes / (sum(other.bytes for other in self.rows) or 1)
+        return row.bytes / self._bytes
+
+    @cached_property
+    def _bytes(self) -> int:
+        return sum(row.bytes for row in self.rows) or 1
 
 
 @dataclass(frozen=True)
