@@ -446,7 +446,15 @@ def test_ignored_signals(folder: Path) -> None:
     assert (folder / "file").read_bytes().endswith(b"</html>\n")
 
 
-def test_interrupted_in_a_session() -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Where pytest runs in the background, it ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_interrupted_in_a_session(interruptible: None) -> None:
     """It ends the command, also where it is raised in vain; then all is as before."""
     before = [signal.getsignal(number) for number in ENDING]
     cleared: list[bool] = []
