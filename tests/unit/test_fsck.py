@@ -283,7 +283,7 @@ def with_lazy_pages(found: Inspection, pages: int) -> Snapshot:
 def test_live_readings(passes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A live kernel is read until nothing is left, or often enough to call it damage."""
     damaged = live(kernel_with(FakeBlock(used="##", free=BITS - 4, dirty=0)))
-    readings = iter([damaged, live(kernel_with(HEALTHY))] if passes else [damaged] * 5)
+    readings = iter([damaged, live(kernel_with(HEALTHY))] if passes else [damaged] * 21)
     monkeypatch.setattr(fsck, "inspect", lambda target: next(readings))
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     _, checks = fsck.inspect_and_check(None)  # type: ignore[arg-type]
