@@ -146,7 +146,12 @@ class Measurer:
 
 
 def _still_there(before: Snapshot, rows: Array, after: Snapshot) -> Array:
-    """Return which busy areas are in another snapshot just as they were."""
+    """
+    Return which busy areas are in another snapshot just as they were.
+
+    Where a vm_struct cannot be taken for its area's own, nothing tells what belongs
+    there: such an area is in the making, or going.
+    """
 
     def identities(snapshot: Snapshot, rows: Array) -> Iterator[Tuple[int, ...]]:
         areas = snapshot.areas
@@ -154,4 +159,6 @@ def _still_there(before: Snapshot, rows: Array, after: Snapshot) -> Array:
         return zip(*(column[rows].tolist() for column in columns))
 
     busy = set(identities(after, np.flatnonzero(after.areas.state == State.BUSY)))
-    return np.array([one in busy for one in identities(before, rows)], bool)
+    there = np.array([one in busy for one in identities(before, rows)], bool)
+    told: Array = before.areas.vm_ok[rows] | (before.areas.vm[rows] == 0)
+    return there & told

@@ -240,6 +240,7 @@ def test_types_of_modules(vmcores: dict[str, Vmcore], module_guest: Guest) -> No
         with pytest.raises(SymbolsError):
             load_module_types(btf, "qemu_fw_cfg")
         return
+    load_types(btf)
     loaded = module_btf(btf)
     listed = module_guest.run("ls /sys/kernel/btf").stdout.decode().split()
     assert set(loaded) == {*listed} - {"vmlinux"}

@@ -13,7 +13,7 @@ import shlex
 import pytest
 
 from tests.pages import DEFAULT_KERNEL, ELIDED, Shown, shown_commands
-from tests.running import on_vmcore, run_on
+from tests.running import drgn, on_vmcore, target_of
 
 from .guest import Guest
 from .kernels import ALL_KERNELS
@@ -33,6 +33,8 @@ VARIABLE = (
     (r"next to it|after # U", "W"),
     (r"(K )+K", "K"),
     (r"\s+", " "),
+    # A neighbour is told by its caller, or by its kind if vm_map_ram() made it.
+    (r"^ ?(below|above) (.*) [CK]$", r"\1 \2 C"),
 )
 
 
@@ -61,7 +63,11 @@ def test_output(vmcores: dict[str, Vmcore]) -> None:
         if "-n" in words:
             # The largest ones may be others.
             words[words.index("-n") + 1] = "0"
-        expect_lines(shown, run_on(vmcore, *words))
+        done = drgn(*target_of(vmcore), *words)
+        # What the reader of blocks does wrong is a finding on every vmcore since 6.3.
+        status = 1 if words[0] == "scripts/vmap_verify.py" else 0
+        assert (done.returncode, done.stderr) == (status, "")
+        expect_lines(shown, done.stdout)
 
 
 @on_all_kernels

@@ -34,11 +34,11 @@ def spot(member: Object, wrong: int, check: str, address: int) -> "dict[str, obj
     }
 
 
-# Areas of the module's, so that nobody frees them or their neighbours meanwhile.
+# Areas of the module's, so that nobody frees them or their neighbours meanwhile, and no
+# counter: what the kernel adds to one in between would be lost when it is mended.
 truth = Truth.parse(Path("/proc/vmap_lab").read_text())
 own = [m for m in truth.mappings if m.live and m.kind == "vmalloc" and m.area == "own"]
 area, other = (find_vmap_area(prog, m.address) for m in own[:2])
-lazy = prog["vmap_lazy_nr"].counter
 spots = {
     "link": spot(
         area.list.prev,
@@ -46,7 +46,6 @@ spots = {
         "area-lists",
         area.value_(),
     ),
-    "counter": spot(lazy, lazy.value_() + (1 << 40), "lazy-pages", 0),
     "size": spot(
         area.vm.size, area.vm.size.value_() + PAGE, "vm-sizes", area.vm.value_()
     ),
