@@ -60,10 +60,14 @@ def test_every_line_under_stress(module_guest: Guest, tmp_path: Path) -> None:
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):
             run("ls", None, ["--from", str(path)])
-        # What changes while it is read may say a line twice, which is taken once.
+        # What changes while it is read may say a line twice, and so look like the end
+        # of one snapshot and the start of the next; that is told then.
         assert "not understood" not in err.getvalue()
-        came = dict.fromkeys(out.getvalue().splitlines())
-        assert list(came) == list(dict.fromkeys(sample.decode().splitlines()))
+        came, there = out.getvalue().splitlines(), sample.decode().splitlines()
+        if "snapshots" in err.getvalue():
+            assert came == there[-len(came) :]
+        else:
+            assert list(dict.fromkeys(came)) == list(dict.fromkeys(there))
 
 
 def test_every_line_of_a_crash(kdump_vmcore: Vmcore, tmp_path: Path) -> None:
