@@ -65,7 +65,7 @@ def test_every_line_under_stress(module_guest: Guest, tmp_path: Path) -> None:
         assert "not understood" not in err.getvalue()
         came, there = out.getvalue().splitlines(), sample.decode().splitlines()
         if "snapshots" in err.getvalue():
-            assert came == there[-len(came) :]
+            assert came and set(came) <= set(there)
         else:
             assert list(dict.fromkeys(came)) == list(dict.fromkeys(there))
 
