@@ -60,14 +60,13 @@ def test_every_line_under_stress(module_guest: Guest, tmp_path: Path) -> None:
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):
             run("ls", None, ["--from", str(path)])
-        # What changes while it is read may say a line twice, and so look like the end
-        # of one snapshot and the start of the next; that is told then.
-        assert "not understood" not in err.getvalue()
+        # What changes while it is read may say a line twice, or of an area that is being
+        # set up no N counts: whatever does not come back is told.
         came, there = out.getvalue().splitlines(), sample.decode().splitlines()
-        if "snapshots" in err.getvalue():
+        if err.getvalue():
             assert came and set(came) <= set(there)
         else:
-            assert list(dict.fromkeys(came)) == list(dict.fromkeys(there))
+            assert came == there
 
 
 def test_every_line_of_a_crash(kdump_vmcore: Vmcore, tmp_path: Path) -> None:
