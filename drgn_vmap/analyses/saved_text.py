@@ -285,11 +285,15 @@ def _doubts(found: _Read, lines: Lines, doubtful: Array) -> Iterator[Problem]:
     for row in np.flatnonzero(doubtful).tolist():
         tail = lines.tail(row)
         counted = sum(count for _, count in tail.numa)
+        why = (
+            f"counts {counted} by node: the kernel may have counted while they changed"
+            if tail.numa
+            else "no N counts: the kernel may have been setting it up, or it is cut short"
+        )
         yield Problem(
             ProblemKind.RACING,
             f"{found.name}, line {int(lines.number[row])}",
-            f"it has {tail.pages} pages but counts {counted} by node: the kernel may "
-            "have counted while they changed; its nodes are taken for unknown",
+            f"it has {tail.pages} pages but {why}; its nodes are taken for unknown",
         )
 
 

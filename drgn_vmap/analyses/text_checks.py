@@ -77,7 +77,8 @@ class Checked:
     """Why a row cannot be taken as a whole line."""
     doubtful: List[int] = field(default_factory=list)
     """Rows whose pages by node do not add up: the kernel counts them while they
-    change, and readers of older ones share the counters."""
+    change, readers of older ones share the counters, and before it has set an area of
+    vmalloc() up it counts none."""
 
 
 def check_lines(lines: Lines, other_blanks: Array) -> Checked:
@@ -119,8 +120,9 @@ def check_lines(lines: Lines, other_blanks: Array) -> Checked:
         refuse(mask, why)
     whole = np.ones(len(lines), bool)
     whole[list(found.faults)] = False
-    off = whole & (lines.counts > 0) & (by_node != lines.pages)
-    found.doubtful = np.flatnonzero(off).tolist()
+    off = (lines.counts > 0) & (by_node != lines.pages)
+    off |= _uncounted(lines) & _may_be_in_the_making(lines)
+    found.doubtful = np.flatnonzero(whole & off).tolist()
     return found
 
 
@@ -190,9 +192,8 @@ def _unlike_others(
         yield "its pages are not the sum of its N counts", off
     for node, mask in _odd_nodes(lines):
         yield f"no other line has pages on node {node}, or on one next to it", mask
-    if counted.any():
-        lost = (pages > 0) & ~counted
-        yield "it has no N counts, as the others have, so it is cut short", lost
+    lost = _uncounted(lines) & ~_may_be_in_the_making(lines)
+    yield "it has no N counts, as the others have, so it is cut short", lost
     if page_size is not None:
         held = lines.size // np.uint64(page_size)
         odd = (pages > 0) & (pages != held) & (pages + np.uint64(1) != held)
@@ -206,6 +207,17 @@ def _unlike_others(
             yield "it lost the vpages that others have", long & ~vpages
     for number, why in _odd_words(lines):
         yield why, lines.word == number
+
+
+def _uncounted(lines: Lines) -> Array:
+    """Return which lines have pages and no N counts, as others have."""
+    lost = (lines.pages > 0) & (lines.counts == 0)
+    return lost if lines.counts.any() else np.zeros(len(lines), bool)
+
+
+def _may_be_in_the_making(lines: Lines) -> Array:
+    """Return which lines may be of areas that vmalloc() has not set up yet."""
+    return (lines.labels & ~_VPAGES == _VMALLOC) & (lines.word == 0)
 
 
 def _odd_nodes(lines: Lines) -> Iterable[Tuple[int, Array]]:

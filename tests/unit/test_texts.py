@@ -303,6 +303,21 @@ def test_snapshots_without_addresses() -> None:
     assert len(texts_in("file", old.replace("\n", "\n...\n", 5))) == 1
 
 
+@pytest.mark.parametrize("echo", [1, 3, 19, 30])
+@pytest.mark.parametrize("note", ["", "...\n"])
+def test_lines_that_a_changing_kernel_says_again(echo: int, note: str) -> None:
+    """They count once, and make no snapshot of what follows."""
+    text = printed(ERAS[4], 64, areas_of(ERAS[4], 64, 120, 1))
+    lines = text.splitlines(keepends=True)
+    torn = "".join([*lines[:60], note, *lines[60 - echo :]])
+    [saved] = texts_in("file", torn)
+    assert list(saved.lines) == text.splitlines()
+    told = [one for one in saved.snapshot.problems if one.what == "repeated"]
+    assert len(told) == echo
+    first, last = texts_in("file", torn + torn)
+    assert list(first.lines) == list(last.lines) == text.splitlines()
+
+
 def test_over_time(tmp_path: Path) -> None:
     """What each caller holds in each of several snapshots."""
     log = tmp_path / "log"
