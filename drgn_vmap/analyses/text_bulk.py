@@ -17,6 +17,8 @@ __all__ = ("Words",)
 _ONES = np.uint64(0x0101010101010101)
 _SPARE = 64
 """Bytes behind a text that may be read with its last word."""
+_FACTOR = 0x9E3779B97F4A7C15
+"""Odd, so that no bit of what it is multiplied with is lost."""
 
 
 def _all(byte: int) -> "np.uint64":
@@ -67,6 +69,20 @@ class Words:
     def byte(self, place: Array) -> Array:
         """Return the character at a place."""
         return (self._eight[place] & np.uint64(0xFF)).astype(np.uint8)
+
+    def hashes(self, begin: Array, end: Array) -> U64Array:
+        """
+        Return a number for what stands between two places; of two texts that differ, it
+        is the same by a chance of one in 2**64.
+        """
+        length = end - begin
+        found = length.astype(np.uint64)
+        for at in range(0, int(length.max(initial=0)), 8):
+            rows = np.flatnonzero(length > at)
+            eight = self._masked(self._eight[begin[rows] + at], length[rows] - at)
+            mixed = (found[rows] ^ eight) * np.uint64(_FACTOR)
+            found[rows] = mixed ^ mixed >> np.uint64(32)
+        return found
 
     def decimal(self, end: Array, length: Array) -> Tuple[U64Array, Array]:
         """

@@ -10,9 +10,10 @@ the kernel prints most of them. What is left over is for
 """
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Dict, Iterator, List, Sequence, Tuple, overload
+from itertools import compress, islice
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple, overload
 
 from .._numpy import Array, U64Array, np
 from ..model.areas import VM_LABELS, State
@@ -60,11 +61,11 @@ class Names:
     texts: List[str] = field(default_factory=lambda: [""])
     _index: Dict[str, int] = field(default_factory=lambda: {"": 0})
 
-    def number(self, text: str) -> int:
-        """Return the number of a text."""
-        found = self._index.setdefault(text, len(self.texts))
-        if found == len(self.texts):
-            self.texts.append(text)
+    def numbers(self, texts: Iterable[str]) -> List[int]:
+        """Return the numbers of texts."""
+        index = self._index
+        found = [index.setdefault(text, len(index)) for text in texts]
+        self.texts.extend(islice(index, len(self.texts), None))
         return found
 
 
@@ -206,8 +207,6 @@ class Reader:
 
     def __init__(self) -> None:
         self._callers, self._words = Names(), Names()
-        self._known: Dict[bytes, int] = {}
-        """Callers that were looked at: their numbers, or -1 if they are none."""
 
     def read(self, data: bytes) -> Tuple[Lines, List[Tuple[int, bytes]]]:
         """
@@ -217,24 +216,29 @@ class Reader:
             those that are not, each run of them with the line before.
         """
         parts: List[Lines] = [self.read_lines([])]
-        rest: Dict[int, bytes] = {}
-        first, before = 1, b""
+        callers: List[_Callers] = [_NO_CALLERS]
+        ends: List[Array] = [np.zeros(1, np.int64)]
+        first, offset = 1, 0
         for chunk in _chunks(data):
             words = Words(chunk)
-            part = self._read(words, chunk, first)
-            odd = np.ones(words.lines, bool)
-            odd[part.number - first] = False
-            wanted = np.flatnonzero(odd)
-            for at in np.union1d(wanted, wanted - 1).tolist():
-                begin, end = int(words.line_begin[at]), int(words.line_end[at])
-                if at >= 0:
-                    rest[first + at] = chunk[begin:end]
-                elif first > 1:
-                    rest[first - 1] = before
+            part, where = self._read(words, first)
             parts.append(part)
+            callers.append(where.moved(offset))
+            ends.append(words.line_end + offset + 1)
             first += words.lines
-            before = chunk[int(words.line_begin[-1]) : int(words.line_end[-1])]
-        return joined(parts), sorted(rest.items())
+            offset += len(chunk)
+        number = self._numbered(data, _Callers(*map(np.concatenate, zip(*callers))))
+        whole = replace(joined(parts), caller=number)
+        lines = whole.take(number >= 0)
+        end = np.concatenate(ends)
+        odd = np.ones(len(end), bool)
+        odd[0] = odd[lines.number] = False
+        wanted = np.flatnonzero(odd)
+        return lines, [
+            (at, data[end[at - 1] : end[at]].rstrip(b"\n"))
+            for at in np.union1d(wanted, wanted - 1).tolist()
+            if at
+        ]
 
     def read_lines(self, lines: Sequence[Tuple[int, int, str]]) -> Lines:
         """
@@ -257,7 +261,7 @@ class Reader:
             size=np.array([min(tail.size, 1 << 63) for tail in tails], np.uint64),
             plain=np.array([PLAIN.index(tail.plain or "") for tail in tails], np.uint8),
             caller=np.array(
-                [self._callers.number(tail.caller or "") for tail in tails], np.int64
+                self._callers.numbers(tail.caller or "" for tail in tails), np.int64
             ),
             pages=np.array([tail.pages for tail in tails], np.uint64),
             phys=np.array([int(tail.phys or "0", 16) for tail in tails], np.uint64),
@@ -279,7 +283,7 @@ class Reader:
                 ],
                 np.int64,
             ),
-            word=np.array([self._words.number(word) for word in words], np.int64),
+            word=np.array(self._words.numbers(words), np.int64),
             is_last=np.array([bool(tail.last) for tail in tails], bool),
             counts=np.array([len(tail.numa) for tail in tails], np.int64),
             node=np.array([node for node, _ in nodes], np.int64),
@@ -288,13 +292,16 @@ class Reader:
             words=self._words,
         )
 
-    def _read(self, words: Words, chunk: bytes, first: int) -> Lines:
-        """Read lines of a chunk whose words are where the kernel prints them."""
+    def _read(self, words: Words, first: int) -> "Tuple[Lines, _Callers]":
+        """
+        Read lines of a chunk whose words are where the kernel prints them, except for
+        the callers.
+        """
         lines = words.lines
         good = (words.words >= 3) & (words.words <= 64)
         at = np.where(good, words.first, 0) if len(words.begin) else words.first[:0]
         if not good.any():
-            return self.read_lines([])
+            return self.read_lines([]), _NO_CALLERS
         rank, node = _ranks(words)
         good &= _in_order(words, rank, node)
         start, end, digits, is_head = _heads(words, at)
@@ -325,7 +332,7 @@ class Reader:
         plain = np.zeros(lines, np.uint8)
         plain[words.line[rank == _RAM]] = 1
         plain[words.line[rank == _AREA]] = 2
-        caller = self._caller_column(words, rank, chunk, good)
+        callers = _callers_in(words, rank, good)
         counts = np.bincount(words.line[of], minlength=lines)
         whole = Lines(
             number=np.arange(first, first + lines),
@@ -336,7 +343,7 @@ class Reader:
             hidden=np.zeros(lines, bool),
             size=size,
             plain=plain,
-            caller=caller,
+            caller=np.zeros(lines, np.int64),
             pages=pages,
             phys=phys,
             form=form,
@@ -349,31 +356,45 @@ class Reader:
             callers=self._callers,
             words=self._words,
         )
-        return whole.take(good)
+        return whole.take(good), _Callers(*(column[good] for column in callers))
 
-    def _caller_column(
-        self, words: Words, rank: Array, chunk: bytes, good: Array
-    ) -> Array:
-        """Return the callers' numbers; lines whose caller is none are not good."""
-        of = np.flatnonzero(rank == _WHO)
-        last = of.copy()
-        module = np.flatnonzero((rank == _MODULE) & good[words.line])
-        last[np.searchsorted(of, module - 1)] = module
-        places = zip(words.begin[of].tolist(), words.end[last].tolist())
-        texts = [chunk[begin:end] for begin, end in places]
-        known = self._known
-        for text in dict.fromkeys(texts):
-            if text not in known:
-                known[text] = self._caller_number(text)
-        numbers = np.array([known[text] for text in texts], np.int64)
-        good[words.line[of[numbers < 0]]] = False
-        found = np.zeros(words.lines, np.int64)
-        found[words.line[of]] = numbers
-        return found
+    def _numbered(self, data: bytes, callers: "_Callers") -> Array:
+        """Return the numbers of callers, and -1 of what is none."""
+        _, once, group = np.unique(callers.hash, return_index=True, return_inverse=True)
+        places = zip(callers.begin[once].tolist(), callers.end[once].tolist())
+        texts = [data[begin:end].decode("ascii", "replace") for begin, end in places]
+        good = [not text or bool(_CALLER.fullmatch(text)) for text in texts]
+        found = np.full(len(once), -1)
+        found[good] = self._callers.numbers(compress(texts, good))
+        return found[group]
 
-    def _caller_number(self, text: bytes) -> int:
-        name = text.decode("ascii", "replace")
-        return self._callers.number(name) if _CALLER.fullmatch(name) else -1
+
+class _Callers(NamedTuple):
+    """Where the callers of some lines stand; nowhere, of a line that has none."""
+
+    hash: U64Array
+    begin: Array
+    end: Array
+
+    def moved(self, offset: int) -> "_Callers":
+        """Return them for a text in which they stand so much further on."""
+        return _Callers(self.hash, self.begin + offset, self.end + offset)
+
+
+_NO_CALLERS = _Callers(*(np.zeros(0, kind) for kind in (np.uint64, np.int64, np.int64)))
+
+
+def _callers_in(words: Words, rank: Array, good: Array) -> _Callers:
+    """Return where callers are, one for each line."""
+    of = np.flatnonzero(rank == _WHO)
+    last = of.copy()
+    module = np.flatnonzero((rank == _MODULE) & good[words.line])
+    last[np.searchsorted(of, module - 1)] = module
+    begin = np.zeros(words.lines, np.int64)
+    end = np.zeros(words.lines, np.int64)
+    begin[words.line[of]] = words.begin[of]
+    end[words.line[of]] = words.end[last]
+    return _Callers(words.hashes(begin, end), begin, end)
 
 
 def joined(parts: Sequence[Lines]) -> Lines:

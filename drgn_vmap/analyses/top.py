@@ -9,8 +9,7 @@ with the kernel's own counter.
 """
 
 import re
-from dataclasses import replace
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .._numpy import Array, U64Array, np
 from ..model.areas import ProblemKind, Snapshot, State, vm_flag
@@ -27,25 +26,65 @@ _UNKNOWN_NODE = "(unknown node)"
 _KERNEL = "(kernel)"
 
 
-def sum_areas(snapshot: Snapshot, by: str, caller: Optional[str] = None) -> Top:
+class _Sums(NamedTuple):
+    """Sums as columns."""
+
+    keys: List[str]
+    areas: Array
+    bytes: U64Array
+    pages: U64Array
+
+    def rows(self, at: Array) -> List[Sum]:
+        """Return some of them."""
+        keys = [self.keys[one] for one in at.tolist()]
+        columns = [column[at].tolist() for column in self[1:]]
+        return [*map(Sum, keys, *columns)]
+
+
+def sum_areas(
+    snapshot: Snapshot,
+    by: str,
+    caller: Optional[str] = None,
+    limit: Optional[int] = None,
+) -> Top:
     """
     Sum up the busy areas.
 
     :param by: One of GROUPINGS. By ``node``, which is a NUMA node, an area counts
         for each node that it has pages on, with the bytes of these pages.
     :param caller: Glob for the caller's symbol, or for its whole text.
+    :param limit: How many of the largest sums are wanted, if not all.
     """
     busy = snapshot.areas.state == State.BUSY
     if caller is not None:
         busy &= np.isin(snapshot.areas.caller, callers_like(snapshot, caller))
     rows = np.flatnonzero(busy)
-    total = _sums(snapshot, rows, np.zeros(len(rows), np.intp), ["total"])
-    found = _by_node(snapshot, rows) if by == "node" else _by_key(snapshot, rows, by)
-    found.sort(key=lambda row: (-row.bytes, row.key))
-    left_out = sum(
-        problem.what == ProblemKind.NOT_UNDERSTOOD for problem in snapshot.problems
+    [total] = _sums(snapshot, rows, np.zeros(len(rows), np.intp), ["total"]).rows(
+        np.zeros(1, np.intp)
     )
-    return Top(by, tuple(found), total[0] if total else Sum("total", 0, 0, 0), left_out)
+    sums = _by_node(snapshot, rows) if by == "node" else _by_key(snapshot, rows, by)
+    largest = _largest(sums, limit)
+    return Top(
+        by=by,
+        rows=largest,
+        total=total,
+        more=int(np.count_nonzero(sums.areas)) - len(largest),
+        more_bytes=int(sums.bytes.sum()) - sum(row.bytes for row in largest),
+        left_out=sum(
+            problem.what == ProblemKind.NOT_UNDERSTOOD for problem in snapshot.problems
+        ),
+    )
+
+
+def _largest(sums: _Sums, limit: Optional[int]) -> Tuple[Sum, ...]:
+    """Return the largest of them first, and of equal ones in the order of their keys."""
+    some = np.flatnonzero(sums.areas)
+    if limit is not None and limit < len(some):
+        least = np.partition(sums.bytes[some], -limit)[-limit]
+        some = some[sums.bytes[some] >= least]
+    found = sums.rows(some)
+    found.sort(key=lambda row: (-row.bytes, row.key))
+    return tuple(found[:limit])
 
 
 def reconcile(
@@ -69,12 +108,12 @@ def reconcile(
     return Reconciliation(summed, counter, addresses // snapshot.kernel.page_size)
 
 
-def _by_key(snapshot: Snapshot, rows: Array, by: str) -> List[Sum]:
+def _by_key(snapshot: Snapshot, rows: Array, by: str) -> _Sums:
     group, keys = _GROUPS[by](snapshot, rows)
     return _sums(snapshot, rows, group, keys)
 
 
-def _sums(snapshot: Snapshot, rows: Array, group: Array, keys: List[str]) -> List[Sum]:
+def _sums(snapshot: Snapshot, rows: Array, group: Array, keys: List[str]) -> _Sums:
     """Sum up rows by their group, an index into ``keys``."""
     areas = snapshot.areas
     count = np.bincount(group, minlength=len(keys))
@@ -82,28 +121,28 @@ def _sums(snapshot: Snapshot, rows: Array, group: Array, keys: List[str]) -> Lis
     pages = np.zeros(len(keys), np.uint64)
     np.add.at(size, group, areas.end[rows] - areas.start[rows])
     np.add.at(pages, group, areas.nr_pages[rows])
-    sums = map(Sum, keys, count.tolist(), size.tolist(), pages.tolist())
-    return [row for row in sums if row.areas]
+    return _Sums(keys, count, size, pages)
 
 
-def _by_node(snapshot: Snapshot, rows: Array) -> List[Sum]:
+def _by_node(snapshot: Snapshot, rows: Array) -> _Sums:
     kernel, areas = snapshot.kernel, snapshot.areas
     # Without CONFIG_NUMA all memory is node 0.
     nodes = kernel.numa_nodes or (0,)
     pages = areas.numa_pages[rows]
     if not kernel.numa_nodes:
         pages = areas.nr_pages[rows].reshape(-1, 1)
-    found = []
-    for node, column in zip(nodes, pages.T):
-        held = int(column.sum())
-        area_count = int(np.count_nonzero(column))
-        found.append(Sum(str(node), area_count, held * kernel.page_size, held))
     without = rows[pages.sum(axis=1) == 0]
     lost = (areas.nr_pages[without] != 0).astype(np.intp)
-    for one in _sums(snapshot, without, lost, [_NO_PAGES, _UNKNOWN_NODE]):
-        held = one.pages * kernel.page_size if one.pages else one.bytes
-        found.append(replace(one, bytes=held))
-    return [row for row in found if row.areas]
+    others = _sums(snapshot, without, lost, [_NO_PAGES, _UNKNOWN_NODE])
+    held = np.concatenate((pages.sum(axis=0, dtype=np.uint64), others.pages))
+    size = held * np.uint64(kernel.page_size)
+    size[len(nodes)] = others.bytes[0]
+    return _Sums(
+        keys=[*map(str, nodes), *others.keys],
+        areas=np.concatenate((np.count_nonzero(pages, axis=0), others.areas)),
+        bytes=size,
+        pages=held,
+    )
 
 
 def _callers(snapshot: Snapshot, rows: Array) -> Tuple[Array, List[str]]:

@@ -122,19 +122,19 @@ def _look(target: "Target") -> Tuple[Snapshot, Optional[PageCounter]]:
 def _run(
     snapshot: Snapshot, counter: Optional[PageCounter], args: argparse.Namespace
 ) -> int:
-    top = sum_areas(snapshot, args.by, args.caller)
+    for_people = not (args.json or args.openmetrics)
+    rows = _ROWS_FOR_PEOPLE if args.rows is None and for_people else args.rows
+    top = sum_areas(snapshot, args.by, args.caller, rows or None)
     found = reconcile(snapshot, counter, count_addresses=bool(args.saved))
     problems = snapshot.problems
     kernel = None if args.saved else snapshot.kernel
     if args.openmetrics:
-        sys.stdout.write(openmetrics(top, args.rows or None, found, kernel))
+        sys.stdout.write(openmetrics(top, found, kernel))
         warn_of_problems("top", problems)
     elif args.json:
-        body = top_json(top, args.rows or None, found)
-        sys.stdout.write(document("top", kernel, problems, **body))
+        sys.stdout.write(document("top", kernel, problems, **top_json(top, found)))
     else:
-        rows = _ROWS_FOR_PEOPLE if args.rows is None else args.rows
-        write_text(top_table(top, rows or None, terminal_width()))
+        write_text(top_table(top, terminal_width()))
         if kernel:
             write_text(verdict_text(found, kernel.live))
         elif counter:

@@ -48,7 +48,11 @@ class Top:
 
     by: str
     rows: Tuple[Sum, ...]
+    """The largest, if not all."""
     total: Sum
+    more: int = 0
+    """How many others there are."""
+    more_bytes: int = 0
     left_out: int = 0
     """Lines of a text that were not understood, so that they are in no sum."""
 
@@ -58,7 +62,7 @@ class Top:
 
     @cached_property
     def _bytes(self) -> int:
-        return sum(row.bytes for row in self.rows) or 1
+        return sum(row.bytes for row in self.rows) + self.more_bytes or 1
 
 
 @dataclass(frozen=True)

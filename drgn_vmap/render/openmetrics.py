@@ -11,7 +11,7 @@ takes it from a file.
 from typing import Iterable, List, Optional, Tuple
 
 from ..model.areas import Kernel
-from ..model.sums import Reconciliation, Sum, Top
+from ..model.sums import Reconciliation, Top
 from .escape import printable
 
 __all__ = ("openmetrics",)
@@ -20,22 +20,19 @@ _Sample = Tuple[str, int]
 """Labels, or nothing, and a value."""
 
 
-def openmetrics(
-    top: Top, limit: Optional[int], found: Reconciliation, kernel: Optional[Kernel]
-) -> str:
+def openmetrics(top: Top, found: Reconciliation, kernel: Optional[Kernel]) -> str:
     """
     Return sums as gauges, labelled with what they were summed up by.
 
     :param kernel: None if all that is known is a saved text.
     """
-    rows = top.rows[:limit]
     lines: List[str] = []
     if kernel:
         labels = _labels(release=kernel.release, layout=kernel.layout)
         lines += _gauge("vmap_kernel_info", "The kernel.", [(labels, 1)])
-    lines += _sums("areas", "Areas in use", rows, top, "areas")
-    lines += _sums("bytes", "Bytes of addresses in use", rows, top, "bytes")
-    lines += _sums("pages", "Pages that areas in use hold", rows, top, "pages")
+    lines += _sums("areas", "Areas in use", top, "areas")
+    lines += _sums("bytes", "Bytes of addresses in use", top, "bytes")
+    lines += _sums("pages", "Pages that areas in use hold", top, "pages")
     if top.left_out:
         help_ = "Lines that were not understood, so that they are in no sum."
         lines += _gauge("vmap_left_out_lines", help_, [("", top.left_out)])
@@ -48,8 +45,8 @@ def openmetrics(
     return "\n".join([*lines, "# EOF"]) + "\n"
 
 
-def _sums(name: str, what: str, rows: Iterable[Sum], top: Top, field: str) -> List[str]:
-    by = [(_labels(**{top.by: row.key}), getattr(row, field)) for row in rows]
+def _sums(name: str, what: str, top: Top, field: str) -> List[str]:
+    by = [(_labels(**{top.by: row.key}), getattr(row, field)) for row in top.rows]
     total = [("", getattr(top.total, field))]
     return [
         *_gauge(f"vmap_{top.by}_{name}", f"{what}, by {top.by}.", by),

@@ -20,13 +20,12 @@ __all__ = ("left_out_text", "meminfo_text", "top_json", "top_table", "verdict_te
 _SPARE = ("PAGES", "SHARE", "AREAS")
 
 
-def top_table(top: Top, limit: Optional[int], width: Optional[int] = None) -> str:
+def top_table(top: Top, width: Optional[int] = None) -> str:
     """
     Return the largest sums as a table, and what all areas hold.
 
     :param width: Of the terminal.
     """
-    shown = top.rows[:limit]
     rows = [
         [
             str(row.areas),
@@ -35,16 +34,15 @@ def top_table(top: Top, limit: Optional[int], width: Optional[int] = None) -> st
             f"{top.share(row):.1%}",
             printable(row.key),
         ]
-        for row in shown
+        for row in top.rows
     ]
     headers = ("AREAS", "BYTES", "PAGES", "SHARE", top.by.upper())
     align = ["right"] * 4 + ["left"]
     table = plain_table(rows, headers, align, width, _SPARE)
     lines = [table if rows else "no busy area"]
-    hidden = len(top.rows) - len(shown)
-    if hidden:
-        rest = sum(row.bytes for row in top.rows[len(shown) :])
-        lines.append(f"… and {hidden} more with {size_text(rest)}: -n 0 shows all")
+    if top.more:
+        rest = size_text(top.more_bytes)
+        lines.append(f"… and {top.more} more with {rest}: -n 0 shows all")
     total = top.total
     lines.append(
         f"\n{total.areas} areas, {size_text(total.bytes)} of addresses, "
@@ -98,17 +96,14 @@ def verdict_text(found: Reconciliation, live: bool) -> str:
     return f"{said}: differs by {found.difference_pages} ({why})\n"
 
 
-def top_json(
-    top: Top, limit: Optional[int], reconciliation: Reconciliation
-) -> Dict[str, Any]:
+def top_json(top: Top, reconciliation: Reconciliation) -> Dict[str, Any]:
     """Return the body of the JSON document."""
     left_out = {"left_out_lines": top.left_out} if top.left_out else {}
     return {
         **left_out,
         "by": top.by,
         "rows": [
-            {**_sum_json(row), "share": round(top.share(row), 4)}
-            for row in top.rows[:limit]
+            {**_sum_json(row), "share": round(top.share(row), 4)} for row in top.rows
         ],
         "total": _totals(top.total),
         "reconciliation": _reconciliation_json(reconciliation),

@@ -130,7 +130,7 @@ def test_nobody_holds_anything() -> None:
     """A kernel without areas is no error."""
     found = sum_areas(snapshot_of([]), "caller")
     assert (found.rows, found.total.areas) == ((), 0)
-    assert top_table(found, 20).startswith("no busy area\n")
+    assert top_table(found).startswith("no busy area\n")
 
 
 @pytest.mark.parametrize(
@@ -175,13 +175,13 @@ def test_the_table_keeps_hostile_names_in_their_place() -> None:
     """A symbol cannot move the cursor of the terminal it is shown on."""
     rows = [area(0, 2, flags=VM_ALLOC, caller=FORK)]
     found = sum_areas(snapshot_of(rows, {FORK: "evil\x1b[2J+0x0/0x1"}), "caller")
-    assert "\x1b" not in top_table(found, None)
-    assert "evil\\x1b[2J" in top_table(found, None)
+    assert "\x1b" not in top_table(found)
+    assert "evil\\x1b[2J" in top_table(found)
 
 
 def test_the_table_says_what_it_leaves_out() -> None:
     """5 of 6 rows are hidden; together they have 133 pages, 532 KiB."""
-    text = top_table(sum_areas(kernel_by_hand(), "caller"), 1)
+    text = top_table(sum_areas(kernel_by_hand(), "caller", limit=1))
     assert "… and 5 more with 532.0 KiB" in text
     assert "hpet_enable" not in text
 
@@ -201,13 +201,14 @@ def test_openmetrics() -> None:
     snapshot = kernel_by_hand()
     counter = reconcile(snapshot, PageCounter("NR_VMALLOC", 15, 3))
     top = sum_areas(snapshot, "caller")
-    found = metrics(openmetrics(top, None, counter, snapshot.kernel))
+    found = metrics(openmetrics(top, counter, snapshot.kernel))
     assert found["vmap_caller_areas"] == {row[0]: row[1] for row in sums("caller")}
     assert found["vmap_caller_bytes"][CALLERS[FORK]] == 10 * PAGE
     assert found["vmap_caller_pages"][CALLERS[LOAD]] == 10
     assert found["vmap_bytes"] == {"": 389 * PAGE}
     assert found["vmap_kernel_counted_pages"] == found["vmap_found_pages"] == {"": 18}
-    assert len(metrics(openmetrics(top, 2, counter, None))["vmap_caller_areas"]) == 2
+    top = sum_areas(snapshot, "caller", limit=2)
+    assert len(metrics(openmetrics(top, counter, None))["vmap_caller_areas"]) == 2
 
 
 def test_openmetrics_of_hostile_names() -> None:
@@ -215,9 +216,7 @@ def test_openmetrics_of_hostile_names() -> None:
     name = 'a"b\\c\nd\x1b# EOF+0x0/0x1'
     rows = [area(0, 2, flags=VM_ALLOC, caller=FORK)]
     snapshot = snapshot_of(rows, {FORK: name})
-    text = openmetrics(
-        sum_areas(snapshot, "caller"), None, reconcile(snapshot, None), None
-    )
+    text = openmetrics(sum_areas(snapshot, "caller"), reconcile(snapshot, None), None)
     [(label, value)] = metrics(text)["vmap_caller_areas"].items()
     assert (label, value) == ('a"b\\c\\nd\\x1b# EOF+0x0/0x1', 1)
 
