@@ -10,7 +10,7 @@ same size and caller.
 """
 
 from dataclasses import replace
-from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import Callable, Dict, Iterable, Iterator, Sequence, Tuple
 
 from .._numpy import Array, U64Array, np
 from ..model.areas import Area, State
@@ -30,7 +30,7 @@ def compare(
 
     :param by_address: Whether an address of the one means the same in the other.
     """
-    before, after = moment_of_areas(tuple(old)), moment_of_areas(tuple(new))
+    before, after = _alike(moment_of_areas(tuple(old)), moment_of_areas(tuple(new)))
     return _difference(before, after, *_matched(before, after, by_address))
 
 
@@ -41,12 +41,10 @@ def compare_moments(old: Moment, new: Moment) -> Difference:
     Addresses of two boots, and hashes of them, have nothing in common; nor have callers
     of two releases, but for their symbols.
     """
-    if old.is_text or new.is_text:
-        # A text says vm_map_ram of blocks as well.
-        old, new = (_as_text(moment) for moment in (old, new))
+    old, new = _alike(old, new, _in_text if old.is_text or new.is_text else str)
     notes = []
     if _have_less_in_common(old, new):
-        old, new = (_by_symbol(moment) for moment in (old, new))
+        old, new = _alike(old, new, _symbol)
         notes.append("callers were matched by symbol alone: these are two kernels")
     matched = _matched(old, new, by_address=False)
     if not old.pointers == new.pointers != "none":
@@ -114,14 +112,28 @@ def _caller(area: Area) -> str:
     return area.caller or " ".join(area.kinds) or _NO_CALLER
 
 
-def _as_text(moment: Moment) -> Moment:
-    return _renamed(
-        moment, ["vm_map_ram" if c == "vmap_block" else c for c in moment.callers]
+def _alike(
+    old: Moment, new: Moment, name: Callable[[str], str] = str
+) -> Tuple[Moment, Moment]:
+    """Return both moments with the same callers, which go by the names they are given."""
+    index: Dict[str, int] = {}
+    before, after = (
+        np.array(
+            [index.setdefault(name(one), len(index)) for one in moment.callers],
+            np.int64,
+        )[moment.caller]
+        for moment in (old, new)
+    )
+    names = tuple(index)
+    return (
+        replace(old, caller=before, callers=names),
+        replace(new, caller=after, callers=names),
     )
 
 
-def _by_symbol(moment: Moment) -> Moment:
-    return _renamed(moment, [_symbol(caller) for caller in moment.callers])
+def _in_text(caller: str) -> str:
+    """Return what a text says of a caller: vm_map_ram of blocks as well."""
+    return "vm_map_ram" if caller == "vmap_block" else caller
 
 
 def _symbol(caller: str) -> str:
@@ -130,44 +142,39 @@ def _symbol(caller: str) -> str:
     return f"{symbol}{module}{name}"
 
 
-def _renamed(moment: Moment, names: Sequence[str]) -> Moment:
-    index: Dict[str, int] = {}
-    place = [index.setdefault(name, len(index)) for name in names]
-    caller = np.array(place, np.int64)[moment.caller] if place else moment.caller
-    return replace(moment, caller=caller, callers=tuple(index))
-
-
 def _have_less_in_common(old: Moment, new: Moment) -> bool:
     """Whether two have symbols of callers in common, but hardly what is behind them."""
-    whole = {name for name in old.callers if "+" in name or name[:1] == "<"}
-    other = {name for name in new.callers if "+" in name or name[:1] == "<"}
-    symbols = set(map(_symbol, whole)) & set(map(_symbol, other))
-    return len(symbols) > 1 and 2 * len(whole & other) < len(symbols)
+    names = old.callers
+    named = np.array(["+" in name or name[:1] == "<" for name in names], bool)
+    before, after = (
+        named & (np.bincount(moment.caller, minlength=len(names)) > 0)
+        for moment in (old, new)
+    )
+    same = int(np.count_nonzero(before & after))
+    if 2 * same >= min(np.count_nonzero(before), np.count_nonzero(after)):
+        return False
+    symbols, others = (
+        {_symbol(names[at]) for at in np.flatnonzero(some).tolist()}
+        for some in (before, after)
+    )
+    common = len(symbols & others)
+    return common > 1 and 2 * same < common
 
 
 def _matched(old: Moment, new: Moment, by_address: bool) -> Tuple[Array, Array]:
     """Return the rows of areas that are in both, side by side."""
-    _, callers = _common_callers(old, new)
     before, after = (
         moment.start if by_address else moment.size for moment in (old, new)
     )
     keys = _numbered(
-        np.concatenate([before, after]), np.concatenate(callers), len(before)
+        np.concatenate([before, after]),
+        np.concatenate([old.caller, new.caller]),
+        len(before),
     )
     _, old_rows, new_rows = np.intersect1d(
         keys[: len(before)], keys[len(before) :], True, return_indices=True
     )
     return old_rows, new_rows
-
-
-def _common_callers(old: Moment, new: Moment) -> Tuple[List[str], List[Array]]:
-    """Return the callers of both, and for the areas of each an index into these."""
-    names: Dict[str, int] = {}
-    columns = []
-    for moment in (old, new):
-        place = [names.setdefault(name, len(names)) for name in moment.callers]
-        columns.append(np.array(place, np.int64)[moment.caller])
-    return list(names), columns
 
 
 def _difference(
@@ -228,12 +235,12 @@ def _growth(pair: Tuple[Area, Area]) -> Tuple[int, int, int]:
 
 
 def _by_caller(old: Moment, new: Moment) -> Iterator[CallerChange]:
-    names, columns = _common_callers(old, new)
+    names = old.callers
     sums = np.zeros((3, len(names)), np.int64)
-    for sign, moment, caller in zip((-1, 1), (old, new), columns):
-        ones = np.ones(len(caller), np.int64)
+    for sign, moment in zip((-1, 1), (old, new)):
+        ones = np.ones(len(moment.caller), np.int64)
         for row, values in zip(sums, (ones, moment.size, moment.pages)):
-            np.add.at(row, caller, sign * values.astype(np.int64))
+            np.add.at(row, moment.caller, sign * values.astype(np.int64))
     changed = np.flatnonzero(sums.any(axis=0)).tolist()
     found = [CallerChange(names[at], *sums[:, at].tolist()) for at in changed]
     yield from sorted(found, key=lambda one: (-one.bytes, -one.pages, one.caller))

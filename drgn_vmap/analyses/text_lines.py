@@ -381,7 +381,7 @@ class _Callers(NamedTuple):
         return _Callers(self.hash, self.begin + offset, self.end + offset)
 
 
-_NO_CALLERS = _Callers(*(np.zeros(0, kind) for kind in (np.uint64, np.int64, np.int64)))
+_NO_CALLERS = _Callers(np.zeros(0, np.uint64), *np.zeros((2, 0), np.int64))
 
 
 def _callers_in(words: Words, rank: Array, good: Array) -> _Callers:
