@@ -42,7 +42,6 @@ from ..render.records import (
 from .common import (
     add_from,
     address_range,
-    one_of_each,
     problem_status,
     size,
     terminal_width,
@@ -94,9 +93,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--kind",
         metavar="K[,K...]",
-        type=one_of_each(KINDS),
+        type=lambda text: text.split(","),
         default=[],
-        help=f"only areas of any of these kinds: {', '.join(KINDS)}",
+        help=f"only areas of any of these kinds: {', '.join(KINDS)}; with --from, also "
+        "labels that the text has beside these",
     )
     which.add_argument(
         "--caller",
@@ -143,11 +143,12 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
     from ..kernel.vmalloc.pointers import pointer_policy
     from ..kernel.vmalloc.snapshot import take_snapshot
 
+    selection = _selection(args)
     policy = None
     if args.format == "proc" and args.pointers in ("auto", "hashed"):
         policy = pointer_policy(target)
     snapshot = take_snapshot(target, all_states=args.all)
-    rows = select_rows(snapshot, _selection(args), as_listed=args.format == "proc")
+    rows = select_rows(snapshot, selection, as_listed=args.format == "proc")
     if args.format == "proc":
         word_size = snapshot.kernel.word_size
         pointers = pointer_format(args.pointers, word_size, policy)
@@ -176,7 +177,8 @@ def _from_file(args: argparse.Namespace) -> _Output:
             f"{saved.name} has no real addresses: leave out --range, --sort address"
         )
     problems = saved.snapshot.problems
-    rows = select_rows(saved.snapshot, _selection(args), as_listed=False)
+    selection = _selection(args, saved.snapshot.labels)
+    rows = select_rows(saved.snapshot, selection, as_listed=False)
     if args.format == "proc":
         return problems, (f"{printable(saved.lines[row])}\n" for row in rows.tolist())
     areas = describe_saved(saved, rows)
@@ -188,5 +190,14 @@ def _from_file(args: argparse.Namespace) -> _Output:
     return problems, [area_table(areas, terminal_width())]
 
 
-def _selection(args: argparse.Namespace) -> Selection:
+def _selection(args: argparse.Namespace, labels: Sequence[str] = ()) -> Selection:
+    """
+    Return what the arguments select.
+
+    :param labels: Kinds that a text has beside Linux's.
+    """
+    known = (*KINDS, *labels)
+    for kind in args.kind:
+        if kind not in known:
+            raise UsageError(f"--kind {kind!r} is unknown: give of {', '.join(known)}")
     return Selection(args.kind, args.caller, args.min_size, args.range, args.sort)

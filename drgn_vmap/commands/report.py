@@ -25,6 +25,7 @@ from ..analyses.gaps import find_gaps
 from ..analyses.overview import warnings
 from ..analyses.report import largest_rows, map_blocks, stretches
 from ..analyses.saved_text import describe_saved
+from ..analyses.text_gaps import space_of, with_free_ranges
 from ..analyses.top import reconcile, sum_areas
 from ..analyses.verify import verify_text
 from ..model.areas import Snapshot
@@ -103,11 +104,15 @@ def _of_file(saved: SavedText) -> Report:
     snapshot = saved.snapshot
     is_raw = saved.pointers == "raw"
     notes = () if is_raw else ("the addresses in this file are hashed or hidden",)
+    gaps = None
+    if is_raw:
+        space = space_of(snapshot, None)
+        gaps = find_gaps(with_free_ranges(snapshot, space), space, None)
     return Report(
         source=saved.name,
         kernel=None,
         warnings=notes,
-        gaps=None,
+        gaps=gaps,
         pages=None,
         tops=_tops(snapshot),
         stretches=stretches(snapshot) if is_raw else (),

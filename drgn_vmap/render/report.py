@@ -187,12 +187,17 @@ def _space(gaps: Gaps) -> List[Html]:
         if largest
         else "there is none"
     )
-    most = f", of at most {gaps.lazy.maximum}" if gaps.lazy else ""
+    # A text has its areas, and nothing says where vmalloc space begins and ends.
+    lazy = ""
+    if gaps.lazy:
+        lazy = f" Waiting to be purged: {gaps.lazy_pages} pages, of at most "
+        lazy += f"{gaps.lazy.maximum}."
     return [
         element(
             "p",
-            f"{gaps.space.start:#x}-{gaps.space.end:#x}, {size_text(gaps.total)}. "
-            f"Largest gap: {where}. Waiting to be purged: {gaps.lazy_pages} pages{most}.",
+            f"{gaps.space.start:#x}-{gaps.space.end:#x}, {size_text(gaps.total)}"
+            f"{'' if gaps.lazy else ', from the first area to the last'}. "
+            f"Largest gap: {where}.{lazy}",
         ),
         table(("ranges", "size", "state"), rows, 2),
         element("h3", "Gaps by size"),

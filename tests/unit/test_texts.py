@@ -216,6 +216,33 @@ def test_gaps() -> None:
         assert done.returncode == (not found["fit"]["fits"])
 
 
+def test_gaps_of_a_report(tmp_path: Path) -> None:
+    """It has the same summary, where addresses are real."""
+    path, report = tmp_path / "text", tmp_path / "report.html"
+    areas = areas_of(ERAS[0], 32, 40, 3)
+    free = [two.start - one.start - one.size for one, two in zip(areas, areas[1:])]
+    path.write_text(printed(ERAS[0], 32, areas))
+    done = without_drgn("report", "--from", str(path), "-o", str(report))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Largest gap: {max(free) // 1024}.0 KiB at" in report.read_text()
+    path.write_text(HASHED)
+    without_drgn("report", "--from", str(path), "-o", str(report))
+    assert "Largest gap" not in report.read_text()
+
+
+def test_a_vendor_s_label_is_a_kind(tmp_path: Path) -> None:
+    """It can be asked for where a text has it."""
+    path = tmp_path / "text"
+    text = printed(ERAS[1], 32, areas_of(ERAS[1], 32, 60, 1))
+    path.write_text(text)
+    done = without_drgn("ls", "--from", str(path), "--kind", "lowmem")
+    wanted = [line for line in text.splitlines() if " lowmem" in line]
+    assert wanted and done.stdout.splitlines() == wanted
+    done = without_drgn("ls", "--from", str(BEFORE), "--kind", "lowmem")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'lowmem' is unknown: give of vmalloc, " in done.stderr
+
+
 def test_gaps_without_addresses(tmp_path: Path) -> None:
     """Nothing tells what is between hashes."""
     path = tmp_path / "hashed"
