@@ -26,7 +26,7 @@ _LIMIT = 1 << 63
 _PHYS_BITS = 52
 """Of a physical address, at most."""
 _COUNTED = 10
-"""Lines from which the nodes of a machine are told."""
+"""Lines from which the nodes of a machine are told, and that areas have guard pages."""
 
 _SYMBOL = re.compile(r"\+0x([0-9a-f]+)/0x([0-9a-f]+)")
 _KNOWN = frozenset(KNOWN_LABELS)
@@ -197,6 +197,10 @@ def _unlike_others(
     if page_size is not None:
         held = lines.size // np.uint64(page_size)
         odd = (pages > 0) & (pages != held) & (pages + np.uint64(1) != held)
+        # Hardly any area is without a guard page (VM_NO_GUARD): one alone is none such.
+        unguarded = (pages > 0) & (pages == held)
+        guarded = np.count_nonzero((pages > 0) & (pages + np.uint64(1) == held))
+        odd |= unguarded & (unguarded.sum() == 1) & (guarded >= _COUNTED)
         odd &= ~(counted & (by_node == pages))
         yield f"its pages do not go with its size, at {page_size} bytes a page", odd
         # The array of pages lies in vmalloc space if it does not fit in a page.
