@@ -26,7 +26,9 @@ from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.types import variables
 from drgn_vmap.kernel.types.btf import BtfTypes
 from drgn_vmap.kernel.types.btf_data import BtfData, BtfKind
+from drgn_vmap.kernel.types.kallsyms_search import search_tables
 from drgn_vmap.kernel.types.module_types import module_btf
+from drgn_vmap.kernel.types.vmcoreinfo import Vmcoreinfo
 from tests.expect.listing import expect_listing_in
 from tests.running import LIVE, drgn
 from tests.sources import ROOT
@@ -39,8 +41,8 @@ from .support import shows
 from .vmcore import Vmcore
 
 COMPARED = "6.12"
-NAMELESS = {"5.10"}
-"""Kernels whose VMCOREINFO does not tell where names are."""
+WITHOUT_MODULES = {"5.10"}
+"""Kernels whose modules have no BTF."""
 KINDS = {
     "struct": (BtfKind.STRUCT,),
     "union": (BtfKind.UNION,),
@@ -139,27 +141,29 @@ def as_with_dwarf(text: str) -> str:
     return text.replace('"symbols": "btf"', '"symbols": "dwarf"')
 
 
-def expect_refusal(btf: Program, capsys: pytest.CaptureFixture[str]) -> None:
-    """Expect one line that says what is missing: 5.10 does not tell where names are."""
-    assert run("ls", btf, []) == 2
-    captured = capsys.readouterr()
-    assert captured.out == "" and len(captured.err.splitlines()) == 1
-    assert "VMCOREINFO" in captured.err and "drgn -s" in captured.err
-
-
-@shows(None, "BTF", but_for=NAMELESS)
-def test_vmcore(vmcore: Vmcore, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each verb prints what it prints with debug info, or says what is missing."""
+@shows(None, "BTF")
+def test_vmcore(vmcore: Vmcore) -> None:
+    """Each verb prints what it prints with debug info."""
     dwarf, btf = programs(vmcore)
-    if vmcore.kernel.name in NAMELESS:
-        expect_refusal(btf, capsys)
-        return
     assert (load_types(dwarf), load_types(btf)) == ("dwarf", "btf")
     for words in VERBS:
         assert output(btf, words) == output(dwarf, words)
     assert output(btf, VERBS[0])[1] == vmcore.vmallocinfo.decode()
     compare_probes(dwarf, btf)
     compare_variables(dwarf, btf)
+
+
+def test_where_names_are(vmcore: Vmcore) -> None:
+    """
+    Where the kernel's symbol table is, is found without being told: what newer kernels
+    note down, and what older ones' debug info says.
+    """
+    dwarf, btf = programs(vmcore)
+    told = btf["VMCOREINFO"].string_()
+    bare = Vmcoreinfo(re.sub(rb"SYMBOL\(kallsyms_\w+\)=\w+\n", b"", told))
+    tables = search_tables(btf, bare)
+    assert tables is not None and len(tables) >= 5
+    assert tables == {name: dwarf.symbol(name).address for name in tables}
 
 
 def test_vmcore_of_a_crash(kdump_vmcore: Vmcore) -> None:
@@ -170,14 +174,10 @@ def test_vmcore_of_a_crash(kdump_vmcore: Vmcore) -> None:
         assert output(btf, words) == output(dwarf, words)
 
 
-@shows("QMP", "BTF", but_for=NAMELESS)
+@shows("QMP", "BTF")
 def test_from_outside_over_qmp(module_guest: Guest) -> None:
     """The same of a running guest: as its own file has it, and as with debug info."""
     listed = ask_over_qmp(module_guest, "--no-default-symbols", VERBS[0])
-    if module_guest.kernel.name in NAMELESS:
-        assert (listed.returncode, listed.stdout) == (2, "")
-        assert "VMCOREINFO" in listed.stderr.splitlines()[-1]
-        return
     assert listed.stdout.encode() == module_guest.read("/proc/vmallocinfo")
     for words in VERBS[1:]:
         without, with_it = (
@@ -236,11 +236,11 @@ def variable_outline(variable: Object) -> object:
 def test_types_of_modules(vmcores: dict[str, Vmcore], module_guest: Guest) -> None:
     """A vmcore has what /sys/kernel/btf shows of each module; its types are found."""
     _, btf = programs(vmcores["elf"])
-    if module_guest.kernel.name in NAMELESS:
+    load_types(btf)
+    if module_guest.kernel.name in WITHOUT_MODULES:
         with pytest.raises(SymbolsError):
             load_module_types(btf, "qemu_fw_cfg")
         return
-    load_types(btf)
     loaded = module_btf(btf)
     listed = module_guest.run("ls /sys/kernel/btf").stdout.decode().split()
     assert set(loaded) == {*listed} - {"vmlinux"}
@@ -269,12 +269,8 @@ def test_as_a_person_starts_it(vmcores: dict[str, Vmcore]) -> None:
     command = [sys.executable, "-m", "drgn", "-c", str(vmcore.path)]
     command += ["--no-default-symbols", str(ROOT / "scripts/vmap_ls.py"), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    if vmcore.kernel.name in NAMELESS:
-        assert (done.returncode, done.stdout) == (2, "")
-        assert re.fullmatch(r"vmap ls: .*: install .*", done.stderr.splitlines()[-1])
-    else:
-        assert done.returncode == 0
-        assert json.loads(done.stdout)["kernel"]["symbols"] == "btf"
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["kernel"]["symbols"] == "btf"
 
 
 @shows("live", "BTF")

@@ -118,9 +118,7 @@ def test_leak(module_guest: Guest, vmcores: dict[str, Vmcore], tmp_path: Path) -
     vmcore, core = vmcores["elf"], tmp_path / "core.json"
     core.write_text(json.dumps(on_vmcore(vmcore, "ls")))
     listing, _, slice_ = paths["after"]
-    pairs = [*zip(paths["before"], paths["after"]), (core, listing), (core, slice_)]
-    # Vmcores of 5.10 do not tell where names are.
-    if vmcore.kernel.name != "5.10":
-        pairs.append((vmcore.path, listing))
+    pairs = [*zip(paths["before"], paths["after"])]
+    pairs += [(core, listing), (core, slice_), (vmcore.path, listing)]
     leak = [(LEAKED, LEAKED * 2 * PAGE, LEAKED)]
     assert [leak_between(*pair) for pair in pairs] == [leak] * len(pairs)

@@ -18,7 +18,6 @@ from tests.expect.slices import expect_answers, fills, frames
 from tests.running import answers, drgn, target_of
 
 from .guest import VMALLOCINFO, Guest
-from .kernels import KERNELS
 from .stress import stress
 from .support import shows
 from .truth import Truth, page_bytes
@@ -26,9 +25,6 @@ from .vmcore import CANARY, Vmcore, count_canaries
 
 STRESSED = "5.10"
 ALONE = ("--no-default-symbols", "-c")
-#: Since commit f09bddbd8661 ("vmcoreinfo: add kallsyms_num_syms symbol") (in v6.0), a
-#: vmcore says where its names are.
-NEEDS_VMLINUX = {"5.10"}
 LARGEST = 32 << 20
 
 
@@ -40,20 +36,13 @@ def slice_of(target: list[object], output: Path, *options: str) -> Path:
 
 
 @shows("slice", "BTF")
-@shows("slice", "DWARF", but_for=KERNELS.keys() - NEEDS_VMLINUX)
 def test_answers_as_its_vmcore(vmcore: Vmcore, tmp_path: Path) -> None:
     """Every verb says the same of both, to the byte, and the slice needs no help."""
     sliced = slice_of(target_of(vmcore), tmp_path / "slice")
     assert sliced.stat().st_size < LARGEST
     found = answers(*ALONE, sliced)
     assert found["ls --pointers auto"][1] == vmcore.vmallocinfo.decode()
-    if vmcore.kernel.name in NEEDS_VMLINUX:
-        expect_answers(
-            answers(*ALONE, sliced, "-s", vmcore.kernel.vmlinux),
-            answers(*target_of(vmcore)),
-        )
-    else:
-        expect_answers(found, answers(*ALONE, vmcore.path))
+    expect_answers(found, answers(*ALONE, vmcore.path))
     # Answers need no more than what is there, and no less.
     again = slice_of([*ALONE, sliced], tmp_path / "again")
     assert again.read_bytes() == sliced.read_bytes()

@@ -12,7 +12,7 @@ first, and this is the one thing that stays in ``Program.cache``.
 
 from functools import cached_property
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Optional
 
 from drgn import Program, ProgramFlags
 
@@ -20,7 +20,8 @@ from ...errors import SymbolsError
 from ..doors import door
 from .btf import BtfTypes
 from .btf_data import BtfData
-from .kallsyms import Kallsyms, kallsyms_tables, read_kallsyms
+from .kallsyms import Kallsyms, Tables, from_proc, from_tables, known_tables
+from .kallsyms_search import search_tables
 from .vmcoreinfo import Vmcoreinfo
 
 __all__ = ("Carried", "carried_by")
@@ -51,12 +52,22 @@ class Carried:
         :raises SymbolsError: if they cannot be found.
         :raises Fault: if they cannot be read.
         """
-        return read_kallsyms(self._prog, self.vmcoreinfo)
+        known = known_tables(self._prog, self.vmcoreinfo)
+        if known is None and _is_here(self._prog):
+            return from_proc()
+        if self.kallsyms_tables is None:
+            raise SymbolsError(
+                "there is no debug info, this kernel's VMCOREINFO (before Linux 6.0) "
+                "does not say where its symbol table is, and none was found in the kernel "
+                f"image: {_INSTALL}"
+            )
+        return from_tables(self._prog, self.kallsyms_tables)
 
-    @property
-    def kallsyms_tables(self) -> Optional[Dict[str, int]]:
-        """The address of each of the tables behind these; None if they are not known."""
-        return kallsyms_tables(self._prog, self.vmcoreinfo)
+    @cached_property
+    def kallsyms_tables(self) -> Optional[Tables]:
+        """The addresses of the tables behind these; None if they are not to be found."""
+        known = known_tables(self._prog, self.vmcoreinfo)
+        return search_tables(self._prog, self.vmcoreinfo) if known is None else known
 
     @cached_property
     def types(self) -> BtfTypes:
@@ -75,9 +86,14 @@ def carried_by(prog: Program) -> Carried:
     return found
 
 
+def _is_here(prog: Program) -> bool:
+    """Whether it is the kernel that runs this."""
+    here = ProgramFlags.IS_LIVE | ProgramFlags.IS_LOCAL
+    return prog.flags & here == here
+
+
 def _read_btf(prog: Program, symbols: Kallsyms) -> bytes:
-    local = ProgramFlags.IS_LIVE | ProgramFlags.IS_LOCAL
-    if prog.flags & local == local and _SYSFS.exists():
+    if _is_here(prog) and _SYSFS.exists():
         return _SYSFS.read_bytes()
     ends = [symbols.find(prog, f"__{end}_BTF", None, True) for end in ("start", "stop")]
     if not all(ends):

@@ -11,11 +11,10 @@ times as long, and keeps the order that decides which name %pS prints.
 
 import re
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Union
+from typing import List, Mapping, Optional, Sequence, Union
 
 from drgn import (
     Program,
-    ProgramFlags,
     Symbol,
     SymbolBinding,
     SymbolKind,
@@ -27,7 +26,17 @@ from ..doors import door
 from .names import PackedNames, PlainNames
 from .vmcoreinfo import Vmcoreinfo
 
-__all__ = ("Kallsyms", "kallsyms_tables", "read_kallsyms")
+__all__ = (
+    "TOKENS",
+    "Kallsyms",
+    "Tables",
+    "from_proc",
+    "from_tables",
+    "known_tables",
+)
+
+Tables = Mapping[str, int]
+"""The address of each part of the symbol table, by the name of its variable."""
 
 _TABLES = (
     "kallsyms_names",
@@ -45,7 +54,7 @@ _MAX_GAP = 1 << 30
 """Between symbols; per-CPU ones may be numbers far below the kernel image."""
 _USUAL_NAME = 64
 """More bytes than compressed names have on average."""
-_TOKENS = 256
+TOKENS = 256
 
 _VARIANT = re.compile(r"(\.(isra|constprop|part|llvm|lto_priv)\.\d+)+")
 """
@@ -127,19 +136,8 @@ class Kallsyms:
         return Symbol(self.name(index), int(start), size, binding, kind)
 
 
-def read_kallsyms(prog: Program, vmcoreinfo: Vmcoreinfo) -> Kallsyms:
-    """
-    Read the symbols of a kernel image.
-
-    :raises SymbolsError: if they cannot be found.
-    :raises Fault: if they cannot be read.
-    """
-    tables = kallsyms_tables(prog, vmcoreinfo)
-    return _from_tables(prog, tables) if tables else _from_proc(prog)
-
-
-def kallsyms_tables(prog: Program, vmcoreinfo: Vmcoreinfo) -> Optional[Dict[str, int]]:
-    """Return the address of each of the kernel's tables; None if they are not known."""
+def known_tables(prog: Program, vmcoreinfo: Vmcoreinfo) -> Optional[Tables]:
+    """Return the addresses that VMCOREINFO or vmlinux tells; None if neither does."""
     # Since Linux kernel commit f09bddbd8661 ("vmcoreinfo: add kallsyms_num_syms
     # symbol") (in v6.0), VMCOREINFO has them all; before, only vmlinux has.
     found = {
@@ -158,15 +156,12 @@ def kallsyms_tables(prog: Program, vmcoreinfo: Vmcoreinfo) -> Optional[Dict[str,
     return found
 
 
-def _from_proc(prog: Program) -> Kallsyms:
-    """Take what a running kernel prints of its table."""
-    local = ProgramFlags.IS_LIVE | ProgramFlags.IS_LOCAL
-    if prog.flags & local != local:
-        raise SymbolsError(
-            "there is no debug info, and this kernel's VMCOREINFO (before Linux 6.0) "
-            "does not say where its symbol table is: install the kernel's debug info, "
-            "or name its vmlinux with drgn -s"
-        )
+def from_proc() -> Kallsyms:
+    """
+    Return what the running kernel prints of its symbol table.
+
+    :raises SymbolsError: if it shows no addresses.
+    """
     # Modules come last, and only their lines have a tab.
     text = b"\n" + _PROC.read_bytes().partition(b"\t")[0].rpartition(b"\n")[0] + b"\n"
     lines = re.findall(rb"\n([0-9a-f]+) (.) (.*)", text)
@@ -180,19 +175,36 @@ def _from_proc(prog: Program) -> Kallsyms:
     return Kallsyms(starts, PlainNames(b"\n" + names + b"\n"))
 
 
-def _from_tables(prog: Program, tables: Dict[str, int]) -> Kallsyms:
+def from_tables(prog: Program, tables: Tables) -> Kallsyms:
+    """
+    Read the symbols of the kernel image.
+
+    :raises SymbolsError: if they make no sense.
+    :raises Fault: if they cannot be read.
+    """
     order = "<" if prog.type("unsigned int").byteorder == "little" else ">"
     with door():
         count = prog.read_u32(tables["kallsyms_num_syms"])
     if not 0 < count < _MAX_SYMBOLS:
         raise _damaged(f"{count} symbols")
-    with door():
-        raw = prog.read(tables["kallsyms_offsets"], 4 * count)
-    starts = _addresses(prog, tables, np.frombuffer(raw, f"{order}i4"))
+    starts = _starts(prog, tables, count, order)
     return Kallsyms(starts, _names(prog, tables, count, order))
 
 
-def _addresses(prog: Program, tables: Dict[str, int], offsets: Array) -> U64Array:
+def _starts(prog: Program, tables: Tables, count: int, order: str) -> U64Array:
+    """Return the address of each symbol, ascending."""
+    if "kallsyms_addresses" in tables:
+        # Of kernels without CONFIG_KALLSYMS_BASE_RELATIVE.
+        size = 8 if prog.type("unsigned long").size == 8 else 4
+        with door():
+            raw = prog.read(tables["kallsyms_addresses"], size * count)
+        return np.frombuffer(raw, f"{order}u{size}").astype(np.uint64)
+    with door():
+        raw = prog.read(tables["kallsyms_offsets"], 4 * count)
+    return _addresses(prog, tables, np.frombuffer(raw, f"{order}i4"))
+
+
+def _addresses(prog: Program, tables: Tables, offsets: Array) -> U64Array:
     """Return the address of each symbol, ascending."""
     distance = offsets.astype(np.int64).astype(np.uint64)
     try:
@@ -209,13 +221,11 @@ def _addresses(prog: Program, tables: Dict[str, int], offsets: Array) -> U64Arra
     # positive numbers, and others as negative distances from base - 1. No
     # image is so large that a plain distance would look negative.
     if (offsets < 0).any():
-        return np.where(offsets >= 0, distance, base - np.uint64(1) - distance)
+        return np.where(offsets >= 0, distance, base + ~distance)
     return base + distance
 
 
-def _names(
-    prog: Program, tables: Dict[str, int], count: int, order: str
-) -> PackedNames:
+def _names(prog: Program, tables: Tables, count: int, order: str) -> PackedNames:
     start = tables["kallsyms_names"]
     # What follows the names is one of the other tables.
     behind = [address for address in tables.values() if address > start]
@@ -231,10 +241,10 @@ def _names(
         raise _damaged("its names have no end") from None
 
 
-def _tokens(prog: Program, tables: Dict[str, int], order: str) -> List[bytes]:
+def _tokens(prog: Program, tables: Tables, order: str) -> List[bytes]:
     """Return the text that each byte of a compressed name stands for."""
     with door():
-        raw = prog.read(tables["kallsyms_token_index"], 2 * _TOKENS)
+        raw = prog.read(tables["kallsyms_token_index"], 2 * TOKENS)
         starts = np.frombuffer(raw, f"{order}u2").tolist()
         table = prog.read(tables["kallsyms_token_table"], max(starts) + _LONGEST_NAME)
     return [table[start : table.find(b"\0", start)] for start in starts]

@@ -17,14 +17,20 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 from ..._numpy import Array, U64Array, np
 
-__all__ = ("HEAD_BYTES", "PackedNames", "PlainNames", "rows_with_head")
+__all__ = (
+    "HEAD_BYTES",
+    "NAMES_A_MARKER",
+    "PackedNames",
+    "PlainNames",
+    "rows_with_head",
+)
 
 HEAD_BYTES = 8
 """How many of the first bytes of a name are compared with those of all others."""
 _HEAD_BITS = 8 * HEAD_BYTES
 _BIG = 0x80
 """Set in the first byte of a length that has two."""
-_NAMES_A_MARKER = 256
+NAMES_A_MARKER = 256
 """In kallsyms_markers (scripts/kallsyms.c)."""
 
 
@@ -97,6 +103,11 @@ class PackedNames:
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
+
+    @property
+    def starts(self) -> Array:
+        """Where each name begins, in the data."""
+        return self._bounds[:-1]
 
     def line(self, index: int) -> bytes:
         """Return the type and the name of the symbol of this index."""
@@ -201,20 +212,20 @@ def _starts_by_markers(data: bytes, count: int, order: str) -> Optional[Array]:
     :return: Where each name's length begins, and where the last name ends; None if the
         markers do not stand behind the names.
     """
-    if count <= _NAMES_A_MARKER:
+    if count <= NAMES_A_MARKER:
         return None
-    second = int(_starts_one_by_one(data, _NAMES_A_MARKER)[-1])
+    second = int(_starts_one_by_one(data, NAMES_A_MARKER)[-1])
     offset = data.find(struct.pack(f"{order}II", 0, second), second)
-    lanes = -(-count // _NAMES_A_MARKER)
+    lanes = -(-count // NAMES_A_MARKER)
     if not 0 < offset <= len(data) - 4 * lanes:
         return None
     markers = np.frombuffer(data, f"{order}u4", lanes, offset).astype(np.int64)
     if (markers > offset).any():
         return None
     codes = np.frombuffer(data, np.uint8)
-    starts = np.empty((lanes, _NAMES_A_MARKER), np.int64)
+    starts = np.empty((lanes, NAMES_A_MARKER), np.int64)
     at = markers
-    for step in range(_NAMES_A_MARKER):
+    for step in range(NAMES_A_MARKER):
         starts[:, step] = at
         length = codes[at].astype(np.int64)
         big = length & _BIG

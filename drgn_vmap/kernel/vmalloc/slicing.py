@@ -227,8 +227,8 @@ def _vmcoreinfo(target: Target) -> bytes:
     tables = target.carried.kallsyms_tables
     if tables is None:
         raise SymbolsError(
-            "where this kernel's symbol table is (before Linux 6.0) only its debug info "
-            "tells: install that, or name its vmlinux with drgn -s"
+            "where this kernel's symbol table is (before Linux 6.0) was not found out: "
+            "install its debug info, or name its vmlinux with drgn -s"
         )
     for name, address in tables.items():
         if name not in known.symbols:
