@@ -180,6 +180,8 @@ def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
     if prog is None and verb not in _WITHOUT_TARGET and not getattr(args, "saved", ""):
         other = ", or give --from FILE" if hasattr(args, "saved") else ""
         raise UsageError(f"there is no kernel to look at: start it with drgn -c{other}")
+    if getattr(args, "snapshot", None) is not None and args.saved is None:
+        raise UsageError("--snapshot is of a text with several: give --from FILE too")
     if prog is None or verb in _WITHOUT_TARGET:
         status: int = module.run(None, args)
         return status
