@@ -146,6 +146,8 @@ def guarded(name: str, call: Callable[[], int]) -> int:
             what = f"the Python package {package} is not installed"
             debian = f"apt-get install python3-{package}"
             tell(name, f"{what}: try {debian}, or pip install {package}")
+        except MemoryError:
+            tell(name, "memory is not enough: use a machine with more, or less input")
         except OSError as e:
             if isinstance(e, BrokenPipeError) and not is_output_read():
                 # The reader has seen enough.

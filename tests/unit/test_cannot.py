@@ -114,3 +114,18 @@ def test_a_snapshot_of_no_text(
     out, err = capsys.readouterr()
     assert (out, path.exists()) == ("", False)
     assert err.startswith(f"vmap {verb}: --snapshot ") and "give --from FILE" in err
+
+
+def test_no_memory(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit into memory ends with a line too."""
+
+    def take(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("drgn_vmap.kernel.vmalloc.snapshot.take_snapshot", take)
+    assert run("ls", FakeKernel([]).program(), []) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.startswith("vmap ls: memory is not enough: ")

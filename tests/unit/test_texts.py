@@ -23,6 +23,7 @@ from typing import Callable
 import pytest
 
 from drgn_vmap.analyses.saved_text import areas_from_text, texts_in
+from drgn_vmap.commands import texts
 from drgn_vmap.errors import UsageError
 from tests.fakes.dialects import ERAS, PAGE, areas_of, printed
 from tests.fakes.vmallocinfo import HASHED, RAW
@@ -87,6 +88,34 @@ def test_an_empty_bundle(tmp_path: Path) -> None:
     done = without_drgn("top", "--from", str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1 and "vmallocinfo" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["plain", "gzip", "folder", "tar", "input"])
+def test_too_large(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no listing can be is not read to its end, wherever it comes from."""
+    most = 1 << 20
+    monkeypatch.setattr(texts, "_MAX_BYTES", most)
+    folder = tmp_path / "proc"
+    folder.mkdir()
+    file = folder / "vmallocinfo"
+
+    def read(more: int) -> None:
+        data = RAW.encode().ljust(most + more, b"\n")
+        file.write_bytes(gzip.compress(data) if how == "gzip" else data)
+        if how == "tar":
+            with tarfile.open(tmp_path / "tar", "w") as archive:
+                archive.add(folder, "proc")
+        with file.open() as source:
+            monkeypatch.setattr("sys.stdin", source)
+            texts.read_text(name)
+
+    name = {"folder": str(folder), "tar": str(tmp_path / "tar"), "input": "-"}.get(
+        how, str(file)
+    )
+    if how != "tar":  # A tar archive is larger than what is in it.
+        read(0)
+    with pytest.raises(UsageError, match="more than 1 MiB.* take the file vmallocinfo"):
+        read(1)
 
 
 GDB = """\
