@@ -13,6 +13,7 @@ import lzma
 import os
 import sys
 import tarfile
+import zlib
 from typing import IO, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from ..analyses.saved import areas_from_csv, areas_from_json
@@ -35,6 +36,11 @@ _PACKED: Dict[bytes, Callable[[bytes], "io.BufferedIOBase"]] = {
     b"\xfd7zXZ\0": lambda data: lzma.LZMAFile(io.BytesIO(data)),
     b"BZh": lambda data: bz2.BZ2File(io.BytesIO(data)),
 }
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError),
+    *(zlib.error, lzma.LZMAError, tarfile.TarError),
+)
+"""What is raised of files that are not there, cut short or damaged."""
 _UNKNOWN_PACKERS = {b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "unzip"}
 _ENCODINGS = {
     b"\xef\xbb\xbf": "utf-8-sig",
@@ -107,7 +113,7 @@ def read_text(name: str) -> Text:
         if os.path.isdir(name):
             return _of_directory(name)
         return _opened(name, _read_file(name))
-    except (OSError, ValueError, EOFError, lzma.LZMAError, tarfile.TarError) as e:
+    except _UNREADABLE as e:
         raise UsageError(f"{name} cannot be read ({e}): give a readable file") from e
 
 

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
 import lzma
+import tarfile
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Iterator, Sequence, Union
+from typing import Any, Callable, Iterator, Sequence, Union
 
 __all__ = ("Saved",)
 
@@ -59,6 +62,7 @@ _PIECES = (
 )
 _ENCODINGS = ("utf-8", "utf-8", "utf-8", "utf-16", "utf-8-sig", "latin-1")
 _MOST_AREAS = 20
+_MEMINFO = b"MemTotal: 1 kB\nVmallocUsed: 20460 kB\n"
 _LINES = (
     *(("diff", "old", "new"), ("diff", "old", "new", "--json"), ("diff", "new", "old")),
     *(("ls", "--from", "new"), ("ls", "--from", "new", "--json")),
@@ -158,11 +162,36 @@ class Saved:
 
 
 def _packed(draw: Random, data: bytes) -> bytes:
-    how = draw.random()
-    if how > 0.1:
+    """Return some data packed, and that cut or damaged; most of it as it is."""
+    how = draw.choice((*_PACKERS, *(10 * [None])))
+    if how is None:
         return data
-    packed = gzip.compress(data, mtime=0) if how < 0.05 else lzma.compress(data)
-    return packed[: draw.choice((len(packed), draw.randrange(len(packed) + 1)))]
+    packed = bytearray(how(data))
+    if draw.random() < 0.5:
+        for _ in range(draw.choice((1, 1, 5))):
+            packed[draw.randrange(len(packed))] = draw.randrange(256)
+    return bytes(packed[: draw.choice((len(packed), draw.randrange(len(packed) + 1)))])
+
+
+def _gzipped(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)
+
+
+def _bundled(data: bytes) -> bytes:
+    """Return a support bundle."""
+    bundle = io.BytesIO()
+    with tarfile.open(fileobj=bundle, mode="w") as archive:
+        for name, content in (("vmallocinfo", data), ("meminfo", _MEMINFO)):
+            member = tarfile.TarInfo(f"bundle/proc/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return bundle.getvalue()
+
+
+_PACKERS: Sequence[Callable[[bytes], bytes]] = (
+    *(_gzipped, lzma.compress, bz2.compress),
+    *(_bundled, lambda data: _gzipped(_bundled(data))),
+)
 
 
 def _other(draw: Random) -> bytes:

@@ -90,6 +90,23 @@ def test_an_empty_bundle(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1 and "vmallocinfo" in done.stderr
 
 
+@pytest.mark.parametrize("how", ["gzip", "xz", "bzip2"])
+def test_damaged_packing(how: str, tmp_path: Path) -> None:
+    """Wherever a packed file is damaged or cut short, one line says so."""
+    packed, path = PACKED[how](RAW.encode()), tmp_path / "vmallocinfo"
+    refused, places = 0, range(0, len(packed), 7)
+    for at in places:
+        for damaged in (packed[:at], packed[:at] + b"\xff" + packed[at + 1 :]):
+            path.write_bytes(damaged)
+            try:
+                texts.read_text(str(path))
+            except UsageError as e:
+                refused += "give a readable file" in str(e)
+    # Of what packers write some bytes mean nothing, and of what is cut to nothing
+    # nobody knows that it was packed.
+    assert refused > 1.5 * len(places)
+
+
 @pytest.mark.parametrize("how", ["plain", "gzip", "folder", "tar", "input"])
 def test_too_large(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What no listing can be is not read to its end, wherever it comes from."""
