@@ -13,7 +13,7 @@ import csv
 import io
 import json
 import re
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Iterator, Mapping
 
 from ..errors import UsageError
 from ..model.areas import Area, State
@@ -66,9 +66,17 @@ def areas_from_csv(name: str, text: str) -> SavedAreas:
     :param name: Of the file, for messages.
     :raises UsageError: if it is anything else.
     """
-    rows = csv.DictReader(io.StringIO(text))
-    areas = tuple(_area(name, at, _of_csv(row)) for at, row in enumerate(rows))
+    areas = tuple(_area(name, at, row) for at, row in enumerate(_rows(name, text)))
     return SavedAreas(name, None, areas)
+
+
+def _rows(name: str, text: str) -> Iterator[Mapping[str, Any]]:
+    try:
+        for row in csv.DictReader(io.StringIO(text)):
+            yield _of_csv(row)
+    # Python has a limit to the digits of a number and to the length of a field.
+    except (ValueError, csv.Error) as e:
+        raise UsageError(f"{name} is no CSV ({e}): {_ADVICE}") from e
 
 
 def _of_csv(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -78,8 +86,8 @@ def _of_csv(row: Mapping[str, Any]) -> Mapping[str, Any]:
     if str(found.get("caller", "")).startswith("'"):
         # What spreadsheets would take for a formula has a mark before it.
         found["caller"] = found["caller"][1:]
-    for key in _NUMBERS:
-        if key in found and str(found[key]).isdigit():
+    for key in (*_NUMBERS, "node"):
+        if key in found and str(found[key]).isdecimal():
             found[key] = int(found[key])
     if "numa" in found:
         counts = re.findall(r"N(\d+)=(\d+)", str(found["numa"]))
