@@ -16,7 +16,7 @@ import tarfile
 import zlib
 from typing import IO, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
-from ..analyses.saved import areas_from_csv, areas_from_json
+from ..analyses.saved import areas_from_csv, areas_from_json, listable
 from ..analyses.saved_text import areas_from_text, text_of_areas
 from ..errors import UsageError
 from ..model.saved import SavedText
@@ -92,7 +92,7 @@ def saved_text(text: Text, number: Optional[int] = None) -> SavedText:
     if areas_from is None:
         return areas_from_text(text.name, text.data, number)
     decoded = text.data.decode("utf-8", "backslashreplace")
-    return text_of_areas(areas_from(text.name, decoded))
+    return text_of_areas(listable(areas_from(text.name, decoded)))
 
 
 def is_json(text: Text) -> bool:

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drgn_vmap.analyses.saved_text import areas_from_text, texts_in
 from drgn_vmap.commands import texts
@@ -88,6 +90,26 @@ def test_an_empty_bundle(tmp_path: Path) -> None:
     done = without_drgn("top", "--from", str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1 and "vmallocinfo" in done.stderr
+
+
+@given(
+    caller=st.text(" \t\n()[]<>+0x1/=Né\u202e", min_size=1)
+    | st.sampled_from(["a+0x1/0x2 [m]vmalloc ", "a+0x1/0x2 pages=1", "<a b>"]),
+    start=st.sampled_from([0, 0xFFFFC90000000000, (1 << 64) - PAGE]),
+    pages=st.integers(0, (1 << 32) - 1),
+)
+def test_areas_of_a_damaged_kernel(caller: str, start: int, pages: int) -> None:
+    """Whatever ls --json prints of a damaged kernel is taken, and no area is lost."""
+    area = {"start": hex(start), "end": hex(start + PAGE), "state": "busy"}
+    more = {"kinds": ["vmalloc"], "caller": caller, "pages": pages}
+    areas = [{**area, **more}]
+    document = {"command": "ls", "schema": 1, "kernel": None, "areas": areas}
+    text = texts.Text("file", json.dumps(document).encode(), None)
+    snapshot = texts.saved_text(text).snapshot
+    assert snapshot.areas.start.tolist() == [start]
+    assert snapshot.areas.nr_pages.tolist() == [pages]
+    [named] = [name for name in snapshot.callers.values() if name]
+    assert named.isprintable() and len(named) in (len(caller), len(caller) + 2)
 
 
 @pytest.mark.parametrize("how", ["gzip", "xz", "bzip2"])
