@@ -60,6 +60,10 @@ _PIECES = (
         "N0=N0=",
     ),
 )
+_CELLS = (
+    *("0x" + "f" * 16, "0x1" + 16 * "0", "0x0", "9" * 5000, "x" * 200_000, "²", "٣"),
+    *('"', '""', '"x"y', ",", "\n", "\r\n", "busy", "free", "purging", "1e9", "nan"),
+)
 _ENCODINGS = ("utf-8", "utf-8", "utf-8", "utf-16", "utf-8-sig", "latin-1")
 _MOST_AREAS = 20
 _MEMINFO = b"MemTotal: 1 kB\nVmallocUsed: 20460 kB\n"
@@ -83,11 +87,13 @@ class Saved:
     What a sample saves.
 
     :param listed: What ``ls --json`` prints.
+    :param table: What ``ls --format csv`` prints.
     :param text: /proc/vmallocinfo.
     :param core: The vmcore.
     """
 
     listed: bytes
+    table: bytes
     text: bytes
     core: bytes
 
@@ -95,11 +101,12 @@ class Saved:
         self, draw: Random, runs: int
     ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, ...], ...]]:
         """Return files, and lines that read them."""
-        how = draw.choice(("json", "json", "json", "text", "text", "core", "other"))
+        how = draw.choice((*("json", "text", "csv") * 2, "json", "core", "other"))
         old = draw.choice((self._listed(), self._lines(draw)))
         new = {
             "json": self._json,
             "text": self._text,
+            "csv": self._csv,
             "core": self._core,
             "other": _other,
         }[how](draw)
@@ -154,6 +161,23 @@ class Saved:
                 text = "\n".join(draw.choice(("", "> ", "[ 1.0] ")) + x for x in lines)
         data = text.encode(draw.choice(_ENCODINGS), "replace")
         return _packed(draw, data)
+
+    def _csv(self, draw: Random) -> bytes:
+        rows = self.table.decode().splitlines()
+        header, rows = rows[0], draw.sample(rows[1:], min(_MOST_AREAS, len(rows) - 1))
+        lines = [row.split(",") for row in (header, *rows)]
+        for _ in range(draw.choice((1, 1, 2, 10))):
+            # The header says that it is CSV; it is damaged less often.
+            cells = lines[draw.randrange(draw.choice((0, 1, 1, 1)), len(lines))]
+            at, how = draw.randrange(len(cells)), draw.random()
+            if how < 0.7:
+                cells[at] = draw.choice((*_CELLS, *_PIECES))
+            elif how < 0.9:
+                cells[at] += draw.choice((*_CELLS, *_PIECES))
+            elif len(cells) > 1:
+                del cells[at]
+        text = "\n".join(map(",".join, lines)) + "\n"
+        return _packed(draw, text.encode("utf-8", "surrogateescape"))
 
     def _core(self, draw: Random) -> bytes:
         return self.core[
