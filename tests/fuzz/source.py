@@ -90,7 +90,26 @@ class Source:
 
     def input(self, number: int) -> Input:
         """Return an input."""
-        id_ = f"{self._seed}-{number}"
+        return self._drawn(f"{self._seed}-{number}")
+
+    def named(self, name: str) -> Input:
+        """Return the input of a name, whatever its seed was."""
+        undamaged = {input_.name: input_ for input_ in self.undamaged()}
+        return undamaged.get(name) or self._drawn(name)
+
+    def undamaged(self) -> Iterator[Input]:
+        """Yield every line that makes sense, on samples with which nothing is wrong."""
+        for name, sample in self._sampled.items():
+            draw = Random(name)
+            runs = tuple(
+                (verb, *line.format(address=hex(address), vmcore=VMCORE).split())
+                for verb in VERBS
+                for line in good_lines(verb)
+                for address in [draw.choice(sample.addresses)]
+            )
+            yield Input(f"undamaged-{name}", "undamaged", name, runs, fresh=True)
+
+    def _drawn(self, id_: str) -> Input:
         draw = Random(id_)
         (kind,) = draw.choices(self._kinds, [KINDS[kind] for kind in self._kinds])
         name = draw.choice([*self._sampled])
@@ -110,18 +129,6 @@ class Source:
         if fresh and draw.random() < 0.3:
             runs[-1] = ("diff", VMCORE, VMCORE)
         return Input(id_, kind, name, tuple(runs), edits, fresh)
-
-    def undamaged(self) -> Iterator[Input]:
-        """Yield every line that makes sense, on samples with which nothing is wrong."""
-        for name, sample in self._sampled.items():
-            draw = Random(name)
-            runs = tuple(
-                (verb, *line.format(address=hex(address), vmcore=VMCORE).split())
-                for verb in VERBS
-                for line in good_lines(verb)
-                for address in [draw.choice(sample.addresses)]
-            )
-            yield Input(f"undamaged-{name}", "undamaged", name, runs, fresh=True)
 
 
 def open_samples() -> dict[str, Sampled]:
