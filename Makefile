@@ -32,7 +32,7 @@ help:
 	@echo 'make installed                these on what a user installs, on the oldest Python that'
 	@echo "                              is promised and the newest here; or PYTHONS='…'"
 	@echo 'make kernels                  the tests on real kernels, in guests'
-	@echo "make fuzz SECONDS=60 SEED=1   verbs on damaged vmcores; REPLAY=FILE tries one again,"
+	@echo "make fuzz SECONDS=60 SEED=1   verbs on damaged vmcores; REPLAY=1-33 tries one again,"
 	@echo "                              and more options are in FUZZ='…'"
 	@echo "make bench BENCH='…'      how fast it is beside others; its options in BENCH"
 	@echo "make lab KERNEL=7.3 CMD='…'   run a command in a guest; also 5.10, 6.1, 6.12, and"
@@ -51,7 +51,7 @@ demo: $(READY)
 	$(BIN)/drgn -q -c $(SAMPLE) scripts/vmap_verify.py || test $$? -eq 1
 
 # What takes least and fails most comes first; CI does the same (.ci/run).
-test: lint unit installed kernels
+test: lint unit fuzz installed kernels
 
 # One of arm64, and whichever are cached, are among "kernels" as well.
 foreign: PACKAGES += tests/lab/debian-packages-foreign.txt

@@ -13,19 +13,25 @@ import csv
 import io
 import json
 import re
-from typing import Any, Dict, Mapping
+from dataclasses import replace
+from typing import Any, Dict, Iterator, Mapping
 
 from ..errors import UsageError
 from ..model.areas import Area, State
 from ..model.saved import SavedAreas
+from ..model.vmallocinfo import CALLER
 
-__all__ = ("areas_from_csv", "areas_from_json")
+__all__ = ("areas_from_csv", "areas_from_json", "listable")
 
 _STATES = {state.label: state for state in State}
 _HEX = ("caller_addr", "phys")
-_MOST = 1 << 64
+_TOP = 1 << 64
 """No address and no number of a kernel's is beyond that; an area may end there."""
-_NUMBERS = ("va_flags", "vm_flags", "pages", "page_order", "requested_size")
+_MOST_PAGES = 1 << 52
+"""As many as addresses are there for."""
+_CALLER = re.compile(CALLER)
+_NOT_IN_BRACKETS = re.compile("[^!-;=?-~]")
+_NUMBERS = ("va_flags", "vm_flags", "page_order", "requested_size")
 
 
 def areas_from_json(name: str, text: str) -> SavedAreas:
@@ -66,9 +72,35 @@ def areas_from_csv(name: str, text: str) -> SavedAreas:
     :param name: Of the file, for messages.
     :raises UsageError: if it is anything else.
     """
-    rows = csv.DictReader(io.StringIO(text))
-    areas = tuple(_area(name, at, _of_csv(row)) for at, row in enumerate(rows))
+    areas = tuple(_area(name, at, row) for at, row in enumerate(_rows(name, text)))
     return SavedAreas(name, None, areas)
+
+
+def listable(saved: SavedAreas) -> SavedAreas:
+    """
+    Return areas as lines of /proc/vmallocinfo can have them.
+
+    Those of a damaged kernel may end where no address is, and their callers may be called
+    anything: what no %pS prints is put in <>, with a question mark for each character that
+    cannot stand there.
+    """
+    return replace(saved, areas=tuple(map(_listable, saved.areas)))
+
+
+def _listable(area: Area) -> Area:
+    caller = area.caller
+    if caller and not _CALLER.fullmatch(caller):
+        caller = f"<{_NOT_IN_BRACKETS.sub('?', caller)}>"
+    return replace(area, caller=caller, end=min(area.end, _TOP - 1))
+
+
+def _rows(name: str, text: str) -> Iterator[Mapping[str, Any]]:
+    try:
+        for row in csv.DictReader(io.StringIO(text)):
+            yield _of_csv(row)
+    # Python has a limit to the digits of a number and to the length of a field.
+    except (ValueError, csv.Error) as e:
+        raise UsageError(f"{name} is no CSV ({e}): {_ADVICE}") from e
 
 
 def _of_csv(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -78,8 +110,8 @@ def _of_csv(row: Mapping[str, Any]) -> Mapping[str, Any]:
     if str(found.get("caller", "")).startswith("'"):
         # What spreadsheets would take for a formula has a mark before it.
         found["caller"] = found["caller"][1:]
-    for key in _NUMBERS:
-        if key in found and str(found[key]).isdigit():
+    for key in (*_NUMBERS, "pages", "node"):
+        if key in found and str(found[key]).isdecimal():
             found[key] = int(found[key])
     if "numa" in found:
         counts = re.findall(r"N(\d+)=(\d+)", str(found["numa"]))
@@ -92,7 +124,7 @@ _ADVICE = "give a file that it made"
 
 def _area(name: str, at: int, row: Any) -> Area:
     try:
-        start, end = _address(row["start"]), _address(row["end"])
+        start, end = _address(row["start"]), _address(row["end"], _TOP)
         if start >= end:
             raise ValueError(f"it ends at {row['end']}")
         return Area(
@@ -101,6 +133,7 @@ def _area(name: str, at: int, row: Any) -> Area:
             state=_STATES[row["state"]],
             kinds=tuple(map(_string, row["kinds"])),
             caller=_optional(row, "caller", _string),
+            pages=_optional(row, "pages", _pages),
             numa=_optional(row, "numa", _numa),
             vmap_node=_optional(row, "node", _number),
             **{key: _optional(row, key, _address) for key in _HEX},
@@ -122,17 +155,21 @@ def _string(value: Any) -> str:
     return value
 
 
-def _number(value: Any) -> int:
+def _number(value: Any, most: int = _TOP - 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{value!r} is no number")
-    if not 0 <= value < _MOST:
+    if not 0 <= value <= most:
         raise ValueError("a number that no kernel has")
     return value
 
 
-def _address(value: Any) -> int:
+def _pages(value: Any) -> int:
+    return _number(value, _MOST_PAGES)
+
+
+def _address(value: Any, most: int = _TOP - 1) -> int:
     text = _string(value)
-    if not re.fullmatch(r"0x[0-9a-f]{1,17}", text) or int(text, 16) > _MOST:
+    if not re.fullmatch(r"0x[0-9a-f]{1,17}", text) or int(text, 16) > most:
         raise ValueError(f"{text[:20]!r} is no address")
     return int(text, 16)
 
@@ -142,4 +179,4 @@ def _numa(value: Any) -> Dict[int, int]:
         raise TypeError(f"{value!r} is no object")
     if not all(re.fullmatch(r"[0-9]{1,4}", node) for node in value):
         raise ValueError("numa has what is no node")
-    return {int(node): _number(pages) for node, pages in value.items()}
+    return {int(node): _pages(pages) for node, pages in value.items()}

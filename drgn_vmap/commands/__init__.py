@@ -146,6 +146,8 @@ def guarded(name: str, call: Callable[[], int]) -> int:
             what = f"the Python package {package} is not installed"
             debian = f"apt-get install python3-{package}"
             tell(name, f"{what}: try {debian}, or pip install {package}")
+        except MemoryError:
+            tell(name, "memory is not enough: use a machine with more, or less input")
         except OSError as e:
             if isinstance(e, BrokenPipeError) and not is_output_read():
                 # The reader has seen enough.
@@ -180,6 +182,8 @@ def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
     if prog is None and verb not in _WITHOUT_TARGET and not getattr(args, "saved", ""):
         other = ", or give --from FILE" if hasattr(args, "saved") else ""
         raise UsageError(f"there is no kernel to look at: start it with drgn -c{other}")
+    if getattr(args, "snapshot", None) is not None and args.saved is None:
+        raise UsageError("--snapshot is of a text with several: give --from FILE too")
     if prog is None or verb in _WITHOUT_TARGET:
         status: int = module.run(None, args)
         return status

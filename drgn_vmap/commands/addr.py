@@ -143,5 +143,5 @@ def _no_page(target: "Target", phys: int) -> str:
     why = why_no_page(target.values, phys // target.page_size)
     if why:
         return f"no RAM and no struct page is there: {why}"
-    why = why_no_ram(target.values, phys)
+    why = why_no_ram(target.values, target.memory, phys)
     return f"no RAM is there: {why}" if why else ""

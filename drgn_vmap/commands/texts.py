@@ -13,9 +13,10 @@ import lzma
 import os
 import sys
 import tarfile
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+import zlib
+from typing import IO, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
-from ..analyses.saved import areas_from_csv, areas_from_json
+from ..analyses.saved import areas_from_csv, areas_from_json, listable
 from ..analyses.saved_text import areas_from_text, text_of_areas
 from ..errors import UsageError
 from ..model.saved import SavedText
@@ -25,16 +26,21 @@ __all__ = ("Text", "is_json", "open_saved", "open_text", "read_text", "saved_tex
 STANDARD_INPUT = "-"
 _WANTED = "vmallocinfo"
 _BESIDE = "meminfo"
-_MAX_BYTES = 1 << 32
-"""What is larger when it is unpacked is no text of this kind."""
+_MAX_BYTES = 3 << 29
+"""A listing of ten million lines; what is larger is no text of this kind."""
 _AT_ONCE = 1 << 20
 _CSV_STARTS = b"start,end,size,"
 
-_PACKED: Dict[bytes, Tuple[str, Callable[[bytes], "io.BufferedIOBase"]]] = {
-    b"\x1f\x8b": ("gzip", lambda data: gzip.GzipFile(fileobj=io.BytesIO(data))),
-    b"\xfd7zXZ\0": ("xz", lambda data: lzma.LZMAFile(io.BytesIO(data))),
-    b"BZh": ("bzip2", lambda data: bz2.BZ2File(io.BytesIO(data))),
+_PACKED: Dict[bytes, Callable[[bytes], "io.BufferedIOBase"]] = {
+    b"\x1f\x8b": lambda data: gzip.GzipFile(fileobj=io.BytesIO(data)),
+    b"\xfd7zXZ\0": lambda data: lzma.LZMAFile(io.BytesIO(data)),
+    b"BZh": lambda data: bz2.BZ2File(io.BytesIO(data)),
 }
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError),
+    *(zlib.error, lzma.LZMAError, tarfile.TarError),
+)
+"""What is raised of files that are not there, cut short or damaged."""
 _UNKNOWN_PACKERS = {b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "unzip"}
 _ENCODINGS = {
     b"\xef\xbb\xbf": "utf-8-sig",
@@ -86,7 +92,7 @@ def saved_text(text: Text, number: Optional[int] = None) -> SavedText:
     if areas_from is None:
         return areas_from_text(text.name, text.data, number)
     decoded = text.data.decode("utf-8", "backslashreplace")
-    return text_of_areas(areas_from(text.name, decoded))
+    return text_of_areas(listable(areas_from(text.name, decoded)))
 
 
 def is_json(text: Text) -> bool:
@@ -102,12 +108,12 @@ def read_text(name: str) -> Text:
     """
     try:
         if name == STANDARD_INPUT:
-            return _opened("standard input", sys.stdin.buffer.read())
+            name = "standard input"
+            return _opened(name, _bounded(name, sys.stdin.buffer))
         if os.path.isdir(name):
             return _of_directory(name)
-        with open(name, "rb") as file:
-            return _opened(name, file.read())
-    except (OSError, ValueError, EOFError, lzma.LZMAError, tarfile.TarError) as e:
+        return _opened(name, _read_file(name))
+    except _UNREADABLE as e:
         raise UsageError(f"{name} cannot be read ({e}): give a readable file") from e
 
 
@@ -122,14 +128,19 @@ def _unpacked(name: str, data: bytes) -> bytes:
     for magic, program in _UNKNOWN_PACKERS.items():
         if data.startswith(magic):
             raise UsageError(f"{name} is packed: unpack it with {program} first")
-    for magic, (_, opened) in _PACKED.items():
+    for magic, opened in _PACKED.items():
         if data.startswith(magic):
             with opened(data) as file:
                 return _bounded(name, file)
     return data
 
 
-def _bounded(name: str, file: "io.BufferedIOBase") -> bytes:
+def _read_file(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return _bounded(path, file)
+
+
+def _bounded(name: str, file: Union[IO[bytes], "io.BufferedIOBase"]) -> bytes:
     parts: List[bytes] = []
     total = 0
     while True:
@@ -139,7 +150,10 @@ def _bounded(name: str, file: "io.BufferedIOBase") -> bytes:
         parts.append(part)
         total += len(part)
         if total > _MAX_BYTES:
-            raise UsageError(f"{name} is too large: give a copy of /proc/vmallocinfo")
+            raise UsageError(
+                f"{name} holds more than {_MAX_BYTES >> 20} MiB, which no listing does: "
+                "take the file vmallocinfo out of it and give that"
+            )
 
 
 def _in_utf8(data: bytes) -> bytes:
@@ -166,13 +180,12 @@ def _of_directory(name: str) -> Text:
         if _is_wanted(file, _WANTED)
     ]
     path = _the_one(name, found)
-    with open(path, "rb") as file:
-        text = _opened(path, file.read())
+    text = _opened(path, _read_file(path))
     try:
-        with open(os.path.join(os.path.dirname(path), _BESIDE), "rb") as file:
-            return text._replace(meminfo=file.read().decode("utf-8", "replace"))
+        beside = _read_file(os.path.join(os.path.dirname(path), _BESIDE))
     except OSError:
         return text
+    return text._replace(meminfo=beside.decode("utf-8", "replace"))
 
 
 def _of_archive(name: str, data: bytes) -> Text:
@@ -184,7 +197,7 @@ def _of_archive(name: str, data: bytes) -> Text:
         texts = []
         for member in (members[path], beside):
             file = archive.extractfile(member) if member is not None else None
-            texts.append(_bounded(name, file) if file is not None else None)  # type: ignore[arg-type]
+            texts.append(_bounded(name, file) if file is not None else None)
     found_text, meminfo = texts
     inside = _opened(f"{name}:{path}", found_text or b"")
     if meminfo is None:

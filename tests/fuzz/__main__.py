@@ -48,10 +48,11 @@ class Tally:
         default_factory=lambda: defaultdict(Counter)
     )
     """How often each verb failed in the same way at the same place."""
-    kept: dict[tuple[str, str], Path] = field(default_factory=dict)
+    kept: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The name of the first input that failed so."""
 
-    def add(self, input_: Input, outcome: Outcome) -> Iterator[tuple[Path, Failure]]:
-        """Count one, and yield what failed so for the first time, and where it is kept."""
+    def add(self, input_: Input, outcome: Outcome) -> Iterator[Failure]:
+        """Count one, and yield what failed so for the first time; that is kept."""
         kind = input_.kind
         self.inputs[kind] += 1
         self.unopened[kind] += outcome.unopened
@@ -65,9 +66,10 @@ class Tally:
             kind_of_failure = failure.what, failure.where
             self.alike[kind_of_failure][failure.verb] += 1
             if kind_of_failure not in self.kept:
-                self.kept[kind_of_failure] = path = _KEPT / f"{input_.name}.json"
+                self.kept[kind_of_failure] = input_.name
+                path = _KEPT / f"{input_.name}.json"
                 save(input_, path, failure=failure.detail.splitlines())
-                yield path, failure
+                yield failure
 
     def summary(self) -> str:
         """Return it all as tables."""
@@ -97,11 +99,11 @@ class Tally:
         parts.append(tabulate(verbs, _VERB_HEADS))
         often = sorted(self.alike.items(), key=lambda item: -item[1].total())
         failures = [
-            (verbs.total(), *kind, " ".join(sorted(verbs)), self.kept[kind].name)
+            (verbs.total(), *kind, " ".join(sorted(verbs)), self.kept[kind])
             for kind, verbs in often
         ]
         if failures:
-            heads = ("times", "failure", "where", "verbs", "first in build/fuzz")
+            heads = ("times", "failure", "where", "verbs", "again: make fuzz REPLAY=")
             parts.append(tabulate(failures, heads, disable_numparse=True))
         else:
             parts.append("nothing failed")
@@ -113,18 +115,18 @@ def main() -> None:
     args = _arguments()
     sampled = open_samples()
     trials = Trials({name: sample.target for name, sample in sampled.items()})
-    if args.replay:
-        sys.exit(_replay(trials, args.replay))
     seed = args.seed or str(SystemRandom().randrange(1_000_000))
-    print(f"seed {seed}", flush=True)
     source = Source(sampled, seed, args.runs, args.kind or [*KINDS])
+    if args.replay:
+        sys.exit(_replay(trials, _input_again(source, args.replay)))
+    print(f"seed {seed}", flush=True)
     tally = Tally()
     _KEPT.mkdir(parents=True, exist_ok=True)
     inputs = _inputs(source, args.count, args.seconds)
     try:
         for input_, outcome in trials.outcomes(inputs, args.jobs):
-            for path, failure in tally.add(input_, outcome):
-                print(f"{path.name}: {failure.verb}: {failure.what} {failure.where}")
+            for failure in tally.add(input_, outcome):
+                print(f"{input_.name}: {failure.verb}: {failure.what} {failure.where}")
                 sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted")
@@ -147,9 +149,14 @@ def _cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def _replay(trials: Trials, path: Path) -> bool:
+def _input_again(source: Source, name: str) -> Input:
+    """Return the input that is kept under a name, or draw it again."""
+    kept = _KEPT / f"{name}.json"
+    return load(kept) if kept.exists() else source.named(name)
+
+
+def _replay(trials: Trials, input_: Input) -> bool:
     """Try an input again, and show it as a test would write it."""
-    input_ = load(path)
     outcome = trials.outcome(input_)
     text = pformat(input_, width=88)
     print(text if len(text) < 20_000 else f"{text[:20_000]} …")
@@ -180,7 +187,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--jobs", type=int, default=1, help="inputs at a time (default: 1)"
     )
-    parser.add_argument("--replay", type=Path, help="a file in build/fuzz to try again")
+    parser.add_argument(
+        "--replay",
+        metavar="NAME",
+        help="the input to try again; one that is not in build/fuzz is drawn again, with "
+        "the same --kind and --runs",
+    )
     return parser.parse_args()
 
 

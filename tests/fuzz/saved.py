@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
 import lzma
+import tarfile
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Iterator, Sequence, Union
+from typing import Any, Callable, Iterator, Sequence, Union
 
 __all__ = ("Saved",)
 
@@ -57,8 +60,13 @@ _PIECES = (
         "N0=N0=",
     ),
 )
+_CELLS = (
+    *("0x" + "f" * 16, "0x1" + 16 * "0", "0x0", "9" * 5000, "x" * 200_000, "²", "٣"),
+    *('"', '""', '"x"y', ",", "\n", "\r\n", "busy", "free", "purging", "1e9", "nan"),
+)
 _ENCODINGS = ("utf-8", "utf-8", "utf-8", "utf-16", "utf-8-sig", "latin-1")
 _MOST_AREAS = 20
+_MEMINFO = b"MemTotal: 1 kB\nVmallocUsed: 20460 kB\n"
 _LINES = (
     *(("diff", "old", "new"), ("diff", "old", "new", "--json"), ("diff", "new", "old")),
     *(("ls", "--from", "new"), ("ls", "--from", "new", "--json")),
@@ -79,11 +87,13 @@ class Saved:
     What a sample saves.
 
     :param listed: What ``ls --json`` prints.
+    :param table: What ``ls --format csv`` prints.
     :param text: /proc/vmallocinfo.
     :param core: The vmcore.
     """
 
     listed: bytes
+    table: bytes
     text: bytes
     core: bytes
 
@@ -91,11 +101,12 @@ class Saved:
         self, draw: Random, runs: int
     ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, ...], ...]]:
         """Return files, and lines that read them."""
-        how = draw.choice(("json", "json", "json", "text", "text", "core", "other"))
+        how = draw.choice((*("json", "text", "csv") * 2, "json", "core", "other"))
         old = draw.choice((self._listed(), self._lines(draw)))
         new = {
             "json": self._json,
             "text": self._text,
+            "csv": self._csv,
             "core": self._core,
             "other": _other,
         }[how](draw)
@@ -151,6 +162,23 @@ class Saved:
         data = text.encode(draw.choice(_ENCODINGS), "replace")
         return _packed(draw, data)
 
+    def _csv(self, draw: Random) -> bytes:
+        rows = self.table.decode().splitlines()
+        header, rows = rows[0], draw.sample(rows[1:], min(_MOST_AREAS, len(rows) - 1))
+        lines = [row.split(",") for row in (header, *rows)]
+        for _ in range(draw.choice((1, 1, 2, 10))):
+            # The header says that it is CSV; it is damaged less often.
+            cells = lines[draw.randrange(draw.choice((0, 1, 1, 1)), len(lines))]
+            at, how = draw.randrange(len(cells)), draw.random()
+            if how < 0.7:
+                cells[at] = draw.choice((*_CELLS, *_PIECES))
+            elif how < 0.9:
+                cells[at] += draw.choice((*_CELLS, *_PIECES))
+            elif len(cells) > 1:
+                del cells[at]
+        text = "\n".join(map(",".join, lines)) + "\n"
+        return _packed(draw, text.encode("utf-8", "surrogateescape"))
+
     def _core(self, draw: Random) -> bytes:
         return self.core[
             : draw.choice((4, 16, 64, 200, draw.randrange(len(self.core))))
@@ -158,11 +186,36 @@ class Saved:
 
 
 def _packed(draw: Random, data: bytes) -> bytes:
-    how = draw.random()
-    if how > 0.1:
+    """Return some data packed, and that cut or damaged; most of it as it is."""
+    how = draw.choice((*_PACKERS, *(10 * [None])))
+    if how is None:
         return data
-    packed = gzip.compress(data, mtime=0) if how < 0.05 else lzma.compress(data)
-    return packed[: draw.choice((len(packed), draw.randrange(len(packed) + 1)))]
+    packed = bytearray(how(data))
+    if draw.random() < 0.5:
+        for _ in range(draw.choice((1, 1, 5))):
+            packed[draw.randrange(len(packed))] = draw.randrange(256)
+    return bytes(packed[: draw.choice((len(packed), draw.randrange(len(packed) + 1)))])
+
+
+def _gzipped(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)
+
+
+def _bundled(data: bytes) -> bytes:
+    """Return a support bundle."""
+    bundle = io.BytesIO()
+    with tarfile.open(fileobj=bundle, mode="w") as archive:
+        for name, content in (("vmallocinfo", data), ("meminfo", _MEMINFO)):
+            member = tarfile.TarInfo(f"bundle/proc/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return bundle.getvalue()
+
+
+_PACKERS: Sequence[Callable[[bytes], bytes]] = (
+    *(_gzipped, lzma.compress, bz2.compress),
+    *(_bundled, lambda data: _gzipped(_bundled(data))),
+)
 
 
 def _other(draw: Random) -> bytes:

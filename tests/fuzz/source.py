@@ -41,9 +41,10 @@ KINDS: Mapping[str, int] = {
 }
 """Kinds of damage, and how often each is tried; ``fresh`` is any of the first three."""
 _FRESH = ("members", "words", "pages")
+_SAVING = ("ls --json", "ls --format csv")
 #: What is seen to read a vmcore. (A slice reads BTF and kallsyms once more.)
 _READERS = (
-    *("ls --json", "ls --all --pointers auto", "blocks", "fsck", "verify", "gaps"),
+    *(*_SAVING, "ls --all --pointers auto", "blocks", "fsck", "verify", "gaps"),
     *("top --by node", "addr phys:1000000", "report -o {folder}/out"),
 )
 
@@ -57,11 +58,12 @@ class Sampled:
         # is types and names.
         prog = image.program()
         take_snapshot(prog)
-        listed, reads = _recorded(image, prog)
+        saved, reads = _recorded(image, prog)
         self.target = Target(image, prog)
         self.places = Places(prog, image, reads)
         self.damage = Damage(image, self.places, prog)
-        self.saved = Saved(listed, vmallocinfo, data)
+        json, csv = (saved[words] for words in _SAVING)
+        self.saved = Saved(json, csv, vmallocinfo, data)
         self.addresses = [
             int(area.va_start) for area in self.places.objects["vmap_area"]
         ]
@@ -88,7 +90,26 @@ class Source:
 
     def input(self, number: int) -> Input:
         """Return an input."""
-        id_ = f"{self._seed}-{number}"
+        return self._drawn(f"{self._seed}-{number}")
+
+    def named(self, name: str) -> Input:
+        """Return the input of a name, whatever its seed was."""
+        undamaged = {input_.name: input_ for input_ in self.undamaged()}
+        return undamaged.get(name) or self._drawn(name)
+
+    def undamaged(self) -> Iterator[Input]:
+        """Yield every line that makes sense, on samples with which nothing is wrong."""
+        for name, sample in self._sampled.items():
+            draw = Random(name)
+            runs = tuple(
+                (verb, *line.format(address=hex(address), vmcore=VMCORE).split())
+                for verb in VERBS
+                for line in good_lines(verb)
+                for address in [draw.choice(sample.addresses)]
+            )
+            yield Input(f"undamaged-{name}", "undamaged", name, runs, fresh=True)
+
+    def _drawn(self, id_: str) -> Input:
         draw = Random(id_)
         (kind,) = draw.choices(self._kinds, [KINDS[kind] for kind in self._kinds])
         name = draw.choice([*self._sampled])
@@ -109,18 +130,6 @@ class Source:
             runs[-1] = ("diff", VMCORE, VMCORE)
         return Input(id_, kind, name, tuple(runs), edits, fresh)
 
-    def undamaged(self) -> Iterator[Input]:
-        """Yield every line that makes sense, on samples with which nothing is wrong."""
-        for name, sample in self._sampled.items():
-            draw = Random(name)
-            runs = tuple(
-                (verb, *line.format(address=hex(address), vmcore=VMCORE).split())
-                for verb in VERBS
-                for line in good_lines(verb)
-                for address in [draw.choice(sample.addresses)]
-            )
-            yield Input(f"undamaged-{name}", "undamaged", name, runs, fresh=True)
-
 
 def open_samples() -> dict[str, Sampled]:
     """Return all samples, by name."""
@@ -132,18 +141,20 @@ def open_samples() -> dict[str, Sampled]:
     return found
 
 
-def _recorded(image: Image, prog: Program) -> tuple[bytes, list[tuple[int, int]]]:
-    """Return what ``ls --json`` prints of an image, and all that verbs read of it."""
+def _recorded(
+    image: Image, prog: Program
+) -> tuple[dict[str, bytes], list[tuple[int, int]]]:
+    """Return what is printed of an image to be saved, and all that verbs read of it."""
     reads: list[tuple[int, int]] = []
     image.on_read = lambda at, count: reads.append((at, count))
-    listed = ""
+    saved = {}
     for words in _READERS:
         with TemporaryDirectory() as folder:
             argv = [word.format(folder=folder) for word in words.split()]
             output = io.StringIO()
             with redirect_stdout(output), redirect_stderr(io.StringIO()):
                 commands.run(argv[0], prog, argv[1:])
-            if words == "ls --json":
-                listed = output.getvalue()
+            if words in _SAVING:
+                saved[words] = output.getvalue().encode()
     image.on_read = None
-    return listed.encode(), reads
+    return saved, reads

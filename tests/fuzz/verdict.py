@@ -68,6 +68,8 @@ def wrong(
     complaint = err.decode("utf-8", "surrogateescape")
     if "Traceback (most recent" in complaint:
         yield failure("traceback on stderr", complaint)
+    if ": memory is not enough: " in complaint:
+        yield failure("memory", "more than there may be")
     if status not in (0, 1, 2) or isinstance(status, bool):
         yield failure("exit status", f"{status!r}")
     if status == 2:

@@ -23,6 +23,7 @@ from drgn_vmap.analyses.addr import (
 )
 from drgn_vmap.commands import run
 from drgn_vmap.kernel.doors import Values
+from drgn_vmap.kernel.memory.bulk import Memory
 from drgn_vmap.kernel.memory.holes import why_no_ram
 from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.vmalloc.snapshot import take_areas_around
@@ -38,6 +39,8 @@ from tests.fakes.snapshots import BASE, area, snapshot_of
 FORK = 0xFFFFFFFF81000010
 VM_IOREMAP, VM_ALLOC, VM_UNINITIALIZED, VM_NO_GUARD = 0x1, 0x2, 0x20, 0x40
 NEW, OLD = KcoreRules(True, True, True), KcoreRules(False, False, False)
+SYSTEM_RAM = 0x81000200
+LACKS = "/proc/iomem lacks it"
 BLOCK_PAGE = (START - BASE) // PAGE
 
 KERNEL = snapshot_of(
@@ -241,14 +244,16 @@ class ResourceKernel(FakeKernel):
     def _place_resources(self, resources: Sequence[Tuple[str, int, int, Any]]) -> int:
         following = 0
         for name, start, end, children in reversed(resources):
-            at = self._allocate(5 * 8)
+            at = self._allocate(6 * 8)
             text = self._allocate(24)
             raw = name.encode().ljust(24, b"\0")
             for index in range(0, 24, 8):
                 self.memory[text + index] = int.from_bytes(
                     raw[index : index + 8], "little"
                 )
-            values = (start, end, text, following, self._place_resources(children))
+            flags = SYSTEM_RAM if name in ("System RAM", "Kernel code") else 0x200
+            inner = self._place_resources(children)
+            values = (start, end, text, following, inner, flags)
             for index, value in enumerate(values):
                 self.memory[at + 8 * index] = value
             following = at
@@ -263,13 +268,14 @@ class ResourceKernel(FakeKernel):
 
         types["resource"] = prog.struct_type(
             "resource",
-            40,
+            48,
             [
                 TypeMember(ulong, "start", 0),
                 TypeMember(ulong, "end", 64),
                 TypeMember(prog.pointer_type(char), "name", 128),
                 TypeMember(pointer, "sibling", 192),
                 TypeMember(pointer, "child", 256),
+                TypeMember(ulong, "flags", 320),
             ],
         )
         return types
@@ -282,7 +288,7 @@ class ResourceKernel(FakeKernel):
         (0x2800, ""),
         (0xA0000, "/proc/iomem has it as Video RAM"),
         (0xB0000, "/proc/iomem has it as PCI Bus 0000:00"),
-        (0xF0000, "/proc/iomem lacks it"),
+        (0xF0000, LACKS),
     ],
 )
 def test_no_ram(address: int, why: str) -> None:
@@ -292,13 +298,19 @@ def test_no_ram(address: int, why: str) -> None:
         ("PCI Bus 0000:00", 0xA0000, 0xBFFFF, [("Video RAM", 0xA0000, 0xAFFFF, [])]),
     ]
     kernel = ResourceKernel([("PCI mem", 0, 1 << 40, tree)])
-    values = Values(kernel.program())
-    assert why_no_ram(values, address) == why
+    assert said_of_ram(kernel, address) == why
     # What is damaged or not there tells nothing.
-    assert why_no_ram(Values(fake_kernel(1).program()), address) == ""
+    assert said_of_ram(fake_kernel(1), address) == ""
     root = kernel.variables["iomem_resource"][1]
-    kernel.memory[root + 32] = 0xDEAD000
-    assert why_no_ram(Values(kernel.program()), address) == ""
+    for damaged in (0xDEAD000, root, 0):
+        kernel.memory[root + 32] = damaged
+        assert said_of_ram(kernel, address) == ("" if damaged else LACKS)
+
+
+def said_of_ram(kernel: FakeKernel, address: int) -> str:
+    """Return why there is no RAM at a physical address."""
+    prog = kernel.program()
+    return why_no_ram(Values(prog), Memory(prog, PAGE), address)
 
 
 def fake_kernel(areas: int) -> FakeKernel:

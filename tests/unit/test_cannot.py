@@ -101,3 +101,31 @@ def test_kernel_without_vmap_areas(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "vmap ls: this kernel has no vmap areas (no MMU): nothing to show\n"
+
+
+@pytest.mark.parametrize("verb", ["ls", "top", "gaps", "verify", "report"])
+def test_a_snapshot_of_no_text(
+    verb: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A kernel has no snapshots to choose from, and no other is shown in its place."""
+    prog, path = FakeKernel([]).program(), tmp_path / "report"
+    args = ["-o", str(path)] if verb == "report" else []
+    assert run(verb, prog, [*args, "--snapshot", "1"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, path.exists()) == ("", False)
+    assert err.startswith(f"vmap {verb}: --snapshot ") and "give --from FILE" in err
+
+
+def test_no_memory(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit into memory ends with a line too."""
+
+    def take(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("drgn_vmap.kernel.vmalloc.snapshot.take_snapshot", take)
+    assert run("ls", FakeKernel([]).program(), []) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.startswith("vmap ls: memory is not enough: ")

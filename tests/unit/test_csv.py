@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.describe import describe
-from drgn_vmap.model.areas import Snapshot
+from drgn_vmap.analyses.saved import areas_from_csv
+from drgn_vmap.errors import UsageError
+from drgn_vmap.model.areas import VMAP_BLOCK, VMAP_RAM, Snapshot, State
 from drgn_vmap.render.records import area_csv, csv_areas
 from tests.fakes.snapshots import area, snapshot_of
 
@@ -65,3 +67,43 @@ def test_others_are_left_alone() -> None:
     """The names that kernels have are what they are; so are numbers."""
     text = area_csv(describe(snapshot_with("vmap_caller+0x1/0x2 [mod]")))
     assert "'" not in text and cell(text) == "vmap_caller+0x1/0x2 [mod]"
+
+
+def test_areas_are_read_back() -> None:
+    """What --from takes are the areas that were printed, in every column."""
+    snapshot = snapshot_of(
+        [
+            area(0, 5, flags=2, caller=CALLER, nr_pages=4, numa_pages=(4, 0)),
+            area(5, 2, flags=1, caller=CALLER, phys=0xFED00000, vmap_node=3),
+            area(30, 70, va_flags=VMAP_RAM),
+            area(100, 9, va_flags=VMAP_RAM | VMAP_BLOCK, is_block=True),
+            area(7, 3, State.LAZY),
+            area(13, 7, State.FREE, vmap_node=-1),
+        ],
+        {CALLER: "=evil"},
+    )
+    printed = tuple(describe(snapshot))
+    assert areas_from_csv("file", area_csv(printed)).areas == printed
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("\0", '"', '"x"y,z', "\r", "," * 40, "x" * 200_000),
+        *("9" * 5000, "²", "٣", "-1", "1e9", "N0=" + "9" * 5000, "N²=1", "N0=N0"),
+    ],
+)
+def test_damaged(damage: str) -> None:
+    """Whatever a cell holds, reading it back ends in areas or in one line."""
+    text = area_csv(describe(snapshot_with("vmap_caller+0x1/0x2 [mod]")))
+    header, row = text.splitlines()
+    cells, refused = next(csv.reader([row])), 0
+    for at, _ in enumerate(cells):
+        other = ",".join([*cells[:at], damage, *cells[at + 1 :]])
+        try:
+            areas_from_csv("file", f"{header}\n{row}\n{other}\n")
+        except UsageError as e:
+            refused += 1
+            assert str(e).endswith(": give a file that it made")
+    # The two addresses in any case.
+    assert refused >= 2

@@ -21,8 +21,11 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drgn_vmap.analyses.saved_text import areas_from_text, texts_in
+from drgn_vmap.commands import texts
 from drgn_vmap.errors import UsageError
 from tests.fakes.dialects import ERAS, PAGE, areas_of, printed
 from tests.fakes.vmallocinfo import HASHED, RAW
@@ -87,6 +90,71 @@ def test_an_empty_bundle(tmp_path: Path) -> None:
     done = without_drgn("top", "--from", str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1 and "vmallocinfo" in done.stderr
+
+
+@given(
+    caller=st.text(" \t\n()[]<>+0x1/=Né\u202e", min_size=1)
+    | st.sampled_from(["a+0x1/0x2 [m]vmalloc ", "a+0x1/0x2 pages=1", "<a b>"]),
+    start=st.sampled_from([0, 0xFFFFC90000000000, (1 << 64) - PAGE]),
+    pages=st.integers(0, (1 << 32) - 1),
+)
+def test_areas_of_a_damaged_kernel(caller: str, start: int, pages: int) -> None:
+    """Whatever ls --json prints of a damaged kernel is taken, and no area is lost."""
+    area = {"start": hex(start), "end": hex(start + PAGE), "state": "busy"}
+    more = {"kinds": ["vmalloc"], "caller": caller, "pages": pages}
+    areas = [{**area, **more}]
+    document = {"command": "ls", "schema": 1, "kernel": None, "areas": areas}
+    text = texts.Text("file", json.dumps(document).encode(), None)
+    snapshot = texts.saved_text(text).snapshot
+    assert snapshot.areas.start.tolist() == [start]
+    assert snapshot.areas.nr_pages.tolist() == [pages]
+    [named] = [name for name in snapshot.callers.values() if name]
+    assert named.isprintable() and len(named) in (len(caller), len(caller) + 2)
+
+
+@pytest.mark.parametrize("how", ["gzip", "xz", "bzip2"])
+def test_damaged_packing(how: str, tmp_path: Path) -> None:
+    """Wherever a packed file is damaged or cut short, one line says so."""
+    packed, path = PACKED[how](RAW.encode()), tmp_path / "vmallocinfo"
+    refused, places = 0, range(0, len(packed), 7)
+    for at in places:
+        for damaged in (packed[:at], packed[:at] + b"\xff" + packed[at + 1 :]):
+            path.write_bytes(damaged)
+            try:
+                texts.read_text(str(path))
+            except UsageError as e:
+                refused += "give a readable file" in str(e)
+    # Of what packers write some bytes mean nothing, and of what is cut to nothing
+    # nobody knows that it was packed.
+    assert refused > 1.5 * len(places)
+
+
+@pytest.mark.parametrize("how", ["plain", "gzip", "folder", "tar", "input"])
+def test_too_large(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no listing can be is not read to its end, wherever it comes from."""
+    most = 1 << 20
+    monkeypatch.setattr(texts, "_MAX_BYTES", most)
+    folder = tmp_path / "proc"
+    folder.mkdir()
+    file = folder / "vmallocinfo"
+
+    def read(more: int) -> None:
+        data = RAW.encode().ljust(most + more, b"\n")
+        file.write_bytes(gzip.compress(data) if how == "gzip" else data)
+        if how == "tar":
+            with tarfile.open(tmp_path / "tar", "w") as archive:
+                archive.add(folder, "proc")
+        with file.open() as source:
+            monkeypatch.setattr("sys.stdin", source)
+            texts.read_text(name)
+
+    name = {"folder": str(folder), "tar": str(tmp_path / "tar"), "input": "-"}.get(
+        how, str(file)
+    )
+    if how != "tar":  # A tar archive is larger than what is in it.
+        read(0)
+    with pytest.raises(UsageError, match="more than 1 MiB.* take the file vmallocinfo"):
+        read(1)
 
 
 GDB = """\

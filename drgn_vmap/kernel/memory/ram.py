@@ -9,19 +9,14 @@ Where RAM is, as the kernel's tree of resources (/proc/iomem) says.
 
 from typing import List, Tuple
 
-from ...errors import Fault, TargetError
+from ...errors import TargetError
 from ...model.areas import Problem, ProblemKind
 from ..doors import Values
-from ..types.structs import need_offset, record_dtype
 from .bulk import Memory
+from .resources import IOMEM, resources
 
 __all__ = ("ram_ranges",)
 
-_WHERE = "iomem_resource"
-_MAX_RESOURCES = 1 << 16
-_MEMBERS = ("start", "end", "flags", "sibling", "child")
-_SYSTEM_RAM = 0x200 | 0x01000000 | 0x80000000
-"""IORESOURCE_MEM, _SYSRAM and _BUSY, macros of include/linux/ioport.h."""
 _ADVICE = "take a vmcore that is neither damaged nor cut short"
 
 _Ranges = List[Tuple[int, int]]
@@ -38,14 +33,14 @@ def ram_ranges(
     :raises TargetError: if there are none.
     :raises SymbolsError: if the tree of resources is not known.
     """
-    found, problems = _system_ram(values, memory)
+    found, problems = resources(values, memory, lambda one: not one.is_ram)
     ranges: _Ranges = []
     done = 0
-    for start, end in sorted(found):
+    for start, end in sorted((one.start, one.end + 1) for one in found if one.is_ram):
         start, end = -(-start // memory.page_size), end // memory.page_size
         if end > frames:
             detail = f"RAM has frames up to {end:#x}, nodes up to {frames:#x}"
-            problems.append(Problem(ProblemKind.CORRUPT, _WHERE, detail))
+            problems.append(Problem(ProblemKind.CORRUPT, IOMEM, detail))
         start, end = max(start, done), min(end, frames)
         if start < end:
             ranges.append((start, end))
@@ -53,40 +48,8 @@ def ram_ranges(
     for name in ("crashk_res", "crashk_low_res"):
         ranges = _without(ranges, *_crash_kernel(values, name, memory.page_size))
     if not ranges:
-        raise TargetError(f"iomem_resource has no System RAM: {_ADVICE}")
+        raise TargetError(f"{IOMEM} has no System RAM: {_ADVICE}")
     return ranges, problems
-
-
-def _system_ram(values: Values, memory: Memory) -> Tuple[_Ranges, List[Problem]]:
-    """Return where System RAM begins and ends, in any order, and what cannot be read."""
-    for member in _MEMBERS:
-        need_offset(values.prog, "struct resource", member)
-    resource_dtype = record_dtype(
-        values.prog, "struct resource", {name: name for name in _MEMBERS}
-    )
-    root = values.number(lambda prog: prog["iomem_resource"].child)
-    found: _Ranges = []
-    problems: List[Problem] = []
-    waiting, seen = [values.need("iomem_resource", root)], set()
-    while waiting:
-        address = waiting.pop()
-        if not address or address in seen:
-            continue
-        seen.add(address)
-        if len(seen) > _MAX_RESOURCES:
-            raise TargetError(f"iomem_resource has no end: {_ADVICE}")
-        try:
-            resource = memory.record(address, resource_dtype)
-        except Fault as e:
-            detail = f"RAM may be missing: resource {address:#x}: {e.why}"
-            problems.append(Problem(ProblemKind.UNREADABLE, _WHERE, detail))
-            continue
-        waiting.append(int(resource["sibling"]))
-        if int(resource["flags"]) & _SYSTEM_RAM == _SYSTEM_RAM:
-            found.append((int(resource["start"]), int(resource["end"]) + 1))
-        else:
-            waiting.append(int(resource["child"]))
-    return found, problems
 
 
 def _crash_kernel(values: Values, name: str, page_size: int) -> Tuple[int, int]:
