@@ -37,7 +37,8 @@ def load_types(prog: Program) -> str:
     Let a program know its kernel's types and variables, without debug info if there is
     none.
 
-    :return: Where they come from, ``dwarf`` or ``btf``.
+    :return: Where they come from: ``dwarf``, ``btf``, or the name of the type finder that
+        somebody else registered.
     :raises VmapError: if it is no Linux kernel, or has neither.
     """
     with Target(prog) as target:

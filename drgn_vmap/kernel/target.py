@@ -34,7 +34,7 @@ from .memory.frames import PageFrames
 from .memory.page_table import PageTable
 from .memory.ppc64 import LINEAR_START, has_hash_table, read_linear_only
 from .types.carried import Carried, carried_by
-from .types.debug_info import ensure_types
+from .types.debug_info import ensure_types, has_dwarf
 from .types.vmcoreinfo import Vmcoreinfo
 
 __all__ = ("Target", "open_vmcore")
@@ -61,7 +61,9 @@ class Target:
         self.live = bool(prog.flags & ProgramFlags.IS_LIVE)
         """Whether the kernel runs."""
         self.symbols = ensure_types(prog)
-        """Where types come from, ``dwarf`` or ``btf``."""
+        """Where types come from: ``dwarf``, ``btf``, or another finder's name."""
+        self.has_dwarf = has_dwarf(prog)
+        """Whether stacks, and functions that were inlined, can be told."""
         self.vmcoreinfo = carried_by(prog).vmcoreinfo
         """What it tells those who read its memory."""
         self.page_size = _page_size(self.vmcoreinfo)
@@ -73,7 +75,7 @@ class Target:
         """Its variables."""
         self.functions = VmallocFunctions(
             self.values,
-            self.symbols == "dwarf",
+            self.has_dwarf,
             lambda name: self.carried.kallsyms.variants(name),
         )
         """Those of mm/vmalloc.c."""
