@@ -8,6 +8,9 @@ What the verbs are made of, for scripts and for drgn's prompt: each function tak
 program that drgn opened, or its default one, as drgn's own helpers do.
 """
 
+# First, as it says so if drgn is too old for the others.
+from . import kernel  # noqa: F401  # isort: skip
+
 from drgn import Program
 from drgn.helpers.common.prog import takes_program_or_default
 

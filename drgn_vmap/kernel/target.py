@@ -11,7 +11,7 @@ opened, by the command line, the plugin or the API, and handed down from there.
 import logging
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Iterator
+from typing import Iterator, List
 
 from drgn import (
     Architecture,
@@ -22,6 +22,7 @@ from drgn import (
 )
 from drgn.helpers.linux.mm import follow_phys
 
+from .._drgn import opened_files
 from ..errors import SymbolsError, TargetError
 from ..model.areas import Kernel
 from .doors import Values
@@ -106,6 +107,11 @@ class Target:
         """Drop what was read of memory, so that what is read next is read anew."""
         self.memory.forget()
         self.physical.forget()
+
+    @property
+    def files(self) -> List[str]:
+        """The files that it may be read from, none of which a verb may write."""
+        return opened_files(self.prog)
 
     @property
     def is_this_machine(self) -> bool:
