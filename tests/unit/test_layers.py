@@ -64,7 +64,7 @@ ALLOWED: Dict[str, Set[str]] = {
     },
     "analyses": {"model", "errors", "_numpy"},
     "render": {"model", "errors", "_numpy"},
-    "helpers": {"model", "errors"},
+    "helpers": {"api", "model", "errors"},
     "api": {
         "kernel",
         "kernel.target",
