@@ -8,6 +8,9 @@ What the verbs are made of, for scripts and for drgn's prompt: each function tak
 program that drgn opened, or its default one, as drgn's own helpers do.
 """
 
+# First, as it says so if drgn is too old for the others.
+from . import kernel  # noqa: F401  # isort: skip
+
 from drgn import Program
 from drgn.helpers.common.prog import takes_program_or_default
 
@@ -37,7 +40,8 @@ def load_types(prog: Program) -> str:
     Let a program know its kernel's types and variables, without debug info if there is
     none.
 
-    :return: Where they come from, ``dwarf`` or ``btf``.
+    :return: Where they come from: ``dwarf``, ``btf``, or the name of the type finder that
+        somebody else registered.
     :raises VmapError: if it is no Linux kernel, or has neither.
     """
     with Target(prog) as target:

@@ -11,6 +11,7 @@ Damage that does not stop a command is no error but a
 """
 
 __all__ = (
+    "DrgnError",
     "Fault",
     "SymbolsError",
     "TargetError",
@@ -25,6 +26,10 @@ class VmapError(Exception):
 
 class UsageError(VmapError):
     """The command was called in a way that makes no sense."""
+
+
+class DrgnError(VmapError):
+    """The installed drgn cannot do what is needed."""
 
 
 class TargetError(VmapError):

@@ -6,15 +6,20 @@ Helpers
 
 Object-level helpers for exploring by hand, in the style of drgn's own. They walk
 the kernel's lists, where ``take_snapshot()`` walks its trees, so that the two can
-be held against each other.
+be held against each other. Without debug info, each lets drgn know the kernel's types
+first, as ``load_types()`` does.
 
     >>> from drgn_vmap.helpers import *
     >>> for va in for_each_valid_vmap_area():
     ...     print(hex(va.va_start), decode_vmap_area_flags(va))
 """
 
+# First, as it says so if drgn is too old for the others.
+from .api import load_types  # isort: skip
+
 import operator
-from typing import Iterator, NamedTuple, Optional, Tuple
+from functools import wraps
+from typing import Any, Callable, Iterator, NamedTuple, Optional, Tuple, TypeVar
 
 from drgn import NULL, IntegerLike, Object, ObjectAbsentError, Program, cast, sizeof
 from drgn.helpers import ValidationError
@@ -39,6 +44,18 @@ __all__ = (
 )
 
 _NODE_SHIFT = 8
+_Found = TypeVar("_Found")
+
+
+def _with_types(helper: Callable[..., _Found]) -> Callable[..., _Found]:
+    """Let a program know its kernel's types before it is looked into."""
+
+    @wraps(helper)
+    def wrapper(prog: Program, *args: Any, **kwargs: Any) -> _Found:
+        load_types(prog)
+        return helper(prog, *args, **kwargs)
+
+    return wrapper
 
 
 class VmapAddress(NamedTuple):
@@ -55,6 +72,7 @@ class VmapAddress(NamedTuple):
 
 
 @takes_program_or_default
+@_with_types
 def for_each_valid_vmap_area(prog: Program) -> Iterator[Object]:
     """
     Iterate over busy areas in list order, checking every link and that addresses
@@ -106,7 +124,7 @@ def decode_vmap_area_flags(va: Object) -> str:
     """
     Return a human-readable string of the flags of a vmap area.
 
-    >>> decode_vmap_area_flags(find_vmap_area(0xffffa2b680100000))
+    >>> decode_vmap_area_flags(identify_vmap_address(0xffffa2b680100000).area)
     'VMAP_RAM|VMAP_BLOCK|node 1'
 
     :param va: ``struct vmap_area *``
@@ -130,7 +148,7 @@ def decode_vm_struct_flags(vm: Object) -> str:
     """
     Return a human-readable string of the flags of a vm_struct.
 
-    >>> decode_vm_struct_flags(find_vmap_area(0xffffa2b680000000).vm)
+    >>> decode_vm_struct_flags(identify_vmap_address(0xffffa2b680000000).vm)
     'VM_MAP'
 
     :param vm: ``struct vm_struct *``
@@ -144,6 +162,7 @@ def decode_vm_struct_flags(vm: Object) -> str:
 
 
 @takes_program_or_default
+@_with_types
 def identify_vmap_address(prog: Program, addr: IntegerLike) -> Optional[VmapAddress]:
     """
     Find what a virtual address belongs to.
@@ -163,6 +182,7 @@ def identify_vmap_address(prog: Program, addr: IntegerLike) -> Optional[VmapAddr
 
 
 @takes_program_or_default
+@_with_types
 def for_each_vmap_block(prog: Program) -> Iterator[Object]:
     """
     Iterate over the blocks that vm_map_ram() takes small mappings from.
@@ -194,6 +214,7 @@ def _block_xarrays(prog: Program) -> Iterator[Object]:
 
 
 @takes_program_or_default
+@_with_types
 def find_vmap_block(prog: Program, addr: IntegerLike) -> Object:
     """
     Return the block that a virtual address lies in.

@@ -1,7 +1,7 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-Registers the drgn command ``%vmap``. drgn imports this at every start, so it
+Registers the drgn command ``%vmap``, where drgn has commands. drgn imports this at every start, so it
 imports nothing heavy.
 """
 
@@ -9,9 +9,8 @@ import argparse
 from typing import Any
 
 from drgn import Program
-from drgn.commands import argument
-from drgn.commands.linux import linux_kernel_command
 
+from ._drgn import linux_kernel_command
 from .commands import HELP, overview, run, show_help
 
 __all__ = ()
@@ -22,9 +21,9 @@ __all__ = ()
     description="show the kernel's vmalloc state",
     long_description=HELP,
     arguments=(
-        argument("-h", "--help", action="store_true", help="show this"),
-        argument("verb", nargs="?", help="what to show"),
-        argument("args", nargs=argparse.REMAINDER, help="options of the verb"),
+        (("-h", "--help"), {"action": "store_true", "help": "show this"}),
+        (("verb",), {"nargs": "?", "help": "what to show"}),
+        (("args",), {"nargs": argparse.REMAINDER, "help": "options of the verb"}),
     ),
 )
 def _cmd_vmap(

@@ -5,7 +5,9 @@ Test what a user installs: ``python -m tests.installed [PYTHON …]``.
 
 The wheel is built from what git tracks, installed where nothing else of the project is,
 and held against the unit tests and the samples; on the oldest Python that setup.cfg
-promises and on the newest that is to be had here, or on those that are named.
+promises and on the newest that is to be had here, or on those that are named. On the
+newest of these, the samples are also tried with the oldest drgn that setup.cfg promises
+and with some since, and older ones are seen to be refused.
 """
 
 from __future__ import annotations
@@ -27,6 +29,14 @@ PACKAGE = "drgn_vmap"
 VERSION = "import sys, ensurepip, venv; print(*sys.version_info[:2], sys.executable)"
 PIP = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check")
 WHERE = f"import {PACKAGE}; print({PACKAGE}.__file__)"
+EVERYTHING = ("tests/unit", "tests/samples")
+#: What needs no program made by hand, which drgn can't hold before 0.1.0.
+ON_OLD_DRGN = ("tests/samples", "tests/unit/test_drgn.py", "tests/unit/test_names.py")
+#: Between the oldest drgn and the newest, these are tried on fewer samples.
+DRGN_BETWEEN = ("0.0.33", "0.2.0")
+FEWER = ("-k", "5.10 or 7.3 or test_drgn or test_names")
+#: Those of Debian 12 and the last before the oldest.
+DRGN_TOO_OLD = ("0.0.22", "0.0.30")
 
 
 class Python(NamedTuple):
@@ -76,11 +86,23 @@ def pythons() -> Iterator[Python]:
                         yield found
 
 
-def promised() -> int:
-    """Return the minor version of the oldest Python that setup.cfg promises."""
+def options() -> configparser.SectionProxy:
+    """Return what setup.cfg promises."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    return int(setup["options"]["python_requires"].replace(">=3.", ""))
+    return setup["options"]
+
+
+def promised() -> int:
+    """Return the minor version of the oldest Python that setup.cfg promises."""
+    return int(options()["python_requires"].replace(">=3.", ""))
+
+
+def oldest_drgn() -> str:
+    """Return the oldest drgn that setup.cfg promises."""
+    found = re.search(r"^drgn>=(.+)$", options()["install_requires"], re.M)
+    assert found
+    return found[1]
 
 
 def oldest_and_newest() -> list[Python]:
@@ -131,14 +153,53 @@ def build(tree: Path, output: Path) -> Path:
     return wheel
 
 
-def try_on(python: Python, wheel: Path, tree: Path, environment: Path) -> None:
-    """Install the wheel in an environment of its own, and run the tests of a tree."""
-    run(python.program, "-m", "venv", environment, cwd=tree)
+class Trial(NamedTuple):
+    """What is installed, and what is tested then."""
+
+    python: Python
+    tests: tuple[str, ...] = EVERYTHING
+    drgn: str = ""
+    """Its version, the newest if empty."""
+
+    def __str__(self) -> str:
+        return f"{self.python} with drgn {self.drgn or 'as new as can be'}"
+
+
+def trials(wanted: list[Python]) -> Iterator[Trial]:
+    """Yield what is tried on some interpreters, the newest last."""
+    for python in wanted:
+        yield Trial(python)
+    yield Trial(wanted[-1], ON_OLD_DRGN, oldest_drgn())
+    for drgn in DRGN_BETWEEN:
+        yield Trial(wanted[-1], (*ON_OLD_DRGN, *FEWER), drgn)
+
+
+def make(trial: Trial, wheel: Path, tree: Path, environment: Path) -> Path:
+    """Install the wheel in an environment of its own, and return its Python."""
+    run(trial.python.program, "-m", "venv", environment, cwd=tree)
     program = environment / "bin/python"
-    run(program, *PIP[1:], "install", f"{wheel}[test]", cwd=tree)
+    drgn = [f"drgn=={trial.drgn}"] * bool(trial.drgn)
+    run(program, *PIP[1:], "install", f"{wheel}[test]", *drgn, cwd=tree)
     assert run(program, "-c", WHERE, cwd=tree).startswith(f"{environment}/")
-    tests = ["--numprocesses", "2", "tests/unit", "tests/samples"]
-    subprocess.run([program, "-m", "pytest", *tests], cwd=tree, check=True)
+    return program
+
+
+def try_on(program: Path, tests: tuple[str, ...], tree: Path) -> None:
+    """Run tests of a tree on what is installed."""
+    command = [str(program), "-m", "pytest", "--numprocesses", "2", *tests]
+    subprocess.run(command, cwd=tree, check=True)
+
+
+def refuse(program: Path, drgn: str, tree: Path) -> None:
+    """See that a drgn that is too old is refused in one line, installed over another."""
+    run(program, *PIP[1:], "install", "--no-deps", f"drgn=={drgn}", cwd=tree)
+    run(program, "-m", "tests.samples", "7.3", "slice", cwd=tree)
+    command = [str(program), "-m", "drgn", "-q", "-c", "slice", "scripts/vmap_ls.py"]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True)
+    said = f"vmap ls: drgn {drgn} is too old for this, {oldest_drgn()} is needed: "
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, len(lines)) == (2, "", 1), done
+    assert lines[0].startswith(said), done
 
 
 def main() -> None:
@@ -150,14 +211,20 @@ def main() -> None:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tree / name)
         wheel = build(tree, Path(directory, "wheel"))
-        for python in wanted:
+        programs = []
+        for number, trial in enumerate(trials(wanted)):
             started = time.monotonic()
-            print(f"{wheel.name} on {python}", flush=True)
+            print(f"{wheel.name} on {trial}", flush=True)
             try:
-                try_on(python, wheel, tree, Path(directory, f"3.{python.minor}"))
+                programs.append(make(trial, wheel, tree, Path(directory, str(number))))
+                try_on(programs[-1], trial.tests, tree)
             except subprocess.CalledProcessError as error:
-                sys.exit(f"{python}: {error}")
-            print(f"{python}: {time.monotonic() - started:.0f} s", flush=True)
+                sys.exit(f"{trial}: {error}")
+            print(f"{trial}: {time.monotonic() - started:.0f} s", flush=True)
+        for drgn in DRGN_TOO_OLD:
+            # There are wheels of them for the oldest Python.
+            refuse(programs[0], drgn, tree)
+            print(f"drgn {drgn}: refused", flush=True)
 
 
 if __name__ == "__main__":

@@ -139,13 +139,17 @@ def guarded(name: str, call: Callable[[], int]) -> int:
             return status
         except VmapError as e:
             tell(name, str(e))
-        except ModuleNotFoundError as e:
-            package = e.name or ""
-            if package.startswith(__name__.partition(".")[0]):
+        except ImportError as e:
+            package, _, inside = (e.name or "").partition(".")
+            if package in ("", __name__.partition(".")[0]):
                 raise
-            what = f"the Python package {package} is not installed"
-            debian = f"apt-get install python3-{package}"
-            tell(name, f"{what}: try {debian}, or pip install {package}")
+            if inside or not isinstance(e, ModuleNotFoundError):
+                what = f"the installed {package} does not fit ({e.msg})"
+                tell(name, f"{what}: try another version of it")
+            else:
+                what = f"the Python package {package} is not installed"
+                debian = f"apt-get install python3-{package}"
+                tell(name, f"{what}: try {debian}, or pip install {package}")
         except MemoryError:
             tell(name, "memory is not enough: use a machine with more, or less input")
         except OSError as e:
@@ -154,6 +158,13 @@ def guarded(name: str, call: Callable[[], int]) -> int:
                 return EXIT_OK
             advice = "check the target, and where the output goes"
             tell(name, f"input or output failed ({e}): {advice}")
+        except Exception as e:
+            from .._drgn import as_raised
+
+            error = as_raised(e)
+            if error is None:
+                raise
+            tell(name, str(error))
         return EXIT_CANNOT
 
 

@@ -40,7 +40,7 @@ def add_output(parser: argparse.ArgumentParser, what: str) -> None:
 
 @contextmanager
 def whole_file(
-    name: str, sources: Sequence[Optional[str]], is_memory: bool = False
+    name: str, sources: Sequence[str], is_memory: bool = False
 ) -> Iterator[IO[bytes]]:
     """
     Give a file to write and seek in, that takes its name only once all is written.
@@ -82,7 +82,7 @@ def _all_at_once(is_memory: bool) -> Iterator[IO[bytes]]:
         shutil.copyfileobj(file, output)
 
 
-def _standing(name: str, sources: Sequence[Optional[str]]) -> Optional[os.stat_result]:
+def _standing(name: str, sources: Sequence[str]) -> Optional[os.stat_result]:
     """
     Return what has that name, None if nothing has.
 
@@ -112,9 +112,9 @@ def _standing(name: str, sources: Sequence[Optional[str]]) -> Optional[os.stat_r
     return found
 
 
-def _is_the_same(found: os.stat_result, name: Optional[str]) -> bool:
+def _is_the_same(found: os.stat_result, name: str) -> bool:
     try:
-        return name is not None and os.path.samestat(found, os.stat(name))
+        return os.path.samestat(found, os.stat(name))
     except (OSError, ValueError):
         return False
 

@@ -57,8 +57,8 @@ def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Write the report."""
     if args.saved is not None:
         target = None
-    source = args.saved if target is None else target.prog.core_dump_path
-    with whole_file(args.output, [source]) as file:
+    sources = [args.saved] if target is None else target.files
+    with whole_file(args.output, sources) as file:
         report = _of_file(open_saved(args)) if target is None else _of_target(target)
         file.write(report_html(report).encode("utf-8", "backslashreplace"))
     if any(check.verdict == Verdict.FAILED for check in report.checks or ()):

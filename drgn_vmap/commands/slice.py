@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(target: "Target", args: argparse.Namespace) -> int:
     """Write the vmcore."""
     with Progress("slice", "pages") as progress, whole_file(
-        args.output, [target.prog.core_dump_path], is_memory=True
+        args.output, target.files, is_memory=True
     ) as file:
         found = Slice(target, args.data, progress.update)
         file.write(core_headers(found.head, found.begins, found.sizes))

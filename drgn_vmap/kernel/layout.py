@@ -79,7 +79,7 @@ def probe_layout(
     """
     Look at the program and say how its kernel keeps vmap areas.
 
-    :param symbols: Where its types come from, ``dwarf`` or ``btf``.
+    :param symbols: Where its types come from.
     :raises TargetError: if it is a kernel without vmap areas.
     :raises SymbolsError: if its types or variables are not known.
     """

@@ -11,7 +11,7 @@ opened, by the command line, the plugin or the API, and handed down from there.
 import logging
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Iterator
+from typing import Iterator, List
 
 from drgn import (
     Architecture,
@@ -22,6 +22,7 @@ from drgn import (
 )
 from drgn.helpers.linux.mm import follow_phys
 
+from .._drgn import opened_files
 from ..errors import SymbolsError, TargetError
 from ..model.areas import Kernel
 from .doors import Values
@@ -34,7 +35,7 @@ from .memory.frames import PageFrames
 from .memory.page_table import PageTable
 from .memory.ppc64 import LINEAR_START, has_hash_table, read_linear_only
 from .types.carried import Carried, carried_by
-from .types.debug_info import ensure_types
+from .types.debug_info import ensure_types, has_dwarf
 from .types.vmcoreinfo import Vmcoreinfo
 
 __all__ = ("Target", "open_vmcore")
@@ -61,7 +62,9 @@ class Target:
         self.live = bool(prog.flags & ProgramFlags.IS_LIVE)
         """Whether the kernel runs."""
         self.symbols = ensure_types(prog)
-        """Where types come from, ``dwarf`` or ``btf``."""
+        """Where types come from: ``dwarf``, ``btf``, or another finder's name."""
+        self.has_dwarf = has_dwarf(prog)
+        """Whether stacks, and functions that were inlined, can be told."""
         self.vmcoreinfo = carried_by(prog).vmcoreinfo
         """What it tells those who read its memory."""
         self.page_size = _page_size(self.vmcoreinfo)
@@ -73,7 +76,7 @@ class Target:
         """Its variables."""
         self.functions = VmallocFunctions(
             self.values,
-            self.symbols == "dwarf",
+            self.has_dwarf,
             lambda name: self.carried.kallsyms.variants(name),
         )
         """Those of mm/vmalloc.c."""
@@ -104,6 +107,11 @@ class Target:
         """Drop what was read of memory, so that what is read next is read anew."""
         self.memory.forget()
         self.physical.forget()
+
+    @property
+    def files(self) -> List[str]:
+        """The files that it may be read from, none of which a verb may write."""
+        return opened_files(self.prog)
 
     @property
     def is_this_machine(self) -> bool:

@@ -172,7 +172,7 @@ class Kernel:
     """Layout generation, "A" (before 5.11) to "E" (since 6.9)."""
     live: bool
     symbols: str
-    """Where types came from, "dwarf" or "btf"."""
+    """Where types came from: "dwarf", "btf", or the name of another finder."""
     page_size: int
     word_size: int
     """Size of a pointer."""

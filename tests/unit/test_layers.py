@@ -27,11 +27,12 @@ import pytest
 
 from tests.sources import ROOT, module_name, python_files, tree_of
 
-_BASE = {"model", "errors", "_numpy"}
+_BASE = {"model", "errors", "_numpy", "_drgn"}
 #: What each room may import of the project, besides itself.
 ALLOWED: Dict[str, Set[str]] = {
     "errors": set(),
-    "kernel": set(),
+    "_drgn": {"errors"},
+    "kernel": {"_drgn"},
     "model": {"errors", "_numpy"},
     "_numpy": set(),
     "kernel.doors": {"errors"},
@@ -63,18 +64,26 @@ ALLOWED: Dict[str, Set[str]] = {
     },
     "analyses": {"model", "errors", "_numpy"},
     "render": {"model", "errors", "_numpy"},
-    "helpers": {"model", "errors"},
-    "api": {"kernel.target", "kernel.types", "kernel.vmalloc", "model", "errors"},
+    "helpers": {"api", "model", "errors"},
+    "api": {
+        "kernel",
+        "kernel.target",
+        "kernel.types",
+        "kernel.vmalloc",
+        "model",
+        "errors",
+    },
     "commands": {
         "analyses",
         "render",
         "kernel.target",
         "kernel.vmalloc",
         "kernel.memory",
+        "_drgn",
         "model",
         "errors",
     },
-    "plugin": {"commands", "errors"},
+    "plugin": {"_drgn", "commands", "errors"},
     # The public names: drgn_vmap/__init__.py.
     "drgn_vmap": {"analyses", "api", "model", "errors"},
     "scripts": {"commands"},
@@ -85,7 +94,7 @@ MAX_FLOORS = 10
 #: Who may import drgn, and who may name its types under ``TYPE_CHECKING`` as well.
 DRGN_AT_RUN_TIME = {
     *(room for room in ALLOWED if room.startswith("kernel.")),
-    *("helpers", "api", "plugin", "tests"),
+    *("_drgn", "helpers", "api", "plugin", "tests"),
 }
 DRGN_FOR_TYPES = DRGN_AT_RUN_TIME | {"commands"}
 #: Who may import numpy: it has to be told to start no threads before it is imported.

@@ -154,7 +154,7 @@ def test_offsets_of_cpus(values: Values, cpus: List[int]) -> None:
 def test_a_target_is_short_at_a_prompt() -> None:
     """Its repr is a line that says what is open."""
     with Target(SeriesKernel().program()) as target:
-        assert repr(target) == "<Target 6.5.0-fake (vmcore, dwarf)>"
+        assert repr(target) == "<Target 6.5.0-fake (vmcore, fake)>"
 
 
 def test_drgns_default_program() -> None:

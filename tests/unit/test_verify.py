@@ -47,6 +47,12 @@ SH = Platform(Architecture.UNKNOWN, PlatformFlags.IS_LITTLE_ENDIAN)
 BLOCKS = blocks_of([FakeBlock(free=100, used="##..#")])
 
 
+@pytest.fixture(autouse=True)
+def debug_info(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told of these kernels' functions, DWARF has told."""
+    monkeypatch.setattr("drgn_vmap.kernel.target.has_dwarf", lambda prog: True)
+
+
 def verdicts(found: Verification) -> List[str]:
     """Return the verdict of each patch, in order."""
     assert [patch.number for patch in found.patches] == [1, 2, 3, 4, 5, 6, 7]

@@ -17,6 +17,7 @@ from typing import List, Optional, Tuple
 
 from drgn import FaultError, Program
 
+from ..._drgn import read_c_string
 from ..._numpy import Array, Record, U64Array, np, spread
 from ...errors import Fault
 from ..doors import UNREADABLE, door
@@ -145,7 +146,7 @@ class Memory:
         :raises Fault: if it cannot be read.
         """
         with door():
-            return self._prog.read_c_string(address, self.physical, max_size=longest)
+            return read_c_string(self._prog, address, self.physical, longest)
 
     def _pages_of(self, addresses: U64Array, size: int) -> U64Array:
         """Return the numbers of the pages that hold bytes at ascending addresses."""

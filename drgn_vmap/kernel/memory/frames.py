@@ -11,14 +11,14 @@ that distributions ship; other kernels are refused.
 
 from typing import List, NamedTuple, Tuple
 
-from drgn.helpers.linux.mmzone import NODE_DATA
+from drgn import Object, Program
 
 from ..._numpy import U64Array, np
 from ...errors import SymbolsError
 from ..doors import Values
 from ..types.structs import type_size
 
-__all__ = ("NodeSpan", "PageFrames", "node_spans", "nodes_in")
+__all__ = ("NodeSpan", "PageFrames", "node_data", "node_spans", "nodes_in")
 
 _MAX_FRAMES = 1 << 52
 """More page frames than any architecture has addresses for."""
@@ -48,6 +48,20 @@ def nodes_in(values: Values, state: str) -> Tuple[int, ...]:
     )
 
 
+def node_data(prog: Program, node: int) -> Object:
+    """
+    Return what a kernel keeps of a NUMA node, as its own NODE_DATA() does.
+
+    :return: ``struct pglist_data *``
+    :raises LookupError: if that is not known.
+    """
+    try:
+        return prog["node_data"][node]
+    except KeyError:
+        # Without CONFIG_NUMA there is one.
+        return prog["contig_page_data"].address_of_()
+
+
 def node_spans(values: Values) -> List[NodeSpan]:
     """
     Return the page frames of each online node that has any, ascending.
@@ -59,8 +73,8 @@ def node_spans(values: Values) -> List[NodeSpan]:
     """
     spans = []
     for node in nodes_in(values, "N_ONLINE"):
-        first = values.number(lambda prog: NODE_DATA(prog, node).node_start_pfn)
-        pages = values.number(lambda prog: NODE_DATA(prog, node).node_spanned_pages)
+        first = values.number(lambda prog: node_data(prog, node).node_start_pfn)
+        pages = values.number(lambda prog: node_data(prog, node).node_spanned_pages)
         first, pages = values.need("node_data", first), values.need("node_data", pages)
         if pages and first + pages <= _MAX_FRAMES:
             spans.append(NodeSpan(first, first + pages, node))

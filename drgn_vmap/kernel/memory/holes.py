@@ -8,8 +8,7 @@ Whether there is memory at a physical address: nodes span holes, and so does the
 struct pages.
 """
 
-from drgn.helpers.linux.mmzone import pfn_to_section, present_section
-
+from ..._drgn import section_is_present
 from ...errors import Fault, SymbolsError
 from ..doors import Values, door
 from .bulk import Memory
@@ -32,7 +31,7 @@ def why_no_page(values: Values, frame: int) -> str:
         pass
     try:
         with door():
-            there = present_section(pfn_to_section(values.prog, frame))
+            there = section_is_present(values.prog, frame)
     except Fault:
         return ""
     return "" if there else "its section of memory is not present"

@@ -17,6 +17,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional, Set, Tupl
 
 from drgn import Architecture, FaultError, Program, ProgramFlags
 
+from ..._drgn import make_linux_kernel
 from ..._numpy import U64Array, np
 from .ppc64 import LINEAR_BYTES, LINEAR_START
 
@@ -67,7 +68,7 @@ class Recorder:
         program.add_memory_segment(0, (1 << 64) - 1, self._read, physical=True)
         # Reading what changes meanwhile is bounded more tightly.
         is_live = bool(self._source.flags & ProgramFlags.IS_LIVE)
-        program.set_linux_kernel_custom(self._vmcoreinfo, is_live=is_live)
+        make_linux_kernel(program, self._vmcoreinfo, is_live)
         platform = self._source.platform
         # drgn finds the page tables of ppc64 by their addresses in the linear mapping,
         # which a real vmcore's program headers describe.

@@ -38,7 +38,8 @@ def find_type(prog: Program, name: str) -> Optional[Type]:
     """Return a type, or None if the program knows none of this name, or only a name."""
     try:
         found = prog.type(name)
-    except LookupError:
+    # A finder of somebody else's may fail at what it does not know.
+    except (LookupError, *_DAMAGED):
         return None
     return found if found.is_complete() else None
 

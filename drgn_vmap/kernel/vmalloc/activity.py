@@ -52,7 +52,7 @@ def _noted(note: str) -> Tuple[str, ...]:
 def _activity(target: Target) -> Iterator[str]:
     """Yield what in a vmcore may have been stopped amidst a change."""
     # Without DWARF, callers cannot be followed, and files have no names.
-    if target.symbols == "btf":
+    if not target.has_dwarf:
         yield "what CPUs did is not known without debug info"
     else:
         yield from _stopped_cpus(target)

@@ -10,12 +10,11 @@ as VmallocUsed.
 
 from typing import Optional
 
-from drgn.helpers.linux.mmzone import NODE_DATA
 from drgn.helpers.linux.percpu import per_cpu_ptr
 
 from ...model.sums import PageCounter
 from ..memory.cpus import online_cpus
-from ..memory.frames import nodes_in
+from ..memory.frames import node_data, nodes_in
 from ..target import Target
 
 __all__ = ("vmalloc_pages",)
@@ -48,7 +47,7 @@ def _pending(target: Target, item: int) -> int:
     return sum(
         target.values.number(
             lambda prog: per_cpu_ptr(
-                NODE_DATA(prog, node).per_cpu_nodestats, cpu
+                node_data(prog, node).per_cpu_nodestats, cpu
             ).vm_node_stat_diff[item]
         )
         or 0

@@ -124,15 +124,13 @@ def _needed_vmlinux(target: Target, recorder: Recorder) -> Optional[str]:
 
     :raises SymbolsError: if one is needed and there is none.
     """
-    if target.symbols == "btf":
-        return None
     try:
         Target(recorder.start())
     except SymbolsError:
-        vmlinux = target.prog.main_module().debug_file_path
-        if vmlinux is None:
+        # Others than DWARF are in no file that a slice can be opened with.
+        if not target.has_dwarf:
             raise
-        return vmlinux
+        return target.prog.main_module().debug_file_path
     return None
 
 

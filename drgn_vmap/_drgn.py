@@ -1,0 +1,141 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+What differs between versions of drgn, from :data:`OLDEST` on: the one file that asks what
+the installed one has, and does by itself what it lacks. It asks for what is there, never
+for the version.
+"""
+
+import os
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
+
+import drgn
+from drgn import FaultError, Object, Program
+
+from .errors import DrgnError, SymbolsError, VmapError
+
+__all__ = (
+    "Argument",
+    "OLDEST",
+    "as_raised",
+    "check_drgn",
+    "linux_kernel_command",
+    "make_linux_kernel",
+    "opened_files",
+    "read_c_string",
+    "section_is_present",
+)
+
+OLDEST = "0.0.31"
+"""The first that has modules, which say whether there is debug info."""
+_GET_NEWER = (
+    "pip install --upgrade drgn, or take the python3-drgn of a newer distribution, such "
+    "as Debian 13"
+)
+
+Argument = Tuple[Sequence[str], Dict[str, Any]]
+"""Of a command: its names, and more that argparse is told."""
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+
+def as_raised(error: Exception) -> Optional[VmapError]:
+    """
+    Return what our own code raised, also where drgn called it.
+
+    Up to 0.2.0, drgn makes an Exception of that, whose text is its type and its own text.
+
+    :return: None if it was no error of ours.
+    """
+    if isinstance(error, VmapError):
+        return error
+    name, _, text = str(error).partition(": ")
+    is_ours = type(error) is Exception and name == SymbolsError.__name__
+    return SymbolsError(text) if is_ours else None
+
+
+def check_drgn() -> None:
+    """
+    See that the installed drgn has what nothing here can do without.
+
+    :raises DrgnError: if it has not.
+    """
+    if not hasattr(Program, "main_module"):
+        raise _too_old(OLDEST)
+
+
+def linux_kernel_command(
+    arguments: Sequence[Argument], **about: str
+) -> Callable[[_Command], _Command]:
+    """Make a function a command of drgn's prompt, if it has any: 0.0.33 was the first."""
+    try:
+        from drgn.commands import argument
+        from drgn.commands.linux import linux_kernel_command as registered
+    except ModuleNotFoundError:
+        return lambda function: function
+    made = [argument(*names, **more) for names, more in arguments]
+    decorator: Callable[[_Command], _Command] = registered(arguments=made, **about)
+    return decorator
+
+
+def make_linux_kernel(prog: Program, vmcoreinfo: bytes, is_live: bool) -> None:
+    """
+    Let a program be a Linux kernel, with the memory that it has.
+
+    :raises DrgnError: if this drgn cannot: 0.1.0 was the first.
+    """
+    if not hasattr(prog, "set_linux_kernel_custom"):
+        raise _too_old("0.1.0")
+    prog.set_linux_kernel_custom(vmcoreinfo, is_live=is_live)
+
+
+def opened_files(prog: Program) -> List[str]:
+    """Return the file that a program reads memory from; none of a running kernel's."""
+    if hasattr(prog, "core_dump_path"):
+        return [] if prog.core_dump_path is None else [prog.core_dump_path]
+    # Before 0.0.33, it is one of those that this process has open.
+    descriptors = os.listdir("/proc/self/fd")
+    return [f"/proc/self/fd/{descriptor}" for descriptor in descriptors]
+
+
+def read_c_string(prog: Program, address: int, physical: bool, max_size: int) -> bytes:
+    """
+    Read a string that a zero ends.
+
+    :raises FaultError: if it cannot be read.
+    """
+    if hasattr(prog, "read_c_string"):
+        return prog.read_c_string(address, physical, max_size=max_size)
+    if physical:
+        raise FaultError("this drgn reads no strings of physical memory", address)
+    char = prog.int_type("char", 1, True)
+    return Object(prog, prog.array_type(char, max_size), address=address).string_()
+
+
+def section_is_present(prog: Program, frame: int) -> bool:
+    """
+    Return whether the section of memory that a page frame is in is present.
+
+    :raises LookupError: if that is not known, as before 0.0.33.
+    """
+    mmzone = _mmzone()
+    if mmzone is None:
+        raise LookupError("this drgn knows no sections of memory")
+    return bool(mmzone.present_section(mmzone.pfn_to_section(prog, frame)))
+
+
+@lru_cache(maxsize=None)
+def _mmzone() -> Optional[ModuleType]:
+    # Python looks anew each time for what it did not find.
+    try:
+        from drgn.helpers.linux import mmzone
+    except ImportError:
+        return None
+    return mmzone
+
+
+def _too_old(needed: str) -> DrgnError:
+    return DrgnError(
+        f"drgn {drgn.__version__} is too old for this, {needed} is needed: {_GET_NEWER}"
+    )
