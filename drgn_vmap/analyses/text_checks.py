@@ -221,7 +221,7 @@ def _uncounted(lines: Lines) -> Array:
 
 def _may_be_in_the_making(lines: Lines) -> Array:
     """Return which lines may be of areas that vmalloc() has not set up yet."""
-    return (lines.labels & ~_VPAGES == _VMALLOC) & (lines.word == 0)
+    return lines.labels & _VMALLOC != 0
 
 
 def _odd_nodes(lines: Lines) -> Iterable[Tuple[int, Array]]:

@@ -195,6 +195,8 @@ def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
         raise UsageError(f"there is no kernel to look at: start it with drgn -c{other}")
     if getattr(args, "snapshot", None) is not None and args.saved is None:
         raise UsageError("--snapshot is of a text with several: give --from FILE too")
+    if hasattr(module, "check_arguments"):
+        module.check_arguments(args)
     if prog is None or verb in _WITHOUT_TARGET:
         status: int = module.run(None, args)
         return status

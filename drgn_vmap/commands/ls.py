@@ -52,7 +52,7 @@ from .common import (
 if TYPE_CHECKING:
     from ..kernel.target import Target
 
-__all__ = ("add_arguments", "run")
+__all__ = ("add_arguments", "check_arguments", "run")
 
 _Output = Tuple[Sequence[Problem], Iterable[str]]
 """What could not be read, and the texts to print."""
@@ -124,6 +124,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_from(parser)
 
 
+def check_arguments(args: argparse.Namespace) -> None:
+    """
+    See that arguments go together, before a target is opened for them.
+
+    :raises UsageError: if they do not.
+    """
+    if args.saved is None:
+        _check_kinds(args, KINDS)
+    elif args.all or args.pointers != "raw":
+        raise UsageError(
+            "--from has no more than what is saved: leave out --all, --pointers"
+        )
+
+
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print the areas that the arguments select."""
     if args.saved is not None or target is None:
@@ -143,12 +157,11 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
     from ..kernel.vmalloc.pointers import pointer_policy
     from ..kernel.vmalloc.snapshot import take_snapshot
 
-    selection = _selection(args)
     policy = None
     if args.format == "proc" and args.pointers in ("auto", "hashed"):
         policy = pointer_policy(target)
     snapshot = take_snapshot(target, all_states=args.all)
-    rows = select_rows(snapshot, selection, as_listed=args.format == "proc")
+    rows = select_rows(snapshot, _selection(args), as_listed=args.format == "proc")
     if args.format == "proc":
         word_size = snapshot.kernel.word_size
         pointers = pointer_format(args.pointers, word_size, policy)
@@ -167,18 +180,14 @@ def _from_file(args: argparse.Namespace) -> _Output:
     from ..analyses.saved_text import describe_saved
     from .texts import open_saved
 
-    if args.all or args.pointers != "raw":
-        raise UsageError(
-            "--from has no more than what is saved: leave out --all, --pointers"
-        )
     saved = open_saved(args)
     if saved.pointers != "raw" and (args.range or args.sort == "address"):
         raise UsageError(
             f"{saved.name} has no real addresses: leave out --range, --sort address"
         )
     problems = saved.snapshot.problems
-    selection = _selection(args, saved.snapshot.labels)
-    rows = select_rows(saved.snapshot, selection, as_listed=False)
+    _check_kinds(args, (*KINDS, *saved.snapshot.labels))
+    rows = select_rows(saved.snapshot, _selection(args), as_listed=False)
     if args.format == "proc":
         return problems, (f"{printable(saved.lines[row])}\n" for row in rows.tolist())
     areas = describe_saved(saved, rows)
@@ -190,14 +199,11 @@ def _from_file(args: argparse.Namespace) -> _Output:
     return problems, [area_table(areas, terminal_width())]
 
 
-def _selection(args: argparse.Namespace, labels: Sequence[str] = ()) -> Selection:
-    """
-    Return what the arguments select.
-
-    :param labels: Kinds that a text has beside Linux's.
-    """
-    known = (*KINDS, *labels)
+def _check_kinds(args: argparse.Namespace, known: Sequence[str]) -> None:
     for kind in args.kind:
         if kind not in known:
             raise UsageError(f"--kind {kind!r} is unknown: give of {', '.join(known)}")
+
+
+def _selection(args: argparse.Namespace) -> Selection:
     return Selection(args.kind, args.caller, args.min_size, args.range, args.sort)

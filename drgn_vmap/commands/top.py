@@ -46,7 +46,7 @@ from .texts import open_text, read_text
 if TYPE_CHECKING:
     from ..kernel.target import Target
 
-__all__ = ("add_arguments", "run")
+__all__ = ("add_arguments", "check_arguments", "run")
 
 _ROWS_FOR_PEOPLE = 20
 
@@ -89,12 +89,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_arguments(args: argparse.Namespace) -> None:
+    """
+    See that arguments go together, before a target is opened for them.
+
+    :raises UsageError: if they do not.
+    """
+    if args.meminfo is not None and args.saved is None:
+        raise UsageError("--meminfo is for texts, a kernel has a counter: give --from")
+
+
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print the sums that the arguments ask for."""
     if args.saved is not None or target is None:
         return _run(*_of_file(args), args)
-    if args.meminfo is not None:
-        raise UsageError("--meminfo is for texts, a kernel has a counter: give --from")
     return _run(*_look(target), args)
 
 
