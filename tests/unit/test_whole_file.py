@@ -219,7 +219,7 @@ def test_never_what_is_read(tmp_path: Path, how: str) -> None:
         name = f"{tmp_path}/../{tmp_path.name}//vmcore"
     before = names(tmp_path)
     with pytest.raises(UsageError, match="itself what is read"):
-        write(name, sources=[None, "/nowhere", str(path)])
+        write(name, sources=["/nowhere", str(path)])
     assert path.read_bytes() == OLD
     assert names(tmp_path) == before
 
