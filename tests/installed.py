@@ -34,7 +34,7 @@ EVERYTHING = ("tests/unit", "tests/samples")
 ON_OLD_DRGN = ("tests/samples", "tests/unit/test_drgn.py", "tests/unit/test_names.py")
 #: Between the oldest drgn and the newest, these are tried on fewer samples.
 DRGN_BETWEEN = ("0.0.33", "0.2.0")
-FEWER = ("-k", "5.10 or 7.3 or test_drgn or test_names")
+FEWER = ("-k", "7.3 or test_drgn or test_names")
 #: Those of Debian 12 and the last before the oldest.
 DRGN_TOO_OLD = ("0.0.22", "0.0.30")
 
