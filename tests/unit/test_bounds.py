@@ -18,6 +18,7 @@ import pytest
 from drgn_vmap._numpy import np
 from drgn_vmap.commands import run
 from drgn_vmap.kernel.memory.budget import affordable
+from drgn_vmap.kernel.memory.numa import NodeFinder
 from drgn_vmap.kernel.target import Target
 from tests.fakes.kernel import PAGE
 from tests.fakes.series import SeriesKernel
@@ -69,6 +70,40 @@ def test_claims_within_a_budget(
 ) -> None:
     """The largest claims are given up first, and no sum of them wraps around."""
     assert affordable(np.array(counts, np.uint64), most).tolist() == expected
+
+
+class Finder(NodeFinder):
+    """Finds all pages on node 1, of arrays of pages that end somewhere in memory."""
+
+    def __init__(self, end: int) -> None:
+        self._memory: Any = self
+        self._possible = (0, 1)
+        self._word = np.dtype("<u8")
+        self.end = end
+        self.looks: List[int] = []
+
+    def records(self, addresses: Any, dtype: Any) -> Any:
+        self.looks.append(len(addresses))
+        return np.zeros(len(addresses), dtype), addresses < np.uint64(self.end)
+
+    def forget(self) -> None:
+        pass
+
+    def nodes_of(self, pages: Any) -> Any:
+        return np.ones(len(pages), np.int64)
+
+
+def test_an_area_of_very_many_pages() -> None:
+    """One claim is counted in parts, and given up where its array is not there."""
+    many = 1 << 20
+    finder = Finder(PAGE + 8 * (many + 1))
+    counts, whole = finder.count(
+        ranges(PAGE, PAGE, PAGE), ranges(3, many, 1 << 30), ranges(1, 1, 1), (0, 1)
+    )
+    assert counts[:2].tolist() == [[0, 3], [0, many]]
+    assert whole.tolist() == [True, True, False]
+    assert max(finder.looks) <= many // 8
+    assert sum(finder.looks) < 3 * many
 
 
 def asked(kernel: SeriesKernel, *words: str) -> Dict[str, Any]:

@@ -93,10 +93,27 @@ class NodeFinder:
             done = int(ends[begin - 1]) if begin else 0
             end = int(np.searchsorted(ends, np.uint64(done + _LOOKS), side="right"))
             rows = slice(begin, max(end, begin + 1))
-            counts[rows], whole[rows] = self._count_rows(
+            count = self._count_rows if end > begin else self._count_long
+            counts[rows], whole[rows] = count(
                 pages[rows], looks[rows], step[rows], nodes
             )
             begin = rows.stop
+        return counts, whole
+
+    def _count_long(
+        self, pages: U64Array, looks: U64Array, step: U64Array, nodes: Sequence[int]
+    ) -> Tuple[Array, Array]:
+        """Count one area's pages part by part, up to the first that is not there."""
+        counts = np.zeros((1, len(nodes)), np.uint64)
+        whole = np.ones(1, bool)
+        bytes_ = step * np.uint64(self._word.itemsize)
+        done = np.uint64(0)
+        while whole.all() and done < looks[0]:
+            part = np.minimum(looks - done, np.uint64(_LOOKS))
+            more, whole = self._count_rows(pages + done * bytes_, part, step, nodes)
+            counts += more
+            done += part[0]
+            self._memory.forget()
         return counts, whole
 
     def _count_rows(
