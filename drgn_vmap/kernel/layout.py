@@ -85,7 +85,12 @@ def probe_layout(
     """
     prog = values.prog
     _check_types(prog)
-    vmap_area = record_dtype(prog, "struct vmap_area", _VMAP_AREA_MEMBERS)
+    vmap_area = record_dtype(
+        prog,
+        "struct vmap_area",
+        _VMAP_AREA_MEMBERS,
+        optional=("flags",),
+    )
     nodes: Tuple[int, ...] = ()
     problems: Tuple[Problem, ...] = ()
     try:
@@ -112,7 +117,12 @@ def probe_layout(
             rules=_vmallocinfo_rules(prog, has_nodes, has_flags, functions),
         ),
         vmap_area=vmap_area,
-        vm_struct=record_dtype(prog, "struct vm_struct", _VM_STRUCT_MEMBERS),
+        vm_struct=record_dtype(
+            prog,
+            "struct vm_struct",
+            _VM_STRUCT_MEMBERS,
+            optional=("page_order", "requested_size"),
+        ),
         rb_offset=need_offset(prog, "struct vmap_area", "rb_node"),
         list_offset=need_offset(prog, "struct vmap_area", "list"),
         vmap_node=(

@@ -246,6 +246,7 @@ def _types(prog: Program, word: int) -> Dict[str, Type]:
             "rb_node": (_RB, rb_node),
             "list": (_LIST, list_head),
             "vm": (7, pointer),
+            "subtree_max_size": (7, ulong),
             "flags": (8, ulong),
         },
     )

@@ -9,12 +9,13 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import List, Sequence
+from typing import Dict, List, Sequence
 
 import pytest
+from drgn import Program, Type
 
 from drgn_vmap.commands import run
-from tests.fakes.kernel import FakeKernel
+from tests.fakes.kernel import VMALLOC_START, FakeArea, FakeKernel
 from tests.sources import ROOT
 
 EM_X86_64 = 62
@@ -129,3 +130,39 @@ def test_no_memory(
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert err.startswith("vmap ls: memory is not enough: ")
+
+
+class LossyKernel(FakeKernel):
+    """A kernel whose types lack a member that all kernels have: its name is damaged."""
+
+    def __init__(self, struct_: str, member: str) -> None:
+        super().__init__([FakeArea(VMALLOC_START, 2, 2)])
+        self._struct, self._member = struct_, member
+
+    def _types(self, prog: Program) -> Dict[str, Type]:
+        types = super()._types(prog)
+        whole = types[self._struct]
+        members = [one for one in whole.members or () if one.name != self._member]
+        size = whole.size or 0
+        return {
+            **types,
+            self._struct: prog.struct_type(self._struct, size, members),
+        }
+
+
+@pytest.mark.parametrize(
+    "struct_, member",
+    [
+        *(("vmap_area", name) for name in ("va_start", "va_end", "vm", "list")),
+        *(("vm_struct", name) for name in ("addr", "size", "nr_pages", "caller")),
+    ],
+)
+def test_a_lost_member(
+    struct_: str, member: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named; no verb breaks off, or takes it for zeros."""
+    for verb in ("ls", "top", "fsck", "gaps"):
+        assert run(verb, LossyKernel(struct_, member).program(), []) == 2
+        out, err = capsys.readouterr()
+        assert (out, len(err.splitlines())) == ("", 1)
+        assert member in err and "install the kernel's debug info" in err

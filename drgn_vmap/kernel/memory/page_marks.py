@@ -18,7 +18,6 @@ from ..types.structs import (
     array_length,
     has_member,
     member_offset,
-    need_offset,
     record_dtype,
     type_size,
 )
@@ -141,11 +140,9 @@ def _page_record(prog: Program) -> Record:
     members = {name: name for name in ("flags", "mapping", "private")}
     members["type"] = "_mapcount"
     members["compound"] = "compound_info" if renamed else "compound_head"
-    for member in members.values():
-        need_offset(prog, "struct page", member)
     # Of the page behind a head: what the compound page is.
     members["dtor"] = "compound_dtor"
-    record = record_dtype(prog, "struct page", members)
+    record = record_dtype(prog, "struct page", members, optional=("dtor",))
     # Since commit 1c5509be58f6 ("mm: remove 'First tail page' members from struct page")
     # (in v6.3), struct folio names it, which begins with the head.
     dtor = member_offset(prog, "struct folio", "_folio_dtor")

@@ -13,7 +13,7 @@ from typing import Callable, List, NamedTuple, Set, Tuple
 from ...errors import Fault
 from ...model.areas import Problem, ProblemKind
 from ..doors import Values
-from ..types.structs import need_offset, record_dtype
+from ..types.structs import record_dtype
 from .bulk import Memory
 
 __all__ = ("IOMEM", "Resource", "resources", "resource_name")
@@ -49,8 +49,6 @@ def resources(
         is damaged: what hangs there is missing.
     :raises SymbolsError: if the tree is not known.
     """
-    for member in _MEMBERS:
-        need_offset(values.prog, "struct resource", member)
     dtype = record_dtype(
         values.prog, "struct resource", {name: name for name in _MEMBERS}
     )

@@ -9,7 +9,7 @@ can be read in one go. Offsets and sizes come from the program's own type source
 whichever that is; a type source may be damaged, so they are bounded here.
 """
 
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Container, Mapping, Optional, Sequence
 
 from drgn import Program, Type, TypeKind, offsetof
 
@@ -76,10 +76,7 @@ def need_offset(prog: Program, name: str, designator: str) -> int:
     """
     offset = member_offset(prog, name, designator)
     if offset is None:
-        raise SymbolsError(
-            f"member {designator} of {name} is not known: install the kernel's debug "
-            "info, or name its vmlinux with drgn -s"
-        )
+        raise _no_member(name, designator)
     return offset
 
 
@@ -92,15 +89,19 @@ def array_length(prog: Program, name: str, member: str) -> int:
     return (type_.length or 0) if type_.kind == TypeKind.ARRAY else 0
 
 
-def record_dtype(prog: Program, name: str, members: Mapping[str, str]) -> Record:
+def record_dtype(
+    prog: Program, name: str, members: Mapping[str, str], optional: Container[str] = ()
+) -> Record:
     """
     Return the dtype of a struct, with a field for each wanted member.
 
     :param name: C type, such as ``struct vmap_area``.
     :param members: Designator of each member, such as ``rb_node.rb_left``, by
-        the name its field gets. Members that this kernel's struct lacks get no
-        field; look in ``dtype.names``.
-    :raises SymbolsError: if the program has no such type, or one that cannot be.
+        the name its field gets.
+    :param optional: Names of fields whose members not all kernels have. Those that
+        this one lacks get no field; look in ``dtype.names``.
+    :raises SymbolsError: if the program has no such type or member, or one that cannot
+        be.
     """
     struct, size = find_type(prog, name), type_size(prog, name)
     if struct is None or size is None:
@@ -111,6 +112,8 @@ def record_dtype(prog: Program, name: str, members: Mapping[str, str]) -> Record
     fields = {}
     for field, designator in members.items():
         offset = _offset(struct, designator)
+        if offset is None and field not in optional:
+            raise _no_member(name, designator)
         if offset is not None:
             fields[field] = (offset, _number_format(_member_type(struct, designator)))
     return np.dtype(
@@ -134,6 +137,13 @@ def join_records(parts: Sequence[Array]) -> Array:
     dtype = parts[0].dtype
     joined: Array = np.concatenate([part.view(f"V{dtype.itemsize}") for part in parts])
     return joined.view(dtype)
+
+
+def _no_member(name: str, designator: str) -> SymbolsError:
+    return SymbolsError(
+        f"member {designator} of {name} is not known: install the kernel's debug info, "
+        "or name its vmlinux with drgn -s"
+    )
 
 
 def _offset(struct: Type, designator: str) -> Optional[int]:

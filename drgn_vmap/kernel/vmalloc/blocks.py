@@ -80,7 +80,9 @@ class _Reader:
         self._target = target
         self._kernel = target.kernel
         self._memory = target.memory
-        self._dtype = record_dtype(target.prog, "struct vmap_block", _MEMBERS)
+        self._dtype = record_dtype(
+            target.prog, "struct vmap_block", _MEMBERS, optional=("used_map", "cpu")
+        )
         self._cpus = possible_cpus(target.values)
         self.problems: List[Problem] = []
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from ..._numpy import Array, U64Array, np
-from ...errors import Fault
+from ...errors import Fault, SymbolsError
 from ...model.areas import Problem, ProblemKind
 from ..memory.ppc64 import UNTRANSLATED
 from ..target import Target
@@ -127,7 +127,7 @@ class _Modules:
             if any(start <= address < end for start, end in module.ranges):
                 try:
                     return self._symbol(module, address)
-                except Fault:
+                except (Fault, SymbolsError):
                     self._report(f"module {module.name}")
                     return None
         return None
@@ -156,7 +156,7 @@ class _Modules:
         for address in ((link - offset) % (1 << 64) for link in links):
             try:
                 modules.append(self._read_one(address))
-            except Fault:
+            except (Fault, SymbolsError):
                 self._report(f"module {address:#x}")
         return modules
 
@@ -168,7 +168,7 @@ class _Modules:
         # Since Linux kernel commit ac3b43283923 ("module: replace module_layout with
         # module_memory") (in v6.4), each part of a module is described apart.
         if has_member(prog, "struct module", "mem"):
-            part = record_dtype(prog, "struct module_memory", _LAYOUT)
+            part = record_dtype(prog, "struct module_memory", _LAYOUT, ("text_size",))
             first = address + need_offset(prog, "struct module", "mem")
             parts = [
                 self._memory.record(first + index * part.itemsize, part)
