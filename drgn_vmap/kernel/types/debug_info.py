@@ -9,7 +9,7 @@ DWARF, that is used. Else the kernel's own BTF and symbol table take its place: 
 each kernel's memory, so in a vmcore too, there are all types and all names.
 """
 
-from typing import Optional
+from typing import Mapping, Optional
 
 from drgn import (
     FindObjectFlags,
@@ -62,6 +62,7 @@ def _has_debug_info(prog: Program) -> bool:
 
 def _register(prog: Program) -> None:
     carried = carried_by(prog)
+    carried.mend_image()
     try:
         symbols, types = carried.kallsyms, carried.types
     except Fault as e:
@@ -71,7 +72,9 @@ def _register(prog: Program) -> None:
         ) from e
     prog.register_symbol_finder(BTF_FINDER, symbols.find)
     prog.register_type_finder(BTF_FINDER, types.find)
-    prog.register_object_finder(BTF_FINDER, _Objects(types).find)
+    prog.register_object_finder(
+        BTF_FINDER, _Objects(types, carried.vmcoreinfo.symbols).find
+    )
 
 
 def _set_enabled(prog: Program, enabled: bool) -> None:
@@ -90,10 +93,15 @@ def _set_enabled(prog: Program, enabled: bool) -> None:
 
 
 class _Objects:
-    """The functions, variables and enumerators of a kernel."""
+    """
+    The functions, variables and enumerators of a kernel.
 
-    def __init__(self, types: BtfTypes) -> None:
+    :param addresses: Of variables, for those whose names are lost.
+    """
+
+    def __init__(self, types: BtfTypes, addresses: Mapping[str, int]) -> None:
         self._types = types
+        self._addresses = addresses
 
     def find(
         self, prog: Program, name: str, flags: FindObjectFlags, filename: Optional[str]
@@ -111,9 +119,11 @@ class _Objects:
     def _variable(
         self, prog: Program, name: str, filename: Optional[str]
     ) -> Optional[Object]:
-        symbols = prog.symbols(name)
+        addresses = [symbol.address for symbol in prog.symbols(name)]
+        if not addresses and name in self._addresses:
+            addresses = [self._addresses[name]]
         # Of several with the same name none is known to be the one.
-        if len(symbols) != 1:
+        if len(addresses) != 1:
             return None
         try:
             type_ = variable_type(prog, name, filename)
@@ -121,7 +131,7 @@ class _Objects:
             return None
         if type_ is None and not filename:
             type_ = self._types.variable(name)
-        return type_ and Object(prog, type_, address=symbols[0].address)
+        return type_ and Object(prog, type_, address=addresses[0])
 
     def _function(self, prog: Program, name: str) -> Optional[Object]:
         # In which file it is defined is not known.
