@@ -49,6 +49,9 @@ def door() -> Iterator[None]:
         yield
     except (AttributeError, LookupError, *UNREADABLE) as e:
         raise Fault(str(e)) from e
+    except SymbolsError as e:
+        # A type that is lost, which our own finders find out while drgn reads.
+        raise Fault(str(e).partition(": ")[0]) from e
 
 
 class Values:

@@ -10,16 +10,17 @@ never on a version number, because stable and vendor kernels backport.
 """
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 from drgn import PlatformFlags, Program, ProgramFlags, sizeof
 
-from .._numpy import Record
+from .._numpy import Record, np
 from ..errors import Fault, SymbolsError, TargetError
 from ..model.areas import Kernel, Problem, ProblemKind, VmallocinfoRules
 from .doors import Values
 from .functions import VmallocFunctions
 from .memory.numa import numa_nodes
+from .types.carried import carried_by
 from .types.structs import find_type, has_member, need_offset, record_dtype
 
 __all__ = ("Layout", "probe_layout")
@@ -49,6 +50,9 @@ _VM_STRUCT_MEMBERS = {
     "requested_size": "requested_size",
 }
 
+_VMALLOC_VARIABLES = ("free_vmap_area_list", "free_vmap_area_root", "vmap_lazy_nr")
+"""Variables that each kernel with an MMU has."""
+
 _VMAP_NODE_MEMBERS = {
     "busy_root": "busy.root.rb_node",
     "lazy_root": "lazy.root.rb_node",
@@ -63,6 +67,7 @@ class Layout:
     kernel: Kernel
     vmap_area: Record
     vm_struct: Record
+    """Without any members if they are lost."""
     rb_offset: int
     """Offset of vmap_area.rb_node."""
     list_offset: int
@@ -92,13 +97,24 @@ def probe_layout(
         optional=("flags",),
     )
     nodes: Tuple[int, ...] = ()
-    problems: Tuple[Problem, ...] = ()
+    problems = _torn_sources(prog) if symbols == "btf" else []
     try:
         nodes = numa_nodes(values)
     except Fault as e:
-        problems = (_no_counts(e.why),)
+        problems.append(_no_counts(e.why))
     except SymbolsError as e:
-        problems = (_no_counts(str(e)),)
+        problems.append(_no_counts(str(e)))
+    vm_struct = np.dtype([])
+    try:
+        vm_struct = record_dtype(
+            prog,
+            "struct vm_struct",
+            _VM_STRUCT_MEMBERS,
+            optional=("page_order", "requested_size"),
+        )
+    except SymbolsError as e:
+        detail = f"of areas there is nothing but their ranges: {e}"
+        problems.append(Problem(ProblemKind.UNREADABLE, "vm_struct", detail))
     has_nodes = find_type(prog, "struct vmap_node") is not None
     has_flags = "flags" in (vmap_area.names or ())
     return Layout(
@@ -117,12 +133,7 @@ def probe_layout(
             rules=_vmallocinfo_rules(prog, has_nodes, has_flags, functions),
         ),
         vmap_area=vmap_area,
-        vm_struct=record_dtype(
-            prog,
-            "struct vm_struct",
-            _VM_STRUCT_MEMBERS,
-            optional=("page_order", "requested_size"),
-        ),
+        vm_struct=vm_struct,
         rb_offset=need_offset(prog, "struct vmap_area", "rb_node"),
         list_offset=need_offset(prog, "struct vmap_area", "list"),
         vmap_node=(
@@ -130,13 +141,28 @@ def probe_layout(
             if has_nodes
             else None
         ),
-        problems=problems,
+        problems=tuple(problems),
     )
+
+
+def _torn_sources(prog: Program) -> List[Problem]:
+    """Say that of the kernel's own names or types some are lost."""
+    detail = "parts are lost: what only these tell is missing"
+    return [
+        Problem(ProblemKind.UNREADABLE, what, detail)
+        for what in carried_by(prog).losses
+    ]
 
 
 def _word_size(prog: Program) -> int:
     platform = prog.platform
     return 8 if platform and platform.flags & PlatformFlags.IS_64_BIT else 4
+
+
+def _phys_addr_bytes(prog: Program) -> int:
+    # One of 32 bits may have 64 of them (CONFIG_PHYS_ADDR_T_64BIT).
+    word_size = _word_size(prog)
+    return word_size if word_size == 8 else sizeof(prog.type("phys_addr_t"))
 
 
 def _no_counts(why: str) -> Problem:
@@ -148,7 +174,9 @@ def _no_counts(why: str) -> Problem:
 def _check_types(prog: Program) -> None:
     if find_type(prog, "struct vmap_area") is not None:
         return
-    if find_type(prog, "struct list_head") is None:
+    # If parts of BTF are lost, there is a struct list_head in any case.
+    has_mmu = any(map(prog.symbols, _VMALLOC_VARIABLES))
+    if has_mmu or find_type(prog, "struct list_head") is None:
         raise SymbolsError(
             "this kernel's types are not known: install its debug info, "
             "or name its vmlinux with drgn -s"
@@ -161,17 +189,32 @@ def _generation(prog: Program, has_nodes: bool, has_flags: bool) -> str:
     # rb-tree") (in v6.9), areas are spread over nodes.
     if has_nodes:
         return "E"
-    # Since Linux kernel commit 062eacf57ad9 ("mm: vmalloc: remove a global
-    # vmap_blocks xarray") (in v6.4), each CPU has an xarray of blocks.
-    if has_member(prog, "struct vmap_block_queue", "vmap_blocks"):
-        return "D"
     # Since Linux kernel commit 869176a09606 ("mm/vmalloc.c: add flags to mark
     # vm_map_ram area") (in v6.3), areas have flags.
     if has_flags:
-        return "C"
+        # Since Linux kernel commit 062eacf57ad9 ("mm: vmalloc: remove a global
+        # vmap_blocks xarray") (in v6.4), each CPU has an xarray of blocks.
+        per_cpu = has_member(prog, "struct vmap_block_queue", "vmap_blocks")
+        return "D" if per_cpu else "C"
     # Until Linux kernel commit 96e2db456135 ("mm/vmalloc: rework the drain logic")
     # (in v5.11), lazily freed areas were in an llist.
-    return "A" if has_member(prog, "struct vmap_area", "purge_list") else "B"
+    return "A" if _has_purge_list(prog) else "B"
+
+
+def _has_purge_list(prog: Program) -> bool:
+    """
+    Return whether lazily freed areas are in an llist.
+
+    :raises SymbolsError: if that is lost.
+    """
+    try:
+        return has_member(prog, "struct vmap_area", "purge_list")
+    except SymbolsError:
+        # The variables tell as well.
+        for name, tells in (("vmap_purge_list", True), ("purge_vmap_area_root", False)):
+            if prog.symbols(name):
+                return tells
+        raise
 
 
 def _vmallocinfo_rules(
@@ -192,9 +235,9 @@ def _vmallocinfo_rules(
         # llist that commit 96e2db456135 ("mm/vmalloc: rework the drain logic") (in
         # v5.11) removed is the nearest sign of the older kernels. Nothing tells of those
         # in between, which are taken for mended.
-        lazy_after_vm_only=has_member(prog, "struct vmap_area", "purge_list"),
+        lazy_after_vm_only=not has_flags and _has_purge_list(prog),
         # Since Linux kernel commit e6f798225a31 ("mm: Introduce VM_SPARSE kind and
         # vm_area_[un]map_pages().") (in v6.9).
         sparse_label=functions.has("vm_area_map_pages"),
-        phys_digits=2 * sizeof(prog.type("phys_addr_t")),
+        phys_digits=2 * _phys_addr_bytes(prog),
     )

@@ -103,8 +103,9 @@ def test_found(form: Form) -> None:
     image = made(form)
     tables = found_in(form, image.data)
     assert tables == image.places
-    read = from_tables(program(form, image.data), tables)
-    names = [read.name(index).encode() for index in range(len(read.starts))]
+    info = vmcoreinfo_of(symbols_of(form))
+    read = from_tables(program(form, image.data), image.places, info)
+    names = [(read.name(index) or "").encode() for index in range(len(read.starts))]
     assert [*zip(read.starts.tolist(), names)] == [
         (address, name[1:]) for address, name in symbols_of(form)
     ]

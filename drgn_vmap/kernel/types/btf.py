@@ -14,10 +14,12 @@ Only what is asked for is made; members, parameters and what they lead to, once
 somebody looks at them.
 """
 
-from typing import Callable, Dict, Optional, Tuple
+from dataclasses import replace
+from typing import Callable, Dict, List, Optional, Tuple
 
 from drgn import (
     Object,
+    PlatformFlags,
     Program,
     Qualifiers,
     Type,
@@ -28,7 +30,19 @@ from drgn import (
     TypeParameter,
 )
 
-from .btf_data import BtfData, BtfKind, BtfRecord
+from ...errors import SymbolsError
+from .btf_data import BtfData, BtfRecord
+from .btf_kind import BtfKind
+from .standard import (
+    FEWEST_NAMES,
+    LOST_NAME,
+    MEMBERS,
+    ORDERS,
+    PERHAPS,
+    STRUCTS,
+    UNIONS,
+    names_of_lost,
+)
 
 __all__ = ("BtfTypes",)
 
@@ -48,6 +62,7 @@ _QUALIFIERS = {
     # Notes for checkers, which are no part of a type.
     BtfKind.TYPE_TAG: Qualifiers.NONE,
 }
+_STANDARD = {f"struct {tag}" for tag in STRUCTS}
 _INT_SIGNED = 1
 _INT_BOOL = 4
 _MAX_DEPTH = 32
@@ -100,12 +115,47 @@ class BtfTypes:
                     type_ = self.type(id)
                     if type_.kind == kind:
                         return type_
+        if self.data.is_torn and TypeKind.STRUCT in kinds:
+            return self._by_members(name) or self._standard(name)
         return None
+
+    def _by_members(self, tag: str) -> Optional[Type]:
+        """Return a struct whose tag is lost, if one has just the members of this one."""
+        found = []
+        for order in ORDERS.get(tag, ()):
+            for id in self.data.find_nameless(BtfKind.STRUCT, len(order)):
+                elements = self.data.record(id).elements
+                known = [self._known_name(offset) for offset, *_ in elements]
+                differ = any(name not in (None, one) for name, one in zip(known, order))
+                if not differ and sum(map(bool, known)) >= FEWEST_NAMES:
+                    found.append(id)
+        if len(found) != 1:
+            return None
+        return self._make_compound(replace(self.data.record(found[0]), name=tag))
+
+    def _known_name(self, offset: int) -> Optional[str]:
+        return self.data.string(offset) if self.data.has_string(offset) else None
+
+    def _standard(self, tag: str) -> Optional[Type]:
+        """Return one of the structs that are the same everywhere, or None."""
+        words = STRUCTS.get(tag)
+        if words is None:
+            return None
+        members, at = [], 0
+        for name, known in words:
+            members.append(TypeMember(self._instead(0, known), name, 8 * at))
+            pointer = self._prog.type("unsigned long").size or 0
+            at += pointer if known.endswith("*") else self._prog.type(known).size or 0
+        return self._prog.struct_type(tag, at, members)
 
     def function(self, name: str) -> Optional[Type]:
         """Return the type of a function, or None."""
         for id in self.data.find(BtfKind.FUNC, name):
-            return self.type(self.data.record(id).size_or_type)
+            try:
+                return self.type(self.data.record(id).size_or_type)
+            except SymbolsError:
+                if not self.data.is_torn:
+                    raise
         return None
 
     def variable(self, name: str) -> Optional[Type]:
@@ -170,7 +220,13 @@ class BtfTypes:
         return self._prog.float_type(record.name, size, order)
 
     def _make_pointer(self, record: BtfRecord) -> Type:
-        target = self.type(record.size_or_type)
+        try:
+            target = self.type(record.size_or_type)
+        except SymbolsError:
+            if not self.data.is_torn:
+                raise
+            # A pointer is one, whatever it points to.
+            target = self._prog.struct_type(f"{LOST_NAME}{record.size_or_type}")
         return self._prog.pointer_type(target, byteorder=self.data.byteorder)
 
     def _make_array(self, record: BtfRecord) -> Type:
@@ -203,7 +259,7 @@ class BtfTypes:
             self.type(record.size_or_type),
             [
                 # At once, as nothing else sees a function that takes itself.
-                TypeParameter(self.type(type_), self.data.string(name) or None)
+                TypeParameter(self.type(type_), self.data.name(name) or None)
                 for name, type_ in parameters[: len(parameters) - is_variadic]
             ],
             is_variadic,
@@ -221,7 +277,7 @@ class BtfTypes:
         for text, *words in record.elements:
             value = sum(word << 32 * i for i, word in enumerate(words))
             value -= (value & top) << 1
-            enumerators.append(TypeEnumerator(self.data.string(text), value))
+            enumerators.append(TypeEnumerator(self.data.name(text), value))
         signed = record.flag or any(e.value < 0 for e in enumerators)
         size, order = record.size_or_type, self.data.byteorder
         held_in = self._prog.int_type(_ENUM_INTS[size, signed], size, signed, order)
@@ -234,15 +290,88 @@ class BtfTypes:
         if record.kind == BtfKind.UNION:
             make, last = self._prog.union_type, -1
         members = []
-        for index, (name, id, place) in enumerate(record.elements):
+        names = self._member_names(record)
+        for index, (_, id, place) in enumerate(record.elements):
             # Without kind_flag, all of it is the offset.
             size, offset = divmod(place, 1 << 24) if record.flag else (0, place)
             if id in self.data.odd_ints:
                 offset_in_int, size = self.data.odd_ints[id]
                 offset += offset_in_int
             later = self._later(id, size, may_be_flexible=index == last)
-            members.append(TypeMember(later, self.data.string(name) or None, offset))
+            known = self._known_members(record.name).get(names[index] or "")
+            if self._is_lost(id) or self.data.is_torn and known in _STANDARD:
+                later = self._instead(id, known)
+            if self._is_torn_union(record.name, record.elements[index]):
+                later = self._union_instead(record.name)
+            members.append(TypeMember(later, names[index], offset))
         return make(record.name or None, record.size_or_type, members)
+
+    def _known_members(self, tag: str) -> Dict[str, str]:
+        """Return what the members of a struct are in each kernel of 64 bits."""
+        platform = self._prog.platform
+        is_64_bit = platform and platform.flags & PlatformFlags.IS_64_BIT
+        return MEMBERS.get(tag, {}) if self.data.is_torn and is_64_bit else {}
+
+    def _member_names(self, record: BtfRecord) -> List[Optional[str]]:
+        """Return the names of a struct's members, with what stands for lost ones."""
+        known = [self._known_name(offset) for offset, *_ in record.elements]
+        if self.data.is_torn:
+            known = list(names_of_lost(record.name, tuple(known)))
+        names: List[Optional[str]] = []
+        for name, (offset, id, _) in zip(known, record.elements):
+            # Members of a struct without a name are looked for in it.
+            in_union = not name and record.name in UNIONS
+            if name is None or not name and self._is_lost(id) and not in_union:
+                name = f"{LOST_NAME}{offset}"
+            names.append(name or None)
+        return names
+
+    def _is_torn_union(self, tag: str, member: Tuple[int, ...]) -> bool:
+        """Return whether a member is the known union of a struct, and not whole."""
+        name, id, *_ = member
+        if not self.data.is_torn or name or tag not in UNIONS:
+            return False
+        if self._is_lost(id):
+            return True
+        return any(
+            self._known_name(offset) is None or self._is_lost(inner)
+            for offset, inner, *_ in self.data.record(id).elements
+        )
+
+    def _union_instead(self, tag: str) -> Callable[[], Object]:
+        """Return a function that makes what is known of the union of a struct."""
+
+        def make() -> Object:
+            members = [
+                TypeMember(self._prog.type(known), name)
+                for name, known in UNIONS[tag].items()
+            ]
+            perhaps = f"{LOST_NAME}{PERHAPS[tag]}"
+            members.append(TypeMember(self._prog.type("unsigned long"), perhaps))
+            size = self._prog.type("unsigned long").size or 0
+            return Object(self._prog, self._prog.union_type(None, size, members))
+
+        return make
+
+    def _is_lost(self, id: int) -> bool:
+        """Return whether nothing is known of a type, as that part of the BTF is lost."""
+        if self._base and id < self.data.first_id:
+            return self._base._is_lost(id)
+        return self.data.is_torn and id != 0 and self.data.kind(id) == 0
+
+    def _instead(self, id: int, known: Optional[str]) -> Callable[[], Object]:
+        """
+        Return a function that makes a member whose own type is lost, or may be in part.
+
+        :param known: What it is in each kernel.
+        """
+
+        def make() -> Object:
+            # If that is not known, whoever asks is told the number that is lost.
+            type_ = self._prog.type(known) if known else self.type(id)
+            return Object(self._prog, type_)
+
+        return make
 
     def _later(
         self, id: int, bits: int = 0, may_be_flexible: bool = False

@@ -11,39 +11,20 @@ pass; what it says is read when it is asked for.
 
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..._numpy import Array, U64Array, np, spread
 from ...errors import SymbolsError
-from .names import HEAD_BYTES, rows_with_head
+from .btf_kind import BtfKind
+from .heads import HEAD_BYTES, rows_with_head
+from .standard import LOST_NAME
+from .torn import Torn
 
 __all__ = ("BtfData", "BtfKind", "BtfRecord")
 
 
-class BtfKind(IntEnum):
-    """BTF_KIND_*."""
-
-    INT = 1
-    PTR = 2
-    ARRAY = 3
-    STRUCT = 4
-    UNION = 5
-    ENUM = 6
-    FWD = 7
-    TYPEDEF = 8
-    VOLATILE = 9
-    CONST = 10
-    RESTRICT = 11
-    FUNC = 12
-    FUNC_PROTO = 13
-    VAR = 14
-    DATASEC = 15
-    FLOAT = 16
-    DECL_TAG = 17
-    TYPE_TAG = 18
-    ENUM64 = 19
-
+FindTypes = Callable[[Array, Array, Torn, Torn], Tuple[Array, Array]]
+"""Finds types if some are lost: :func:`.torn_btf.find_types`."""
 
 _MAGIC = 0xEB9F
 _REVISION = 1
@@ -103,19 +84,35 @@ class BtfData:
     One blob of BTF, of the kernel or of a module.
 
     :param base: What a module's BTF continues, the kernel's.
+    :param lost: Which bytes of the data are lost, as in :class:`.torn.Torn`.
+    :param find_types: How types are found if some are.
     :raises SymbolsError: if the data is damaged, with the offset of the damage.
     """
 
-    def __init__(self, data: bytes, base: Optional["BtfData"] = None) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        base: Optional["BtfData"] = None,
+        lost: Sequence[Tuple[int, int]] = (),
+        find_types: Optional[FindTypes] = None,
+    ) -> None:
         self._data = data
+        self._torn = Torn(data, tuple(lost))
         self._base = base
+        if base and base.is_torn:
+            raise self._damaged(
+                0, "parts of the kernel's own, which it needs, are lost"
+            )
         self.first_id: int = base.end_id if base else 1
         self._first_string: int = base._end_string if base else 0
         self._read_header()
-        starts = self._find_starts()
-        self.end_id: int = self.first_id + len(starts)
+        self._leads = self._find_leads()
+        starts, self.ids = self._find_types(find_types)
+        """The number of each type that was found, ascending."""
+        self.end_id: int = int(self.ids[-1]) + 1 if len(starts) else self.first_id
         self._end_string: int = self._first_string + len(self._strings)
-        self._starts = starts
+        self.starts = starts
+        """The word of the type section at which each begins."""
         self._name_offsets = self._words[starts]
         info = self._words[starts + 1]
         self._kinds: Array = ((info >> 24) & 0x7F).astype(np.uint8)
@@ -133,12 +130,26 @@ class BtfData:
         before kind_flag to write these.
         """
 
+    @property
+    def is_torn(self) -> bool:
+        """Whether parts of it are lost."""
+        return bool(self._torn.lost)
+
     def kind(self, id: int) -> int:
         """Return the kind of a type, 0 if there is none of this number."""
         if self._base and id < self.first_id:
             return self._base.kind(id)
+        row = self._row(id)
+        return 0 if row is None else self._kind_bytes[row]
+
+    def _row(self, id: int) -> Optional[int]:
+        """Return which of the types that were found has a number, None if none has."""
         row = id - self.first_id
-        return self._kind_bytes[row] if 0 <= row < len(self._kind_bytes) else 0
+        if self.is_torn:
+            row = int(np.searchsorted(self.ids, id))
+            if row < len(self.ids) and self.ids[row] != id:
+                return None
+        return row if 0 <= row < len(self.ids) else None
 
     def record(self, id: int) -> BtfRecord:
         """
@@ -148,12 +159,11 @@ class BtfData:
         """
         if self._base and 0 < id < self.first_id:
             return self._base.record(id)
-        if not self.first_id <= id < self.end_id:
+        row = self._row(id)
+        if row is None:
             raise self._damaged(0, f"there is no type {id}")
-        at = int(self._starts[id - self.first_id])
-        end = self.first_id + len(self._starts) - 1
-        stop = int(self._starts[id + 1 - self.first_id]) if id < end else None
-        words: List[int] = self._words[at:stop].tolist()
+        at = int(self.starts[row])
+        words: List[int] = self._words[at : self._leads[at]].tolist()
         name, info, size_or_type = words[:_HEAD_WORDS]
         kind = info >> 24 & 0x7F
         fixed, each = _SHAPES.get(kind, (0, 0))
@@ -162,7 +172,7 @@ class BtfData:
         return BtfRecord(
             id=id,
             kind=kind,
-            name=self.string(name, at),
+            name=self.name(name, at),
             flag=bool(info >> 31),
             size_or_type=size_or_type,
             fixed=tuple(words[_HEAD_WORDS:first]),
@@ -182,8 +192,28 @@ class BtfData:
             raise self._damaged(
                 self._type_offset + word * _WORD, f"there is no string {offset}"
             )
-        raw = self._strings[start : self._strings.index(b"\0", start)]
+        end = self._strings.index(b"\0", start)
+        if self.is_torn and not self._torn_strings.has(start, end + 1):
+            raise self._damaged(
+                self._type_offset + word * _WORD, f"string {offset} is lost"
+            )
+        raw = self._strings[start:end]
         return raw.decode("utf-8", "backslashreplace")
+
+    def name(self, offset: int, word: int = 0) -> str:
+        """Return a string, or what stands for one that is lost."""
+        if self.has_string(offset):
+            return self.string(offset, word)
+        return f"{LOST_NAME}{offset}"
+
+    def has_string(self, offset: int) -> bool:
+        """Return whether a string is there, or damaged, rather than lost."""
+        if self._base and offset < self._first_string:
+            return self._base.has_string(offset)
+        if not self.is_torn:
+            return True
+        start = offset - self._first_string
+        return self._torn_strings.has(start, self._strings.find(b"\0", start) + 1)
 
     def find(self, kind: int, name: str) -> List[int]:
         """Return the numbers of this blob's types of a kind and name, ascending."""
@@ -191,6 +221,16 @@ class BtfData:
             rows = np.flatnonzero((self._kinds == kind) & (self._name_offsets != 0))
             self._names[kind] = self._index(rows, self._name_offsets[rows])
         return self._names[kind].find(name)
+
+    def find_nameless(self, kind: int, count: int) -> List[int]:
+        """Return the numbers of types whose name is lost, and that have so many parts."""
+        info = self._words[self.starts + 1]
+        rows = np.flatnonzero((self._kinds == kind) & (info & 0xFFFFFF == count))
+        return [
+            int(self.ids[row])
+            for row in rows[self._name_offsets[rows] != 0].tolist()
+            if not self.has_string(int(self._name_offsets[row]))
+        ]
 
     def find_enumerator(self, name: str) -> List[int]:
         """Return the numbers of the types that have an enumerator of this name."""
@@ -203,10 +243,10 @@ class BtfData:
     def _enumerator_places(self, kind: BtfKind) -> Tuple[Array, Array]:
         """Return for each enumerator the row of its type, and the word of its name."""
         rows = np.flatnonzero(self._kinds == kind)
-        counts = self._words[self._starts[rows] + 1] & 0xFFFFFF
+        counts = self._words[self.starts[rows] + 1] & 0xFFFFFF
         row, index = spread(counts)
         row = rows[row]
-        first = self._starts[row] + _HEAD_WORDS
+        first = self.starts[row] + _HEAD_WORDS
         return row, first + index * _ENUMERATOR_WORDS[kind]
 
     def _index(self, rows: Array, offsets: Array) -> "_NameIndex":
@@ -217,8 +257,8 @@ class BtfData:
         :param offsets: Where each begins in the strings.
         """
         for at in np.flatnonzero(offsets >= self._end_string)[:1].tolist():
-            self.string(int(offsets[at]), int(self._starts[rows[at]]))
-        return _NameIndex(self, rows + self.first_id, offsets)
+            self.string(int(offsets[at]), int(self.starts[rows[at]]))
+        return _NameIndex(self, self.ids[rows], offsets)
 
     def heads(self, offsets: Array) -> U64Array:
         """Return the first bytes of strings, each read as a little-endian number."""
@@ -234,9 +274,9 @@ class BtfData:
     def _find_odd_ints(self) -> Dict[int, Tuple[int, int]]:
         found = dict(self._base.odd_ints) if self._base else {}
         for row in np.flatnonzero(self._kinds == BtfKind.INT).tolist():
-            size, encoding = self._words[self._starts[row] + [2, 3]].tolist()
+            size, encoding = self._words[self.starts[row] + [2, 3]].tolist()
             if encoding & 0xFF not in (0, 8 * size):
-                found[self.first_id + row] = (encoding >> 16 & 0xFF, encoding & 0xFF)
+                found[int(self.ids[row])] = (encoding >> 16 & 0xFF, encoding & 0xFF)
         return found
 
     def damaged(self, record: BtfRecord, why: str) -> SymbolsError:
@@ -270,6 +310,8 @@ class BtfData:
             raise self._damaged(12, "its types are cut short")
         self._words: Array = np.frombuffer(types, f"{order}u4").astype(np.int64)
         self._strings = self._section(16, *sections[2:])
+        begin = self._header_bytes + sections[2]
+        self._torn_strings = self._torn.part(begin, begin + sections[3])
         # A module's strings go on where the kernel's end, and it may have none.
         if not self._strings.endswith(b"\0") and not (self._base and not self._strings):
             raise self._damaged(20, "its strings have no end")
@@ -298,9 +340,20 @@ class BtfData:
             fixed[kind], each[kind] = _HEAD_WORDS + words, element
         return fixed, each
 
+    def _find_types(self, find: Optional[FindTypes]) -> Tuple[Array, Array]:
+        """Return the word at which each type begins, and its number, ascending."""
+        if not self.is_torn or find is None:
+            starts = self._find_starts()
+            return starts, self.first_id + np.arange(len(starts))
+        begin, end = self._type_offset, self._type_offset + _WORD * len(self._words)
+        types = self._torn.part(begin, end)
+        starts, ids = find(self._words, self._leads, types, self._torn_strings)
+        order = np.argsort(ids, kind="stable")
+        return starts[order], ids[order]
+
     def _find_starts(self) -> Array:
         """Return the word at which each type begins."""
-        leads = self._leads()
+        leads = self._leads
         end, nowhere = len(leads) - 2, len(leads) - 1
         # There are a hundred thousand, so this takes eight steps at once, and looks at
         # those between afterwards.
@@ -322,7 +375,7 @@ class BtfData:
             raise self._leads_nowhere(int(starts[-1]))
         return starts
 
-    def _leads(self) -> Array:
+    def _find_leads(self) -> Array:
         """
         Return where the next type would begin if one began at each word.
 
@@ -374,5 +427,6 @@ class _NameIndex:
             for at in rows_with_head(
                 self._heads, name.encode("utf-8", "surrogateescape")
             )
-            if self._data.string(int(self._offsets[at])) == name
+            if self._data.has_string(int(self._offsets[at]))
+            and self._data.string(int(self._offsets[at])) == name
         ]

@@ -12,16 +12,19 @@ first, and this is the one thing that stays in ``Program.cache``.
 
 from functools import cached_property
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Tuple
 
 from drgn import Program, ProgramFlags
 
 from ...errors import SymbolsError
 from ..doors import door
 from .btf import BtfTypes
-from .btf_data import BtfData
+from .btf_search import find_btf, read_btf
 from .kallsyms import Kallsyms, Tables, from_proc, from_tables, known_tables
 from .kallsyms_search import search_tables
+from .kernel_image import mend_image
+from .torn import Torn
+from .torn_reads import read_torn
 from .vmcoreinfo import Vmcoreinfo
 
 __all__ = ("Carried", "carried_by")
@@ -29,6 +32,8 @@ __all__ = ("Carried", "carried_by")
 _KEY = "drgn_vmap"
 _SYSFS = Path("/sys/kernel/btf/vmlinux")
 _MAX_BYTES = 256 << 20
+_VARIABLES = ("init_uts_ns", "swapper_pg_dir", "node_data", "mem_section")
+"""Some of those in different parts of the kernel image that VMCOREINFO names."""
 _INSTALL = "install the kernel's debug info, or name its vmlinux with drgn -s"
 
 
@@ -52,6 +57,7 @@ class Carried:
         :raises SymbolsError: if they cannot be found.
         :raises Fault: if they cannot be read.
         """
+        self._mend_image()
         known = known_tables(self._prog, self.vmcoreinfo)
         if known is None and _is_here(self._prog):
             return from_proc()
@@ -61,7 +67,13 @@ class Carried:
                 "does not say where its symbol table is, and none was found in the kernel "
                 f"image: {_INSTALL}"
             )
-        return from_tables(self._prog, self.kallsyms_tables)
+        return from_tables(self._prog, self.kallsyms_tables, self.vmcoreinfo)
+
+    @property
+    def losses(self) -> Tuple[str, ...]:
+        """What of them is lost in part, so that nobody can tell it from what never was."""
+        torn = {"kallsyms": self.kallsyms.is_torn, "BTF": self.types.data.is_torn}
+        return tuple(what for what, is_torn in torn.items() if is_torn)
 
     @cached_property
     def kallsyms_tables(self) -> Optional[Tables]:
@@ -77,7 +89,16 @@ class Carried:
         :raises SymbolsError: if there are none.
         :raises Fault: if they cannot be read.
         """
-        return BtfTypes(self._prog, BtfData(_read_btf(self._prog, self.kallsyms)))
+        btf = _read_btf(self._prog, self.kallsyms, self.kallsyms_tables)
+        order = self._prog.type("unsigned int").byteorder or "little"
+        return BtfTypes(self._prog, read_btf(btf, order))
+
+    def _mend_image(self) -> None:
+        """Have the kernel image read, even if the page table is lost that maps it."""
+        tables = known_tables(self._prog, self.vmcoreinfo) or {}
+        symbols = self.vmcoreinfo.symbols
+        variables = [symbols[name] for name in _VARIABLES if name in symbols]
+        mend_image(self._prog, self.vmcoreinfo, [*tables.values(), *variables])
 
 
 def carried_by(prog: Program) -> Carried:
@@ -92,21 +113,32 @@ def _is_here(prog: Program) -> bool:
     return prog.flags & here == here
 
 
-def _read_btf(prog: Program, symbols: Kallsyms) -> bytes:
+def _read_btf(prog: Program, symbols: Kallsyms, tables: Optional[Tables]) -> Torn:
     if _is_here(prog) and _SYSFS.exists():
-        return _SYSFS.read_bytes()
-    ends = [symbols.find(prog, f"__{end}_BTF", None, True) for end in ("start", "stop")]
-    if not all(ends):
+        return Torn(_SYSFS.read_bytes())
+    start, stop = (
+        found[0].address if found else None
+        for found in (
+            symbols.find(prog, f"__{end}_BTF", None, True) for end in ("start", "stop")
+        )
+    )
+    if symbols.is_torn and not (start and stop):
+        # Their names or addresses are lost with others', but not what lies there, behind
+        # the symbol table.
+        tables_end = max((tables or {"": 0}).values())
+        searched = find_btf(prog, start or tables_end)
+        start, stop = searched or (start, stop)
+    if not start or not stop:
         # A variable of each kernel. Without its address BTF would be of no use either.
         lacks = "BTF (CONFIG_DEBUG_INFO_BTF)"
         if not symbols.find(prog, "init_task", None, True):
             lacks = "names of variables (CONFIG_KALLSYMS_ALL)"
+        was = "was built without"
+        if symbols.is_torn:
+            was = "has lost, or was built without,"
         raise SymbolsError(
-            f"there is no debug info, and this kernel was built without {lacks}: "
-            f"{_INSTALL}"
+            f"there is no debug info, and this kernel {was} {lacks}: {_INSTALL}"
         )
-    start, stop = (end[0].address for end in ends)
     if not 0 < stop - start < _MAX_BYTES:
         raise SymbolsError(f"__start_BTF and __stop_BTF make no sense: {_INSTALL}")
-    with door():
-        return prog.read(start, stop - start)
+    return read_torn(prog, start, stop - start)

@@ -10,7 +10,7 @@ own BTF and symbol table take that place: in each kernel's memory, so in a vmcor
 there are all types and all names. They also complete what others than DWARF leave out.
 """
 
-from typing import Callable, Optional, TypeVar
+from typing import Callable, Mapping, Optional, TypeVar
 
 from drgn import (
     FindObjectFlags,
@@ -116,7 +116,9 @@ def _register(prog: Program) -> None:
     types = _if_there_is_any(lambda: carried.types)
     prog.register_symbol_finder(BTF_FINDER, symbols.find if symbols else lambda *_: [])
     prog.register_type_finder(BTF_FINDER, types.find if types else lambda *_: None)
-    prog.register_object_finder(BTF_FINDER, _Objects(types).find)
+    prog.register_object_finder(
+        BTF_FINDER, _Objects(types, carried.vmcoreinfo.symbols).find
+    )
 
 
 def _if_there_is_any(read: Callable[[], _Found]) -> Optional[_Found]:
@@ -150,10 +152,15 @@ def _set_enabled(prog: Program, enabled: bool, alone: bool) -> None:
 
 
 class _Objects:
-    """The functions, variables and enumerators of a kernel, of types that are known."""
+    """
+    The functions, variables and enumerators of a kernel, of types that are known.
 
-    def __init__(self, types: Optional[BtfTypes]) -> None:
+    :param addresses: Of variables, for those whose names are lost.
+    """
+
+    def __init__(self, types: Optional[BtfTypes], addresses: Mapping[str, int]) -> None:
         self._types = types
+        self._addresses = addresses
 
     def find(
         self, prog: Program, name: str, flags: FindObjectFlags, filename: Optional[str]
@@ -173,6 +180,8 @@ class _Objects:
     ) -> Optional[Object]:
         # Several finders may know the same symbol.
         addresses = {symbol.address for symbol in prog.symbols(name)}
+        if not addresses and name in self._addresses:
+            addresses = {self._addresses[name]}
         # Of several with the same name none is known to be the one.
         if len(addresses) != 1:
             return None

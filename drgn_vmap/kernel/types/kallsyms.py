@@ -11,7 +11,7 @@ times as long, and keeps the order that decides which name %pS prints.
 
 import re
 from pathlib import Path
-from typing import List, Mapping, Optional, Sequence, Union
+from typing import List, Mapping, Optional, Sequence, Tuple, Union
 
 from drgn import (
     Program,
@@ -21,9 +21,12 @@ from drgn import (
 )
 
 from ..._numpy import Array, U64Array, np
-from ...errors import SymbolsError
+from ...errors import Fault, SymbolsError
 from ..doors import door
 from .names import PackedNames, PlainNames
+from .torn import Torn
+from .torn_names import count_names, find_names
+from .torn_reads import read_torn
 from .vmcoreinfo import Vmcoreinfo
 
 __all__ = (
@@ -45,7 +48,9 @@ _TABLES = (
     "kallsyms_num_syms",
     "kallsyms_offsets",
 )
-_OPTIONAL_TABLES = ("kallsyms_relative_base",)
+_RELATIVE_BASE = "kallsyms_relative_base"
+_OPTIONAL_TABLES = (_RELATIVE_BASE,)
+_ADDRESSES = "kallsyms_addresses"
 _PROC = Path("/proc/kallsyms")
 _MAX_SYMBOLS = 4_000_000
 _LONGEST_NAME = 512
@@ -71,17 +76,49 @@ class Kallsyms:
 
     :param starts: Address of each symbol, ascending.
     :param names: Its type (as in nm(1)) and its name, in the same order.
+    :param known: Of which symbols the address is known; the others have that of the one
+        before. None if all are.
     """
 
-    def __init__(self, starts: U64Array, names: Union[PackedNames, PlainNames]) -> None:
+    def __init__(
+        self,
+        starts: U64Array,
+        names: Union[PackedNames, PlainNames],
+        known: Optional[Array] = None,
+    ) -> None:
         self.starts = starts
         self._names = names
+        self._known = np.ones(len(starts), bool) if known is None else known
         if len(names) != len(starts):
             raise _damaged(f"{len(starts)} symbols, {len(names)} names")
 
-    def name(self, index: int) -> str:
-        """Return the name of a symbol."""
-        return self._names.line(index)[1:].decode("utf-8", "backslashreplace")
+    @property
+    def is_torn(self) -> bool:
+        """Whether some of them are lost."""
+        return self._names.is_torn or not self._known.all()
+
+    def name(self, index: int) -> Optional[str]:
+        """Return the name of a symbol; None if it is lost."""
+        line = self._names.line(index)
+        return None if line is None else line[1:].decode("utf-8", "backslashreplace")
+
+    def around(self, address: int) -> Optional[Tuple[int, int, int]]:
+        """
+        Find the symbol that %pS names an address by.
+
+        :return: Its index, its address and that of the next one; None if there is none,
+            or if any of these is lost.
+        """
+        starts, at = self.starts, np.uint64(address)
+        end = int(np.searchsorted(starts, at, side="right"))
+        if end in (0, len(starts)):
+            return None
+        # Of symbols with the same address the first one names it.
+        first = int(np.searchsorted(starts, starts[end - 1], side="left"))
+        # One before these of which nothing is known may have the same address.
+        if not self._known[max(first - 1, 0) : end + 1].all():
+            return None
+        return first, int(starts[first]), int(starts[end])
 
     def find(
         self, prog: Program, name: Optional[str], address: Optional[int], one: bool
@@ -94,7 +131,8 @@ class Kallsyms:
             indices = self._around(address)
         else:
             indices = range(len(self.starts))
-        found = [self._symbol(index) for index in indices[: 1 if one else None]]
+        symbols = map(self._symbol, indices[: 1 if one else None])
+        found = [symbol for symbol in symbols if symbol is not None]
         if name is not None and address is not None:
             found = [s for s in found if s.address <= address < s.address + s.size]
         return found
@@ -102,28 +140,33 @@ class Kallsyms:
     def variants(self, name: str) -> List[Symbol]:
         """Return the symbols of what the compiler made of a function."""
         some = self._names.beginning_with(name.encode() + b".")
-        return [
+        found = (
             self._symbol(index)
             for index in some
-            if _VARIANT.fullmatch(self.name(index)[len(name) :])
-        ]
+            if _VARIANT.fullmatch((self.name(index) or "")[len(name) :])
+        )
+        return [symbol for symbol in found if symbol is not None]
 
     def _around(self, address: int) -> List[int]:
         """Return the symbols whose range holds an address, the first one first."""
-        starts, at = self.starts, np.uint64(address)
-        end = int(np.searchsorted(starts, at, side="right"))
-        if end in (0, len(starts)) or int(starts[end]) - address > _MAX_GAP:
+        found = self.around(address)
+        if found is None or found[2] - address > _MAX_GAP:
             return []
-        first = int(np.searchsorted(starts, starts[end - 1], side="left"))
+        first, start, _ = found
+        end = int(np.searchsorted(self.starts, np.uint64(start), side="right"))
         return list(range(first, end))
 
-    def _symbol(self, index: int) -> Symbol:
-        start = self.starts[index]
-        following = int(np.searchsorted(self.starts, start, side="right"))
-        ends = self.starts[following : following + 1].tolist()
-        size = ends[0] - int(start) if ends else 0
+    def _symbol(self, index: int) -> Optional[Symbol]:
+        """Return a symbol, None if its name or its address is lost."""
+        line = self._names.line(index)
+        if line is None or not self._known[index]:
+            return None
+        start = int(self.starts[index])
+        # Without the next one's address its size is not known.
+        around = self.around(start)
+        size = around[2] - start if around else 0
         size = size if size <= _MAX_GAP else 0
-        letter = self._names.line(index)[:1].decode("ascii", "replace") or "?"
+        letter = line[:1].decode("ascii", "replace") or "?"
         binding, kind = SymbolBinding.UNKNOWN, SymbolKind.UNKNOWN
         if letter in "vVwW":
             binding = SymbolBinding.WEAK
@@ -133,7 +176,8 @@ class Kallsyms:
             kind = SymbolKind.FUNC
         elif letter in _OBJECT_TYPES:
             kind = SymbolKind.OBJECT
-        return Symbol(self.name(index), int(start), size, binding, kind)
+        name = line[1:].decode("utf-8", "backslashreplace")
+        return Symbol(name, start, size, binding, kind)
 
 
 def known_tables(prog: Program, vmcoreinfo: Vmcoreinfo) -> Optional[Tables]:
@@ -175,79 +219,162 @@ def from_proc() -> Kallsyms:
     return Kallsyms(starts, PlainNames(b"\n" + names + b"\n"))
 
 
-def from_tables(prog: Program, tables: Tables) -> Kallsyms:
+def from_tables(prog: Program, tables: Tables, vmcoreinfo: Vmcoreinfo) -> Kallsyms:
     """
-    Read the symbols of the kernel image.
+    Read the symbols of the kernel image, what there is of them.
 
     :raises SymbolsError: if they make no sense.
     :raises Fault: if they cannot be read.
     """
     order = "<" if prog.type("unsigned int").byteorder == "little" else ">"
-    with door():
-        count = prog.read_u32(tables["kallsyms_num_syms"])
+    tokens = _tokens(prog, tables, order)
+    count = _count(prog, tables, order)
     if not 0 < count < _MAX_SYMBOLS:
         raise _damaged(f"{count} symbols")
-    starts = _starts(prog, tables, count, order)
-    return Kallsyms(starts, _names(prog, tables, count, order))
-
-
-def _starts(prog: Program, tables: Tables, count: int, order: str) -> U64Array:
-    """Return the address of each symbol, ascending."""
-    if "kallsyms_addresses" in tables:
+    packed = _packed_names(prog, tables, count)
+    try:
+        places = None
+        if packed.lost:
+            places = find_names(packed, count, tokens, order)
+        names = PackedNames(packed.data, count, tokens, order, places)
+    except IndexError:
+        raise _damaged("its names have no end") from None
+    if _ADDRESSES in tables:
         # Of kernels without CONFIG_KALLSYMS_BASE_RELATIVE.
-        size = 8 if prog.type("unsigned long").size == 8 else 4
+        size = prog.type("unsigned long").size or 8
+        raw = read_torn(prog, tables[_ADDRESSES], size * count)
+        starts = np.frombuffer(raw.data, f"{order}u{size}").astype(np.uint64)
+    else:
+        size = 4
+        raw = read_torn(prog, tables["kallsyms_offsets"], size * count)
+        offsets = np.frombuffer(raw.data, f"{order}i{size}")
+        starts = _starts(prog, tables, offsets, raw, names, vmcoreinfo)
+    if not raw.lost:
+        return Kallsyms(starts, names)
+    begins = size * np.arange(count)
+    known = ~raw.is_lost(begins, begins + size)
+    # Those that are lost lie somewhere behind the last that is known.
+    at = np.maximum.accumulate(np.where(known, np.arange(count), 0))
+    starts = np.where(known.cumsum() > 0, starts[at], np.uint64(0))
+    return Kallsyms(starts, names, known)
+
+
+def _count(prog: Program, tables: Tables, order: str) -> int:
+    """Return how many symbols there are."""
+    try:
         with door():
-            raw = prog.read(tables["kallsyms_addresses"], size * count)
-        return np.frombuffer(raw, f"{order}u{size}").astype(np.uint64)
+            return prog.read_u32(tables["kallsyms_num_syms"])
+    except Fault:
+        packed = _packed_names(prog, tables, _MAX_SYMBOLS)
+        at = tables.get("kallsyms_offsets", 1 << 64)
+        behind = [address for address in tables.values() if address > at]
+        room = (min(behind) - at) // 4 if behind else None
+        counted = count_names(packed, order, room)
+        if counted is None:
+            raise
+        return counted
+
+
+def _base(prog: Program, tables: Tables) -> int:
+    """Return what each symbol's offset is counted from."""
+    if _RELATIVE_BASE not in tables:
+        return tables["kallsyms_offsets"]
     with door():
-        raw = prog.read(tables["kallsyms_offsets"], 4 * count)
-    return _addresses(prog, tables, np.frombuffer(raw, f"{order}i4"))
+        return int(prog.read_word(tables[_RELATIVE_BASE]))
 
 
-def _addresses(prog: Program, tables: Tables, offsets: Array) -> U64Array:
+def _starts(
+    prog: Program,
+    tables: Tables,
+    offsets: Array,
+    raw: Torn,
+    names: PackedNames,
+    vmcoreinfo: Vmcoreinfo,
+) -> U64Array:
+    """Return the address of each symbol, ascending, by its offset."""
+    try:
+        base = _base(prog, tables)
+    except Fault as e:
+        distances = _addresses(tables, offsets, 0)
+        base = _base_by_names(names, distances, raw, vmcoreinfo, e)
+    return _addresses(tables, offsets, base)
+
+
+def _addresses(tables: Tables, offsets: Array, base: int) -> U64Array:
     """Return the address of each symbol, ascending."""
     distance = offsets.astype(np.int64).astype(np.uint64)
-    try:
-        where = tables["kallsyms_relative_base"]
-    except KeyError:
+    start = np.uint64(base)
+    if _RELATIVE_BASE not in tables:
         # Since Linux kernel commit a081b5789255 ("kallsyms: Get rid of kallsyms
         # relative base") (in v7.0), each is the distance from the place it is kept at.
-        place = np.arange(len(offsets), dtype=np.uint64) * np.uint64(4)
-        return np.uint64(tables["kallsyms_offsets"]) + place + distance
-    with door():
-        base = np.uint64(prog.read_word(where))
+        return (
+            start + np.arange(len(offsets), dtype=np.uint64) * np.uint64(4) + distance
+        )
     # Until Linux kernel commit 01157ddc58dc ("kallsyms: Remove
     # KALLSYMS_ABSOLUTE_PERCPU") (in v6.15), SMP x86-64 kept per-CPU symbols as
     # positive numbers, and others as negative distances from base - 1. No
     # image is so large that a plain distance would look negative.
     if (offsets < 0).any():
-        return np.where(offsets >= 0, distance, base + ~distance)
-    return base + distance
+        return np.where(offsets >= 0, distance, start + ~distance)
+    return start + distance
 
 
-def _names(prog: Program, tables: Tables, count: int, order: str) -> PackedNames:
+def _base_by_names(
+    names: PackedNames, distances: U64Array, raw: Torn, vmcoreinfo: Vmcoreinfo, e: Fault
+) -> int:
+    """
+    Find kallsyms_relative_base by the symbols whose addresses VMCOREINFO tells.
+
+    :param distances: From it to each symbol.
+    :param raw: The offsets behind these.
+    :raises Fault: the one that was there before, if they do not tell it.
+    """
+    bases = []
+    for name, address in vmcoreinfo.symbols.items():
+        found = names.indices(name.encode())
+        if len(found) == 1 and raw.has(4 * found[0], 4 * found[0] + 4):
+            bases.append((address - int(distances[found[0]])) % (1 << 64))
+    # mem_section and such are what they point to.
+    base = max(bases, key=bases.count, default=0)
+    if bases.count(base) < 3 or 2 * bases.count(base) < len(bases):
+        raise e
+    return base
+
+
+def _packed_names(prog: Program, tables: Tables, count: int) -> Torn:
     start = tables["kallsyms_names"]
     # What follows the names is one of the other tables.
     behind = [address for address in tables.values() if address > start]
     size = min(min(behind, default=1 << 64) - start, _LONGEST_NAME * count)
     if not behind:
         size = _USUAL_NAME * count
-    tokens = _tokens(prog, tables, order)
-    with door():
-        data = prog.read(start, size)
-    try:
-        return PackedNames(data, count, tokens, order)
-    except IndexError:
-        raise _damaged("its names have no end") from None
+    return read_torn(prog, start, size)
 
 
-def _tokens(prog: Program, tables: Tables, order: str) -> List[bytes]:
+def _tokens(prog: Program, tables: Tables, order: str) -> List[Optional[bytes]]:
     """Return the text that each byte of a compressed name stands for."""
-    with door():
-        raw = prog.read(tables["kallsyms_token_index"], 2 * TOKENS)
-        starts = np.frombuffer(raw, f"{order}u2").tolist()
-        table = prog.read(tables["kallsyms_token_table"], max(starts) + _LONGEST_NAME)
-    return [table[start : table.find(b"\0", start)] for start in starts]
+    index_at, table_at = (
+        tables[f"kallsyms_token_{name}"] for name in ("index", "table")
+    )
+    # The index lies behind the table; of both, parts may be lost.
+    size = index_at - table_at
+    if not 0 < size <= TOKENS * _LONGEST_NAME:
+        size = TOKENS * _USUAL_NAME
+    table = read_torn(prog, table_at, size)
+    try:
+        index = read_torn(prog, index_at, 2 * TOKENS)
+    except Fault:
+        index = Torn(bytes(2 * TOKENS), ((0, 2 * TOKENS),))
+    tokens: List[Optional[bytes]] = []
+    following = 0
+    for code, start in enumerate(np.frombuffer(index.data, f"{order}u2").tolist()):
+        if not index.has(2 * code, 2 * code + 2):
+            start = following
+        end = table.data.find(b"\0", start) if start >= 0 else -1
+        is_there = end >= 0 and table.has(start, end + 1)
+        tokens.append(table.data[start:end] if is_there else None)
+        following = end + 1 if is_there else -1
+    return tokens
 
 
 def _damaged(what: str) -> SymbolsError:

@@ -9,15 +9,16 @@ the kernel image by what it is like (scripts/kallsyms.c): its parts check each o
 it must have the symbols that VMCOREINFO does have at the addresses that it says.
 """
 
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from drgn import PlatformFlags, Program
 
 from ..._numpy import Array, np
 from ...errors import Fault, SymbolsError
 from ..doors import door
+from .heads import NAMES_A_MARKER
 from .kallsyms import TOKENS, Tables, from_tables
-from .names import NAMES_A_MARKER, PackedNames
+from .names import PackedNames
 from .vmcoreinfo import Vmcoreinfo
 
 __all__ = ("search_tables",)
@@ -91,7 +92,7 @@ def search_tables(prog: Program, vmcoreinfo: Vmcoreinfo) -> Optional[Tables]:
         for names in _find_names(image, tokens):
             for places in _layouts(image, tokens, names):
                 tables = {name: image.start + at for name, at in places.items()}
-                if _agrees(prog, tables, known):
+                if _agrees(prog, tables, vmcoreinfo):
                     return tables
     return None
 
@@ -235,14 +236,15 @@ def _layouts(image: _Image, tokens: _Tokens, names: _Names) -> Iterator[Dict[str
             yield {**tables, "kallsyms_offsets": behind, "kallsyms_relative_base": base}
 
 
-def _agrees(prog: Program, tables: Tables, known: Mapping[str, int]) -> bool:
+def _agrees(prog: Program, tables: Tables, vmcoreinfo: Vmcoreinfo) -> bool:
     """Whether addresses ascend, and are those of VMCOREINFO where that has them."""
     try:
-        found = from_tables(prog, tables)
+        found = from_tables(prog, tables, vmcoreinfo)
     except (Fault, SymbolsError):
         return False
     if (found.starts[1:] < found.starts[:-1]).any():
         return False
+    known = vmcoreinfo.symbols
     same: Set[str] = set()
     for name in known.keys() - set(_OF_VALUES):
         symbols = found.find(prog, name, None, False)

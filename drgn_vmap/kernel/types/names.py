@@ -13,25 +13,24 @@ import re
 import struct
 from array import array
 from functools import cached_property
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from ..._numpy import Array, U64Array, np
-
-__all__ = (
-    "HEAD_BYTES",
-    "NAMES_A_MARKER",
-    "PackedNames",
-    "PlainNames",
-    "rows_with_head",
+from .heads import (
+    HEAD_BYTES,
+    LOST,
+    NAMES_A_MARKER,
+    behind_length,
+    head_of,
+    heads_of,
+    rows_with_head,
 )
 
-HEAD_BYTES = 8
-"""How many of the first bytes of a name are compared with those of all others."""
+__all__ = ("PackedNames", "PlainNames")
+
 _HEAD_BITS = 8 * HEAD_BYTES
 _BIG = 0x80
 """Set in the first byte of a length that has two."""
-NAMES_A_MARKER = 256
-"""In kallsyms_markers (scripts/kallsyms.c)."""
 
 
 class PlainNames:
@@ -40,6 +39,9 @@ class PlainNames:
 
     :param text: A line for each, with a newline at both ends.
     """
+
+    is_torn = False
+    """Whether some of them are lost."""
 
     def __init__(self, text: bytes) -> None:
         self.text = text
@@ -53,7 +55,7 @@ class PlainNames:
         newlines = np.flatnonzero(np.frombuffer(self.text, np.uint8) == ord("\n"))
         return newlines[:-1] + 1
 
-    def line(self, index: int) -> bytes:
+    def line(self, index: int) -> Optional[bytes]:
         """Return the type and the name of the symbol of this index."""
         start = int(self.lines[index])
         return self.text[start : self.text.index(b"\n", start)]
@@ -85,47 +87,62 @@ class PackedNames:
 
     :param data: kallsyms_names, and what follows up to the next table that is known.
     :param count: How many names there are.
-    :param tokens: The text that each byte of a name stands for.
+    :param tokens: The text that each byte of a name stands for; None if it is lost.
     :param order: Of the kernel's bytes, ``<`` or ``>``.
+    :param places: Where each begins and ends, LOST for those that are lost; None if all
+        are there.
     :raises IndexError: if the data ends before that many names.
     """
 
     def __init__(
-        self, data: bytes, count: int, tokens: Sequence[bytes], order: str
+        self,
+        data: bytes,
+        count: int,
+        tokens: Sequence[Optional[bytes]],
+        order: str,
+        places: Optional[Tuple[Array, Array]] = None,
     ) -> None:
         self._data = data
         self._tokens = tokens
+        self.is_torn = places is not None or None in tokens
+        """Whether some of them are lost."""
+        if places is not None:
+            self._starts, self._ends = places
+            return
         # The start of the last name is followed by its end.
-        starts = _starts_by_markers(data, count, order)
-        self._bounds: Array = (
-            _starts_one_by_one(data, count) if starts is None else starts
-        )
+        bounds = _starts_by_markers(data, count, order)
+        if bounds is None:
+            bounds = _starts_one_by_one(data, count)
+        self._starts, self._ends = bounds[:-1], bounds[1:]
 
     def __len__(self) -> int:
-        return len(self._bounds) - 1
+        return len(self._starts)
 
     @property
     def starts(self) -> Array:
         """Where each name begins, in the data."""
-        return self._bounds[:-1]
+        return self._starts
 
-    def line(self, index: int) -> bytes:
-        """Return the type and the name of the symbol of this index."""
-        start, end = self._bounds[index : index + 2].tolist()
-        packed = self._data[_behind_length(start, self._data[start]) : end]
-        return b"".join([self._tokens[byte] for byte in packed])
+    def line(self, index: int) -> Optional[bytes]:
+        """Return the type and the name of the symbol of this index; None if lost."""
+        start, end = int(self._starts[index]), int(self._ends[index])
+        if start == LOST:
+            return None
+        packed = self._data[behind_length(start, self._data[start]) : end]
+        texts = [self._tokens[byte] for byte in packed]
+        return None if None in texts else b"".join(text or b"" for text in texts)
 
     def indices(self, name: bytes) -> List[int]:
         """Return the indices of the symbols of this name."""
         some = rows_with_head(self._heads, name)
-        return [index for index in some if self.line(index)[1:] == name]
+        return [i for i in some if (self.line(i) or b"")[1:] == name]
 
     def beginning_with(self, head: bytes) -> List[int]:
         """Return the indices of the symbols whose names begin so."""
-        mask = np.uint64(_head_of(b"\xff" * len(head)))
-        same: Array = self._heads & mask == np.uint64(_head_of(head))
+        mask = np.uint64(head_of(b"\xff" * len(head)))
+        same: Array = self._heads & mask == np.uint64(head_of(head))
         some = np.flatnonzero(same).tolist()
-        return [index for index in some if self.line(index)[1:].startswith(head)]
+        return [i for i in some if (self.line(i) or b"")[1:].startswith(head)]
 
     @cached_property
     def _heads(self) -> U64Array:
@@ -134,12 +151,13 @@ class PackedNames:
         :func:`rows_with_head` compares.
         """
         codes = np.frombuffer(self._data, np.uint8)
-        starts, ends = self._bounds[:-1], self._bounds[1:]
-        at = _behind_length(starts, codes[starts])
+        ends = self._ends
+        at = behind_length(self._starts, codes[self._starts])
         heads = np.zeros(len(at), np.uint64)
         filled = np.zeros(len(at), np.uint64)
-        texts, bits = _heads_of([token[1:] for token in self._tokens])
-        following = _heads_of(self._tokens)
+        tokens = [token or b"" for token in self._tokens]
+        texts, bits = heads_of([token[1:] for token in tokens])
+        following = heads_of(tokens)
         # The first one may be a type and nothing else; no other is empty.
         for _ in range(1 + HEAD_BYTES):
             lacking = (at < ends) & (filled < _HEAD_BITS)
@@ -149,41 +167,6 @@ class PackedNames:
             texts, bits = following
             at += 1
         return heads
-
-
-def _behind_length(at: Any, length: Any) -> Any:
-    """
-    Return where a name begins behind its length, which has one byte or two.
-
-    :param at: Where the length begins; of many names, an array.
-    :param length: Its first byte.
-    """
-    return at + 1 + (length >> 7)
-
-
-def _head_of(text: bytes) -> int:
-    """Return the first bytes of a text as a little-endian number."""
-    return int.from_bytes(text[:HEAD_BYTES], "little")
-
-
-def rows_with_head(heads: U64Array, name: bytes) -> List[int]:
-    """
-    Return the indices of names whose first bytes are those of ``name``: they are few, and
-    only these have to be looked at as a whole.
-
-    :param heads: The first bytes of each name as a little-endian number; 0 stands behind
-        a shorter one.
-    """
-    mask = _head_of(b"\xff" * (len(name) + 1))
-    same: Array = heads & np.uint64(mask) == np.uint64(_head_of(name))
-    rows: List[int] = np.flatnonzero(same).tolist()
-    return rows
-
-
-def _heads_of(texts: Sequence[bytes]) -> Tuple[U64Array, U64Array]:
-    """Return the first bytes of each text as a number, and how many bits these are."""
-    bits = np.array([8 * len(text[:HEAD_BYTES]) for text in texts], np.uint64)
-    return np.array([_head_of(text) for text in texts], np.uint64), bits
 
 
 def _starts_one_by_one(data: bytes, count: int) -> Array:

@@ -15,6 +15,7 @@ from drgn import Program, Type, TypeKind, offsetof
 
 from ..._numpy import Array, Record, np
 from ...errors import SymbolsError
+from .standard import may_be
 
 __all__ = (
     "array_length",
@@ -52,9 +53,16 @@ def type_size(prog: Program, name: str) -> Optional[int]:
 
 
 def has_member(prog: Program, name: str, member: str) -> bool:
-    """Return whether there is a struct of this name, and it has a member of that one."""
+    """
+    Return whether there is a struct of this name, and it has a member of that one.
+
+    :raises SymbolsError: if that is lost.
+    """
     found = find_type(prog, name)
-    return found is not None and found.has_member(member)
+    if found is None or found.has_member(member):
+        return found is not None
+    _check_names(found, member)
+    return False
 
 
 def member_offset(prog: Program, name: str, designator: str) -> Optional[int]:
@@ -149,9 +157,44 @@ def _no_member(name: str, designator: str) -> SymbolsError:
 def _offset(struct: Type, designator: str) -> Optional[int]:
     try:
         offset = offsetof(struct, designator)
-    except (LookupError, *_DAMAGED):
+    except LookupError:
+        _check_names(struct, designator)
+        return None
+    except _DAMAGED:
         return None
     return offset if 0 <= offset <= _MAX_BYTES else None
+
+
+def _check_names(struct: Type, designator: str) -> None:
+    """
+    See that a member that was not found is not one whose name is lost.
+
+    :raises SymbolsError: if it may be.
+    """
+    type_ = struct
+    for name in designator.split("."):
+        type_ = _resolved(type_)
+        if type_.kind not in (TypeKind.STRUCT, TypeKind.UNION) or not type_.members:
+            return
+        if not type_.has_member(name):
+            if _may_have(type_, name):
+                raise SymbolsError(
+                    f"whether {struct.type_name()} has a member {designator} is lost: "
+                    "install the kernel's debug info, or name its vmlinux with drgn -s"
+                )
+            return
+        type_ = type_.member(name).type
+
+
+def _may_have(struct: Type, name: str) -> bool:
+    return any(
+        (
+            may_be(member.name, name)
+            if member.name
+            else _may_have(_resolved(member.type), name)
+        )
+        for member in struct.members or ()
+    )
 
 
 def _member_type(struct: Type, designator: str) -> Type:

@@ -10,9 +10,10 @@ being purged, pooled for reuse, or free.
 """
 
 from dataclasses import dataclass
-from typing import Iterable, List, Optional, Tuple
+from typing import Callable, Iterable, List, Optional, Tuple
 
 from ..._numpy import Array, U64Array, np
+from ...errors import Fault, SymbolsError, VmapError
 from ...model.areas import Problem, ProblemKind, State
 from ..target import Target
 from ..types.structs import array_length, need_offset, record_dtype
@@ -21,14 +22,18 @@ from .nodes import VmapNodes, read_nodes
 from .racing import tries
 from .trees import (
     TreeNodes,
+    climb_to_roots,
     join_nodes,
     read_rb_roots,
     read_rb_trees,
     search_rb_trees,
+    walk_rb_trees,
 )
 
 __all__ = ("NO_NODE", "AreaRecords", "AreaReader")
 
+_LOST = 0
+"""Stands for an address that is lost: nothing can be read there."""
 NO_NODE = -1
 """Stands for the node of an area on kernels without nodes."""
 
@@ -48,23 +53,29 @@ class AreaReader:
     Reads areas of one target, collecting what was damaged in ``problems``, or in
     ``lasting`` if reading it again does not help. Pages that it reads stay until somebody
     forgets them.
+
+    :param areas_of_blocks: Returns the addresses of areas that are divided.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, areas_of_blocks: Callable[[], U64Array]) -> None:
         self._target = target
+        self._areas_of_blocks = areas_of_blocks
         self._memory = target.memory
         self._layout = target.layout
         self.problems: List[Problem] = []
         self.lasting: List[Problem] = []
         self._nodes: Optional[VmapNodes] = None
+        self._why_no_nodes: VmapError = Fault("all vmap_nodes")
         if self._layout.vmap_node:
-            self._nodes = read_nodes(target.values, self._memory, self._layout)
+            self._nodes = self._read_nodes()
             self.problems += self._nodes.problems
 
     def busy(self) -> AreaRecords:
         """Read areas in use, node by node, each by ascending address."""
         # Since Linux kernel commit d093602919ad ("mm: vmalloc: remove global
         # vmap_area_root rb-tree") (in v6.9), each node has a tree.
+        if self._nodes and not self._nodes.address:
+            return self._from_blocks()
         if self._nodes:
             return self._from_trees(State.BUSY, *self._node_trees("busy"))
         return self._from_trees(State.BUSY, *self._global_tree("vmap_area"))
@@ -78,6 +89,16 @@ class AreaReader:
         if self._target.values.address("purge_vmap_area_root") is None:
             return self._from_llist()
         return self._from_trees(State.LAZY, *self._global_tree("purge_vmap_area"))
+
+    def without(self, read: "Callable[[AreaReader], AreaRecords]") -> AreaRecords:
+        """Read areas of a state beside the busy ones, or go without them and say so."""
+        try:
+            return read(self)
+        except (Fault, SymbolsError) as e:
+            why = e.why if isinstance(e, Fault) else str(e).partition(": ")[0]
+            detail = f"{read.__name__} areas are missing: {why}"
+            self.problems.append(Problem(ProblemKind.UNREADABLE, "vmap_area", detail))
+            return self._records(State.LAZY, [], [])
 
     def purging(self) -> AreaRecords:
         """Read areas that a purge has taken out of the lazy ones."""
@@ -119,6 +140,8 @@ class AreaReader:
 
         :param addresses: In ascending order.
         """
+        if self._nodes and not self._nodes.address:
+            return self.busy()
         if self._nodes:
             roots, _ = self._node_trees("busy")
         else:
@@ -137,7 +160,10 @@ class AreaReader:
     ) -> Optional[AreaRecords]:
         """Search trees; None if one is damaged where the search went."""
         dtype, offset = self._layout.vmap_area, self._layout.rb_offset
-        roots = read_rb_roots(self._memory, heads, dtype)
+        try:
+            roots = read_rb_roots(self._memory, heads, dtype)
+        except Fault:
+            return None
         found, _, problems = search_rb_trees(
             self._memory, roots, dtype, offset, addresses
         )
@@ -161,13 +187,58 @@ class AreaReader:
         return self._sane(AreaRecords(state, found[order], records[order], node))
 
     def _global_tree(self, name: str) -> Tuple[U64Array, List[int]]:
-        """Return the addresses of the rb_root and the list head of this name."""
-        root, head = (self._address(f"{name}_{end}") for end in ("root", "list"))
-        return np.array([root], np.uint64), [head]
+        """
+        Return the addresses of the rb_root and the list head of this name; _LOST for one
+        of them that is not known.
+        """
+        values = self._target.values
+        root, head = f"{name}_root", f"{name}_list"
+        found = [values.address(root), values.address(head)]
+        for one, address in zip((root, head), found):
+            if address is None:
+                # One leads to all areas as well as the other.
+                values.need(one, max(found, key=bool))
+                detail = "where it is is lost"
+                self.problems.append(Problem(ProblemKind.UNREADABLE, one, detail))
+        return np.array([found[0] or _LOST], np.uint64), [found[1] or _LOST]
 
     def _address(self, name: str) -> int:
         values = self._target.values
         return values.need(name, values.address(name))
+
+    def _read_nodes(self) -> VmapNodes:
+        """Read the nodes; none if where they are is lost."""
+        try:
+            return read_nodes(self._target.values, self._memory, self._layout)
+        except (Fault, SymbolsError) as e:
+            self._why_no_nodes = e
+            none = np.empty(0, self._layout.vmap_node)
+            return VmapNodes(np.empty(0, np.intp), [], none, [], ())
+
+    def _from_blocks(self) -> AreaRecords:
+        """
+        Read areas in use where all nodes are lost: those whose trees hold the area of a
+        block, which is always in use.
+
+        :raises VmapError: what was wrong with the nodes, if there is none.
+        """
+        try:
+            areas = self._areas_of_blocks()
+        except (Fault, SymbolsError):
+            raise self._why_no_nodes
+        roots = climb_to_roots(
+            self._memory, areas, self._layout.vmap_area, self._layout.rb_offset
+        )
+        if not len(roots):
+            raise self._why_no_nodes
+        detail = "areas are missing that are in no tree with a vmap_block"
+        self.problems.append(Problem(ProblemKind.UNREADABLE, "vmap_nodes", detail))
+        tree = walk_rb_trees(
+            self._memory, roots, self._layout.vmap_area, self._layout.rb_offset
+        )
+        self.lasting += tree.problems
+        nodes = np.full(len(tree.root), NO_NODE)
+        return self._sane(AreaRecords(State.BUSY, tree.address, tree.records, nodes))
 
     def _node_trees(self, name: str) -> Tuple[U64Array, List[int]]:
         """Return the addresses of each node's rb_root and list head of this name."""
@@ -210,13 +281,17 @@ class AreaReader:
         self, state: State, roots: U64Array, heads: Iterable[int]
     ) -> AreaRecords:
         kernel = self._layout.kernel
-        tree = read_rb_trees(
-            self._memory,
-            roots,
-            self._layout.vmap_area,
-            self._layout.rb_offset,
-            tries(kernel),
-        )
+        heads = list(heads)
+        try:
+            tree = read_rb_trees(
+                self._memory,
+                roots,
+                self._layout.vmap_area,
+                self._layout.rb_offset,
+                tries(kernel),
+            )
+        except Fault as e:
+            tree = self._from_lists_only(heads, e)
         self.lasting += tree.problems
         # On a live kernel, an area that is freed leads from its list into others.
         if tree.problems and not kernel.live:
@@ -225,6 +300,20 @@ class AreaReader:
         if self._nodes and state != State.FREE:
             nodes = self._nodes.index[tree.root]
         return self._sane(AreaRecords(state, tree.address, tree.records, nodes))
+
+    def _from_lists_only(self, heads: List[int], why: Fault) -> TreeNodes:
+        """
+        Return what stands for trees whose roots cannot be read.
+
+        :raises Fault: if nothing is in the lists either.
+        """
+        if self._target.live or not any(map(self._list, heads)):
+            raise why
+        detail = f"areas are looked for in lists alone: {why.why}"
+        problem = Problem(ProblemKind.UNREADABLE, "rb_root", detail)
+        no_areas = np.empty(0, np.uint64)
+        no_records = np.empty(0, self._layout.vmap_area)
+        return TreeNodes(no_areas, no_records, np.empty(0, np.intp), (problem,))
 
     def _add_from_lists(self, tree: TreeNodes, heads: Iterable[int]) -> TreeNodes:
         """Add areas that a damaged tree lost and its list still has."""

@@ -10,7 +10,7 @@ its bitmap; the xarrays and per-CPU lists that hold it; and the page table.
 """
 
 from dataclasses import replace
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from ..._numpy import Array, U64Array, np
 from ...model.areas import Problem, ProblemKind
@@ -46,7 +46,7 @@ def block_areas(target: Target) -> Tuple[U64Array, Tuple[Problem, ...]]:
     :return: Addresses of ``struct vmap_area``, and what was damaged.
     :raises SymbolsError: if where the blocks are is not known.
     """
-    reader = _Reader(target)
+    reader = _Reader(target, {"va": "va"})
     _, records, _ = reader.blocks()
     return records["va"], tuple(reader.problems)
 
@@ -76,12 +76,12 @@ def take_blocks(
 class _Reader:
     """One try at reading the blocks."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, members: Mapping[str, str] = _MEMBERS) -> None:
         self._target = target
         self._kernel = target.kernel
         self._memory = target.memory
         self._dtype = record_dtype(
-            target.prog, "struct vmap_block", _MEMBERS, optional=("used_map", "cpu")
+            target.prog, "struct vmap_block", members, optional=("used_map", "cpu")
         )
         self._cpus = possible_cpus(target.values)
         self.problems: List[Problem] = []

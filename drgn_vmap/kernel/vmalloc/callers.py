@@ -61,20 +61,24 @@ class CallerNames:
 
     def _kernel_texts(self, addresses: List[int]) -> Dict[int, str]:
         """Return the text of each address that lies in the kernel image."""
-        starts = self._kernel.starts
-        inside = [a for a in addresses if self._stext <= a < int(starts[-1])]
-        at = np.array(inside, np.uint64)
-        last = np.searchsorted(starts, at, side="right") - 1
-        # Of symbols with the same address the first one names it.
-        first = np.searchsorted(starts, starts[last], side="left")
-        ends = starts[np.searchsorted(starts, starts[last], side="right")]
-        name = self._kernel.name
-        return {
-            address: f"{name(index)}+{address - start:#x}/{end - start:#x}"
-            for address, index, start, end in zip(
-                inside, first.tolist(), starts[last].tolist(), ends.tolist()
-            )
-        }
+        texts = {}
+        for address in addresses:
+            found = self._kernel.around(address) if address >= self._stext else None
+            name = found and self._kernel.name(found[0])
+            if found and name:
+                _, start, end = found
+                texts[address] = f"{name}+{address - start:#x}/{end - start:#x}"
+        if self._kernel.is_torn:
+            self._count_nameless([one for one in addresses if one not in texts])
+        return texts
+
+    def _count_nameless(self, addresses: List[int]) -> None:
+        """Say how many callers in the image have no name, as its names are lost."""
+        end = int(self._kernel.starts[-1])
+        count = sum(self._stext <= address < end for address in addresses)
+        if count:
+            detail = f"{count} callers have no names: parts of it are lost"
+            self.problems.append(Problem(ProblemKind.NAMELESS, "kallsyms", detail))
 
 
 def module_ranges(target: Target) -> Iterator[Tuple[str, int, int]]:
@@ -123,7 +127,12 @@ class _Modules:
 
     def text(self, address: int) -> Optional[str]:
         """Return the text of an address in a module, or None."""
-        for module in self.all():
+        try:
+            modules = self.all()
+        except (Fault, SymbolsError):
+            self._cache = modules = []
+            self._report("modules")
+        for module in modules:
             if any(start <= address < end for start, end in module.ranges):
                 try:
                     return self._symbol(module, address)

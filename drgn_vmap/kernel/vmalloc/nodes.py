@@ -17,6 +17,7 @@ from ...model.areas import Problem, ProblemKind
 from ..doors import Values
 from ..layout import Layout
 from ..memory.bulk import Memory
+from ..types.structs import need_offset
 
 __all__ = ("VmapNodes", "read_nodes")
 
@@ -41,20 +42,26 @@ def read_nodes(values: Values, memory: Memory, layout: Layout) -> VmapNodes:
     Read all struct vmap_node.
 
     :param layout: Of a kernel that has them.
-    :raises SymbolsError: if where they are is not known.
+    :raises SymbolsError: if where they are, or how many, is not known.
     :raises Fault: if that cannot be read.
     """
     assert layout.vmap_node is not None
     problems = []
-    count = _count(values)
+    size = layout.vmap_node.itemsize
+    first = _first(values, memory)
+    everywhere = [(first + i * size) % (1 << 64) for i in range(_MAX_NODES)]
+    try:
+        count = _count(values, first)
+    except Fault as e:
+        heads = _ListHeads(values, memory)
+        count = next((i for i, at in enumerate(everywhere) if not heads.are(at)), 0)
+        detail = f"is lost, {count} look like vmap_nodes: {e.why}"
+        problems.append(Problem(ProblemKind.UNREADABLE, "nr_vmap_nodes", detail))
     if not 1 <= count <= _MAX_NODES:
         problems.append(Problem(ProblemKind.CORRUPT, "nr_vmap_nodes", f"is {count}"))
         count = min(max(count, 1), _MAX_NODES)
-    size = layout.vmap_node.itemsize
-    first = _first(values)
     index, address, raw = [], [], []
-    for i in range(count):
-        at = (first + i * size) % (1 << 64)
+    for i, at in enumerate(everywhere[:count]):
         try:
             raw.append(memory.read(at, size))
         except Fault:
@@ -71,13 +78,44 @@ def read_nodes(values: Values, memory: Memory, layout: Layout) -> VmapNodes:
 
 # On a single CPU and on 32 bits there is only ``single``, and the compiler may
 # fold vmap_nodes and nr_vmap_nodes into constants.
-def _first(values: Values) -> int:
+def _first(values: Values, memory: Memory) -> int:
     nodes = values.number(lambda prog: prog["vmap_nodes"])
     if nodes is None:
         nodes = values.address("single", _VMALLOC_C)
+        # Where there are others, nobody ever set this one up.
+        if nodes is not None and not _ListHeads(values, memory).are(nodes):
+            nodes = None
     return values.need("vmap_nodes", nodes)
 
 
-def _count(values: Values) -> int:
+def _count(values: Values, first: int) -> int:
+    """
+    Return how many there are.
+
+    :raises Fault: if that is lost.
+    """
     count = values.number(lambda prog: prog["nr_vmap_nodes"])
+    if count is None and first != values.address("single", _VMALLOC_C):
+        raise Fault("its name")
     return 1 if count is None else count
+
+
+class _ListHeads:
+    """Tells whether there is a vmap_node by its list of busy areas."""
+
+    def __init__(self, values: Values, memory: Memory) -> None:
+        self._memory = memory
+        self._head = need_offset(values.prog, "struct vmap_node", "busy.head")
+        self._next, self._prev = (
+            need_offset(values.prog, "struct list_head", name)
+            for name in ("next", "prev")
+        )
+
+    def are(self, node: int) -> bool:
+        """Return whether the first entry of the list names its head."""
+        head = node + self._head
+        try:
+            first = self._memory.word(head + self._next)
+            return self._memory.word((first + self._prev) % (1 << 64)) == head
+        except Fault:
+            return False

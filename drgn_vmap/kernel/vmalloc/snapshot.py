@@ -48,9 +48,11 @@ def take_snapshot(
     :raises VmapError: if the target is none that can be read.
     """
     states = _ALL_STATES if all_states else _LISTED_STATES
-    return _take_snapshot(
-        target, lambda reader: [read(reader) for read in states], once
-    )
+
+    def read(reader: AreaReader) -> List[AreaRecords]:
+        return [reader.busy(), *map(reader.without, states)]
+
+    return _take_snapshot(target, read, once)
 
 
 def take_areas_around(target: Target, addresses: U64Array) -> Snapshot:
@@ -63,10 +65,10 @@ def take_areas_around(target: Target, addresses: U64Array) -> Snapshot:
     def read(reader: AreaReader) -> List[AreaRecords]:
         return [
             reader.busy_around(addresses),
-            reader.lazy(),
-            reader.purging(),
-            reader.pools(),
-            reader.free_around(addresses),
+            *map(
+                reader.without, (AreaReader.lazy, AreaReader.purging, AreaReader.pools)
+            ),
+            reader.without(lambda one: one.free_around(addresses)),
         ]
 
     return _take_snapshot(target, read)
@@ -75,7 +77,8 @@ def take_areas_around(target: Target, addresses: U64Array) -> Snapshot:
 _ReadAreas = Callable[[AreaReader], List[AreaRecords]]
 """Reads the areas that are wanted, busy ones first."""
 
-_LISTED_STATES = (AreaReader.busy, AreaReader.lazy)
+_LISTED_STATES = (AreaReader.lazy,)
+"""Beside busy ones."""
 _ALL_STATES = (
     *_LISTED_STATES,
     AreaReader.purging,
@@ -130,7 +133,7 @@ class _Reader:
         self.lasting: List[Problem] = []
 
     def areas(self, read: _ReadAreas) -> AreaTable:
-        reader = AreaReader(self._target)
+        reader = AreaReader(self._target, lambda: block_areas(self._target)[0])
         busy, *others = [self._plain_table(areas) for areas in read(reader)]
         self.problems += reader.problems
         self.lasting += reader.lasting
@@ -148,8 +151,9 @@ class _Reader:
             return divided
         try:
             areas, problems = block_areas(self._target)
-        except SymbolsError as e:
-            detail = f"which areas are divided is not known: {e}"
+        except (Fault, SymbolsError) as e:
+            why = e.why if isinstance(e, Fault) else e
+            detail = f"which areas are divided is not known: {why}"
             self.problems.append(Problem(ProblemKind.UNREADABLE, "vmap_blocks", detail))
             return np.zeros(len(busy), bool)
         self.problems += problems
@@ -166,6 +170,8 @@ class _Reader:
             )
 
     def _with_vm_structs(self, busy: AreaTable) -> AreaTable:
+        if not self._layout.vm_struct.names:
+            return busy
         has_vm = np.argsort(busy.vm, kind="stable")
         has_vm = has_vm[np.searchsorted(busy.vm, np.uint64(1), sorter=has_vm) :]
         records, ok = self._memory.records(busy.vm[has_vm], self._layout.vm_struct)
@@ -185,7 +191,8 @@ class _Reader:
         On a live kernel the latter are memory that was freed and used again, so
         nothing in them is shown.
         """
-        for at in np.flatnonzero((table.vm != 0) & ~table.vm_ok).tolist():
+        lost = (table.vm != 0) & ~table.vm_ok & bool(self._layout.vm_struct.names)
+        for at in np.flatnonzero(lost).tolist():
             where = f"vm_struct {table.vm[at]:#x}"
             detail = f"of area {table.start[at]:#x} cannot be read"
             self.problems.append(Problem(ProblemKind.UNREADABLE, where, detail))
@@ -221,13 +228,22 @@ class _Reader:
         rows = rows[claims]
         whole = np.ones(len(table), bool)
         if kernel.numa_nodes and len(rows):
-            finder = NodeFinder(self._target.values, self._memory)
+            try:
+                finder = NodeFinder(self._target.values, self._memory)
+            except (Fault, SymbolsError) as e:
+                why = e.why if isinstance(e, Fault) else str(e).partition(": ")[0]
+                detail = f"N counts are missing: {why}"
+                problem = Problem(ProblemKind.UNREADABLE, "node_states", detail)
+                self.problems.append(problem)
+                return counts
             counts[rows], whole[rows] = finder.count(
                 table.page_array[rows],
                 table.nr_pages[rows],
                 np.left_shift(np.uint64(1), table.page_order[rows]),
                 kernel.numa_nodes,
             )
+            # Some of its pages would pass for all of them.
+            counts[~whole] = 0
             self._memory.forget()
         for at in np.flatnonzero(absurd | ~whole).tolist():
             where = f"vm_struct {table.vm[at]:#x}"

@@ -1,0 +1,153 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Vmcores without debug info of which pages are lost at random, names and types with them.
+
+What the undamaged sample says is the truth: nothing may be said that differs from it, and
+what is left out is said. VMAP_LOST_SEEDS says how many times each is tried.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import random
+from functools import lru_cache
+from itertools import product
+from typing import Iterator
+
+import pytest
+from drgn import Program
+
+from drgn_vmap import commands, take_snapshot
+from drgn_vmap.kernel.types.btf_data import BtfData
+from drgn_vmap.kernel.types.btf_search import read_btf
+from drgn_vmap.kernel.types.carried import carried_by
+from drgn_vmap.kernel.types.torn import Torn
+from drgn_vmap.kernel.types.torn_btf import UNNUMBERED
+from tests.fuzz.image import Image
+from tests.fuzz.inputs import Lose
+from tests.samples import SAMPLES_DIR
+
+SEEDS = range(int(os.environ.get("VMAP_LOST_SEEDS", "4")))
+NAMES = ("6.1", "6.12", "7.3")
+BLANKS = ["vm_struct", "unreadable"]
+PAGE = 4096
+
+
+@lru_cache(maxsize=None)
+def image(name: str) -> Image:
+    return Image(name, lzma.decompress((SAMPLES_DIR / f"{name}.xz").read_bytes()))
+
+
+def damaged(name: str, rate: float, seed: int) -> Program:
+    """Return a sample without some of its pages."""
+    draw = random.Random(f"{name} {rate} {seed}")
+    lost = [frame for frame in image(name).frames() if draw.random() < rate]
+    return image(name).open_file([Lose(frame) for frame in lost])[0]
+
+
+@lru_cache(maxsize=None)
+def callers(name: str) -> dict[int, int]:
+    """Return the address of each area's caller, by where the area starts."""
+    areas = take_snapshot(image(name).open_file([])[0]).areas
+    return dict(zip(areas.start.tolist(), areas.caller.tolist()))
+
+
+def listed(prog: Program, capfd: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+    """Return the exit status of ``ls``, and what it lists."""
+    status = commands.run("ls", prog, [])
+    out, err = capfd.readouterr()
+    assert "Traceback" not in err and (status == 0) == (not err)
+    return status, [line for line in out.splitlines() if line.startswith("0x")]
+
+
+def may_be(line: str, caller: int) -> Iterator[list[str]]:
+    """
+    Yield what may stand for a line: the same, with the caller as an address, without the
+    counts of its NUMA nodes, or without all that only its vm_struct tells.
+    """
+    words = line.split()
+    bare = [f"{caller:#x}" if "+0x" in word else word for word in words]
+    bare = [word for word in bare if not word.startswith("[")]
+    for known, without in product((words, bare), (False, True)):
+        yield [word for word in known if not (without and word.startswith("N"))]
+    yield words[:2] + BLANKS
+
+
+@pytest.mark.parametrize("rate", (0.01, 0.1))
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_else_is_listed(
+    name: str, rate: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each line is one of the whole list, or goes without what is lost."""
+    _, lines = listed(image(name).open_file([])[0], capfd)
+    whole = {line.split()[0]: line for line in lines}
+    assert len(whole) == len(lines) > 100
+    good = 0
+    for seed in SEEDS:
+        status, lines = listed(damaged(name, rate, seed), capfd)
+        assert status == 1 or not lines, seed
+        good += bool(lines)
+        for line in lines:
+            range_ = line.split()[0]
+            start = int(range_.split("-")[0], 16)
+            expected = may_be(whole[range_], callers(name)[start])
+            assert line.split() in expected, (seed, line, whole[range_])
+    # So few seeds tell no share, but that of most something is left.
+    assert good >= (len(SEEDS) * 3 // 4 if rate < 0.1 else 1)
+
+
+def torn(data: bytes, seed: int, rate: float = 0.05) -> Torn:
+    """Return data without some of its pages."""
+    draw = random.Random(seed)
+    pages = [at for at in range(0, len(data), PAGE) if draw.random() < rate]
+    lost = [(at, min(at + PAGE, len(data))) for at in pages]
+    left = bytearray(data)
+    for begin, end in lost:
+        left[begin:end] = bytes(end - begin)
+    joined: list[tuple[int, int]] = []
+    for begin, end in lost:
+        if joined and joined[-1][1] == begin:
+            begin = joined.pop()[0]
+        joined.append((begin, end))
+    return Torn(bytes(left), tuple(joined))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_types_keep_their_numbers(name: str) -> None:
+    """Whatever type is found is the one that has this number."""
+    prog = image(name).open_file([])[0]
+    symbols = carried_by(prog).kallsyms
+    start, stop = (
+        symbols.find(prog, f"__{end}_BTF", None, True)[0].address
+        for end in ("start", "stop")
+    )
+    data = prog.read(start, stop - start)
+    whole = BtfData(data)
+    for seed in SEEDS:
+        left = read_btf(torn(data, seed), "little")
+        numbered = left.ids < UNNUMBERED
+        ids, starts = left.ids[numbered], left.starts[numbered]
+        assert (whole.starts[ids - 1] == starts).all(), seed
+        assert len(ids) > len(whole.ids) // 3, seed
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_symbols_keep_their_names(name: str) -> None:
+    """Whatever symbol is found has its address, its name and its size."""
+    prog = image(name).open_file([])[0]
+    whole = carried_by(prog).kallsyms
+    known = {
+        (one.name, one.address, one.kind): one.size
+        for one in whole.find(prog, None, None, False)
+    }
+    for seed in list(SEEDS)[:1]:
+        part = damaged(name, 0.03, seed)
+        kallsyms = carried_by(part).kallsyms
+        assert kallsyms.is_torn
+        found = kallsyms.find(part, None, None, False)
+        assert len(found) > len(known) // 2
+        for one in found:
+            # Without the next symbol's address, a size is not known.
+            assert one.size in (0, known[one.name, one.address, one.kind])
