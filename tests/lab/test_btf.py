@@ -26,7 +26,7 @@ from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.types import variables
 from drgn_vmap.kernel.types.btf import BtfTypes
 from drgn_vmap.kernel.types.btf_data import BtfData, BtfKind
-from drgn_vmap.kernel.types.kallsyms_search import search_tables
+from drgn_vmap.kernel.types.carried import searched_tables
 from drgn_vmap.kernel.types.module_types import module_btf
 from drgn_vmap.kernel.types.vmcoreinfo import Vmcoreinfo
 from tests.expect.listing import expect_listing_in
@@ -161,7 +161,7 @@ def test_where_names_are(vmcore: Vmcore) -> None:
     dwarf, btf = programs(vmcore)
     told = btf["VMCOREINFO"].string_()
     bare = Vmcoreinfo(re.sub(rb"SYMBOL\(kallsyms_\w+\)=\w+\n", b"", told))
-    tables = search_tables(btf, bare)
+    tables = searched_tables(btf, bare)
     assert tables is not None and len(tables) >= 5
     assert tables == {name: dwarf.symbol(name).address for name in tables}
 

@@ -13,8 +13,8 @@ from typing import Optional
 import pytest
 from drgn import Architecture, FaultError, Platform, Program
 
+from drgn_vmap.kernel.types.carried import searched_tables
 from drgn_vmap.kernel.types.kallsyms import Tables, from_tables
-from drgn_vmap.kernel.types.kallsyms_search import search_tables
 from drgn_vmap.kernel.types.vmcoreinfo import Vmcoreinfo
 from tests.fakes.kallsyms import Carrier, Form, carrier, noise
 
@@ -89,7 +89,7 @@ def program(form: Form, data: bytes) -> Program:
 
 def found_in(form: Form, data: bytes) -> Optional[Tables]:
     """Return what the search finds."""
-    return search_tables(program(form, data), vmcoreinfo_of(symbols_of(form)))
+    return searched_tables(program(form, data), vmcoreinfo_of(symbols_of(form)))
 
 
 def made(form: Form) -> Carrier:

@@ -20,14 +20,21 @@ from ...errors import SymbolsError
 from ..doors import door
 from .btf import BtfTypes
 from .btf_search import find_btf, read_btf
-from .kallsyms import Kallsyms, Tables, from_proc, from_tables, known_tables
+from .kallsyms import (
+    Kallsyms,
+    Tables,
+    from_proc,
+    from_tables,
+    known_tables,
+    tables_agree,
+)
 from .kallsyms_search import search_tables
 from .kernel_image import mend_image
 from .torn import Torn
 from .torn_reads import read_torn
 from .vmcoreinfo import Vmcoreinfo
 
-__all__ = ("Carried", "carried_by")
+__all__ = ("Carried", "carried_by", "searched_tables")
 
 _KEY = "drgn_vmap"
 _SYSFS = Path("/sys/kernel/btf/vmlinux")
@@ -79,7 +86,7 @@ class Carried:
     def kallsyms_tables(self) -> Optional[Tables]:
         """The addresses of the tables behind these; None if they are not to be found."""
         known = known_tables(self._prog, self.vmcoreinfo)
-        return search_tables(self._prog, self.vmcoreinfo) if known is None else known
+        return searched_tables(self._prog, self.vmcoreinfo) if known is None else known
 
     @cached_property
     def types(self) -> BtfTypes:
@@ -99,6 +106,16 @@ class Carried:
         symbols = self.vmcoreinfo.symbols
         variables = [symbols[name] for name in _VARIABLES if name in symbols]
         mend_image(self._prog, self.vmcoreinfo, [*tables.values(), *variables])
+
+
+def searched_tables(prog: Program, vmcoreinfo: Vmcoreinfo) -> Optional[Tables]:
+    """Find the tables behind a kernel's names that VMCOREINFO does not tell."""
+    stext = vmcoreinfo.symbols.get("_stext")
+    if stext is None:
+        return None
+    return search_tables(
+        prog, stext, lambda tables: tables_agree(prog, tables, vmcoreinfo)
+    )
 
 
 def carried_by(prog: Program) -> Carried:

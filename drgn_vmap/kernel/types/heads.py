@@ -15,6 +15,7 @@ __all__ = (
     "HEAD_BYTES",
     "LOST",
     "NAMES_A_MARKER",
+    "TOKENS",
     "behind_length",
     "head_of",
     "heads_of",
@@ -27,6 +28,8 @@ LOST = -1
 """Stands for where a packed name is that is lost."""
 NAMES_A_MARKER = 256
 """In kallsyms_markers (scripts/kallsyms.c)."""
+TOKENS = 256
+"""Texts that a byte of a packed name may stand for."""
 
 
 def head_of(text: bytes) -> int:

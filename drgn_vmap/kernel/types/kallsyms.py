@@ -11,7 +11,7 @@ times as long, and keeps the order that decides which name %pS prints.
 
 import re
 from pathlib import Path
-from typing import List, Mapping, Optional, Sequence, Tuple, Union
+from typing import List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from drgn import (
     Program,
@@ -23,6 +23,7 @@ from drgn import (
 from ..._numpy import Array, U64Array, np
 from ...errors import Fault, SymbolsError
 from ..doors import door
+from .heads import TOKENS
 from .names import PackedNames, PlainNames
 from .torn import Torn
 from .torn_names import count_names, find_names
@@ -30,12 +31,12 @@ from .torn_reads import read_torn
 from .vmcoreinfo import Vmcoreinfo
 
 __all__ = (
-    "TOKENS",
     "Kallsyms",
     "Tables",
     "from_proc",
     "from_tables",
     "known_tables",
+    "tables_agree",
 )
 
 Tables = Mapping[str, int]
@@ -51,6 +52,10 @@ _TABLES = (
 _RELATIVE_BASE = "kallsyms_relative_base"
 _OPTIONAL_TABLES = (_RELATIVE_BASE,)
 _ADDRESSES = "kallsyms_addresses"
+_NEEDED = ("_stext", "init_uts_ns")
+"""Symbols that VMCOREINFO has of each kernel."""
+_OF_VALUES = ("mem_section",)
+"""What it has under the name of a symbol is what that one points at."""
 _PROC = Path("/proc/kallsyms")
 _MAX_SYMBOLS = 4_000_000
 _LONGEST_NAME = 512
@@ -59,7 +64,6 @@ _MAX_GAP = 1 << 30
 """Between symbols; per-CPU ones may be numbers far below the kernel image."""
 _USUAL_NAME = 64
 """More bytes than compressed names have on average."""
-TOKENS = 256
 
 _VARIANT = re.compile(r"(\.(isra|constprop|part|llvm|lto_priv)\.\d+)+")
 """
@@ -257,6 +261,27 @@ def from_tables(prog: Program, tables: Tables, vmcoreinfo: Vmcoreinfo) -> Kallsy
     at = np.maximum.accumulate(np.where(known, np.arange(count), 0))
     starts = np.where(known.cumsum() > 0, starts[at], np.uint64(0))
     return Kallsyms(starts, names, known)
+
+
+def tables_agree(prog: Program, tables: Tables, vmcoreinfo: Vmcoreinfo) -> bool:
+    """
+    Return whether what is read so can be the symbols of this kernel: their addresses
+    ascend, and are those of VMCOREINFO where that has them.
+    """
+    try:
+        found = from_tables(prog, tables, vmcoreinfo)
+    except (Fault, SymbolsError):
+        return False
+    if (found.starts[1:] < found.starts[:-1]).any():
+        return False
+    known = vmcoreinfo.symbols
+    same: Set[str] = set()
+    for name in known.keys() - set(_OF_VALUES):
+        symbols = found.find(prog, name, None, False)
+        if symbols and known[name] not in [symbol.address for symbol in symbols]:
+            return False
+        same.update(name for _ in symbols[:1])
+    return same.issuperset(_NEEDED)
 
 
 def _count(prog: Program, tables: Tables, order: str) -> int:

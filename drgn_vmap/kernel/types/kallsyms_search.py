@@ -9,17 +9,15 @@ the kernel image by what it is like (scripts/kallsyms.c): its parts check each o
 it must have the symbols that VMCOREINFO does have at the addresses that it says.
 """
 
-from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from drgn import PlatformFlags, Program
 
 from ..._numpy import Array, np
-from ...errors import Fault, SymbolsError
+from ...errors import Fault
 from ..doors import door
-from .heads import NAMES_A_MARKER
-from .kallsyms import TOKENS, Tables, from_tables
+from .heads import NAMES_A_MARKER, TOKENS
 from .names import PackedNames
-from .vmcoreinfo import Vmcoreinfo
 
 __all__ = ("search_tables",)
 
@@ -37,11 +35,6 @@ _LANE = (2 * NAMES_A_MARKER, 512 * NAMES_A_MARKER)
 _MARKERS_TOLD_BY = 8
 _NAMES_BEFORE = 16 << 20
 """Bytes before the tokens in which the names are."""
-
-_NEEDED = ("_stext", "init_uts_ns")
-"""Symbols that VMCOREINFO has of each kernel."""
-_OF_VALUES = ("mem_section",)
-"""What it has under the name of a symbol is what that one points at."""
 
 
 class _Image(NamedTuple):
@@ -79,20 +72,24 @@ class _Names(NamedTuple):
     names: PackedNames
 
 
-def search_tables(prog: Program, vmcoreinfo: Vmcoreinfo) -> Optional[Tables]:
+def search_tables(
+    prog: Program, stext: int, is_right: Callable[[Dict[str, int]], bool]
+) -> Optional[Dict[str, int]]:
     """
     Return the address of each part of the symbol table, as VMCOREINFO of newer kernels
-    has them; None if there is no table of which nothing speaks against.
+    has them; None if none is found.
+
+    :param stext: Address of ``_stext``, where the kernel image begins.
+    :param is_right: Tells whether what is read by such addresses can be.
     """
-    known = vmcoreinfo.symbols
-    if prog.platform is None or not all(name in known for name in _NEEDED):
+    if prog.platform is None:
         return None
-    image = _read_image(prog, known["_stext"])
+    image = _read_image(prog, stext)
     for tokens in _find_tokens(image):
         for names in _find_names(image, tokens):
             for places in _layouts(image, tokens, names):
                 tables = {name: image.start + at for name, at in places.items()}
-                if _agrees(prog, tables, vmcoreinfo):
+                if is_right(tables):
                     return tables
     return None
 
@@ -234,21 +231,3 @@ def _layouts(image: _Image, tokens: _Tokens, names: _Names) -> Iterator[Dict[str
         yield {**tables, "kallsyms_addresses": behind}
         for base in image.places(behind + 4 * count):
             yield {**tables, "kallsyms_offsets": behind, "kallsyms_relative_base": base}
-
-
-def _agrees(prog: Program, tables: Tables, vmcoreinfo: Vmcoreinfo) -> bool:
-    """Whether addresses ascend, and are those of VMCOREINFO where that has them."""
-    try:
-        found = from_tables(prog, tables, vmcoreinfo)
-    except (Fault, SymbolsError):
-        return False
-    if (found.starts[1:] < found.starts[:-1]).any():
-        return False
-    known = vmcoreinfo.symbols
-    same: Set[str] = set()
-    for name in known.keys() - set(_OF_VALUES):
-        symbols = found.find(prog, name, None, False)
-        if symbols and known[name] not in [symbol.address for symbol in symbols]:
-            return False
-        same.update(name for _ in symbols[:1])
-    return same.issuperset(_NEEDED)
