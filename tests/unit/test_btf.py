@@ -39,7 +39,7 @@ def types_of(*data: bytes) -> tuple[Program, BtfTypes]:
         base = BtfData(blob, base)
         found = BtfTypes(prog, base, found)
     assert found is not None
-    prog.register_type_finder("btf", found.find, enable_index=0)
+    prog.register_type_finder("kernel-btf", found.find, enable_index=0)
     return prog, found
 
 

@@ -8,7 +8,7 @@ Makes drgn types of the BTF that a kernel carries, so that no debug info is need
 :meth:`BtfTypes.find` is an ordinary drgn type finder, of use beyond this project::
 
     types = BtfTypes(prog, BtfData(Path("/sys/kernel/btf/vmlinux").read_bytes()))
-    prog.register_type_finder("btf", types.find, enable_index=-1)
+    prog.register_type_finder("kernel-btf", types.find, enable_index=-1)
 
 Only what is asked for is made; members, parameters and what they lead to, once
 somebody looks at them.
