@@ -9,7 +9,7 @@ for the version.
 import os
 from functools import lru_cache
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
 import drgn
 from drgn import FaultError, Object, Program
@@ -18,6 +18,7 @@ from .errors import DrgnError, SymbolsError, VmapError
 
 __all__ = (
     "Argument",
+    "BAD_DATA",
     "OLDEST",
     "as_raised",
     "check_drgn",
@@ -37,6 +38,10 @@ _GET_NEWER = (
 
 Argument = Tuple[Sequence[str], Dict[str, Any]]
 """Of a command: its names, and more that argparse is told."""
+BAD_DATA: Tuple[Type[Exception], ...] = tuple(
+    error for error in [getattr(drgn, "BadDataError", None)] if error is not None
+)
+"""What it raises of data that it cannot make sense of, such as page sizes."""
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
 

@@ -15,11 +15,13 @@ from typing import Callable, Iterator, Optional, Tuple, TypeVar
 
 from drgn import FaultError, Object, ObjectAbsentError, Program, sizeof
 
+from .._drgn import BAD_DATA
 from ..errors import Fault, SymbolsError
 
 __all__ = ("UNREADABLE", "Values", "door")
 
 UNREADABLE = (
+    *BAD_DATA,
     FaultError,
     NotImplementedError,
     OSError,
