@@ -35,7 +35,7 @@ ALLOWED: Dict[str, Set[str]] = {
     "kernel": {"_drgn"},
     "model": {"errors", "_numpy"},
     "_numpy": set(),
-    "kernel.doors": {"errors"},
+    "kernel.doors": {"errors", "_drgn"},
     "kernel.types": {"kernel.doors", "errors", "_numpy"},
     "kernel.memory": {"kernel.types", "kernel.doors", *_BASE},
     "kernel.functions": {"kernel.types", "kernel.doors", *_BASE},
