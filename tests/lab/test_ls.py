@@ -190,7 +190,8 @@ def test_not_root(guest: Guest) -> None:
 def test_while_areas_come_and_go(module_guest: Guest) -> None:
     """
     Under stress each run ends well and lists what is there to stay: all of it, or
-    nearly so if the run says that areas changed while it read them.
+    nearly so if the run says that areas changed while it read them. All runs together
+    miss no more than one in twenty.
     """
     text = module_guest.read("/proc/vmap_lab").decode()
     stay = [
@@ -200,6 +201,7 @@ def test_while_areas_come_and_go(module_guest: Guest) -> None:
     ]
     assert len(stay) > 10
     line_form = re.compile(r"0x[0-9a-f]{16}-0x[0-9a-f]{16} [ \d]{6,}\d(?: [^\s]+)+")
+    lost = []
     for status, out, err in runs_under_stress(module_guest, STRESS_RUNS, "ls"):
         assert status == 0
         assert "Traceback" not in err
@@ -207,7 +209,9 @@ def test_while_areas_come_and_go(module_guest: Guest) -> None:
         assert [line for line in lines if not line_form.fullmatch(line)] == []
         missing = [start for start in stay if start not in out]
         assert len(missing) <= (len(stay) // 4 if "racing" in err else 0), missing
+        lost += missing
         assert all(
             line.startswith("vmap ls: racing: ") or "more, see --json" in line
             for line in err.splitlines()
         )
+    assert len(lost) <= STRESS_RUNS * len(stay) // 20, lost
