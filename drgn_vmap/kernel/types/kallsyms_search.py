@@ -15,9 +15,9 @@ from drgn import PlatformFlags, Program
 
 from ..._numpy import Array, np
 from ...errors import Fault
-from ..doors import door
 from .heads import NAMES_A_MARKER, TOKENS
 from .names import PackedNames
+from .torn_reads import read_torn
 
 __all__ = ("search_tables",)
 
@@ -102,9 +102,9 @@ def _read_image(prog: Program, stext: int) -> _Image:
     parts: List[bytes] = []
     end = 0
     while len(parts) * _CHUNK < min(end + _MAX_HOLE, _MAX_IMAGE):
-        data, lost = _read_chunk(prog, start + len(parts) * _CHUNK)
-        parts.append(data)
-        if lost < _CHUNK:
+        data = _read_chunk(prog, start + len(parts) * _CHUNK)
+        parts.append(data or bytes(_CHUNK))
+        if data is not None:
             end = len(parts) * _CHUNK
     return _Image(
         start=start,
@@ -114,23 +114,12 @@ def _read_image(prog: Program, stext: int) -> _Image:
     )
 
 
-def _read_chunk(prog: Program, start: int) -> Tuple[bytes, int]:
-    """Return a chunk, and how many of its bytes are not there."""
+def _read_chunk(prog: Program, start: int) -> Optional[bytes]:
+    """Return a chunk, zeros where it is not there; None if nothing of it is."""
     try:
-        with door():
-            return prog.read(start, _CHUNK), 0
+        return read_torn(prog, start, _CHUNK).data
     except Fault:
-        pass
-    parts = []
-    lost = 0
-    for address in range(start, start + _CHUNK, _PAGE):
-        try:
-            with door():
-                parts.append(prog.read(address, _PAGE))
-        except Fault:
-            parts.append(bytes(_PAGE))
-            lost += _PAGE
-    return b"".join(parts), lost
+        return None
 
 
 def _find_tokens(image: _Image) -> Iterator[_Tokens]:
