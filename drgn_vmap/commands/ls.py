@@ -64,9 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument(
         "--format",
         choices=("proc", "table", "json", "csv"),
-        default="proc",
-        help="proc: lines of /proc/vmallocinfo (default); table: columns for people; "
-        "json, csv: for programs",
+        help="proc: lines of /proc/vmallocinfo (default); table: columns for people "
+        "(default with --owners); json, csv: for programs",
     )
     form.add_argument(
         "--json",
@@ -88,6 +87,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="kernel",
         help="kernel: in the order of /proc/vmallocinfo (default); address; "
         "size or pages, largest first",
+    )
+    form.add_argument(
+        "--owners",
+        action="store_true",
+        help="also whose each area is, told by who points at it: a task, a module, a BPF "
+        "program or map, a variable, …; not in format proc",
     )
     which = parser.add_argument_group("which areas")
     which.add_argument(
@@ -130,6 +135,12 @@ def check_arguments(args: argparse.Namespace) -> None:
 
     :raises UsageError: if they do not.
     """
+    if args.owners and (args.saved is not None or args.format == "proc"):
+        raise UsageError(
+            "--owners is of a kernel, and not in its /proc/vmallocinfo: "
+            "leave out --from, --format proc"
+        )
+    args.format = args.format or ("table" if args.owners else "proc")
     if args.saved is None:
         _check_kinds(args, KINDS)
     elif args.all or args.pointers != "raw":
@@ -154,6 +165,7 @@ def run(target: Optional["Target"], args: argparse.Namespace) -> int:
 
 def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
     # Not at the top of the file: --from works without drgn.
+    from ..kernel.vmalloc.owners import with_owners
     from ..kernel.vmalloc.pointers import pointer_policy
     from ..kernel.vmalloc.snapshot import take_snapshot
 
@@ -161,6 +173,8 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
     if args.format == "proc" and args.pointers in ("auto", "hashed"):
         policy = pointer_policy(target)
     snapshot = take_snapshot(target, all_states=args.all)
+    if args.owners:
+        snapshot = with_owners(target, snapshot)
     rows = select_rows(snapshot, _selection(args), as_listed=args.format == "proc")
     if args.format == "proc":
         word_size = snapshot.kernel.word_size
@@ -172,7 +186,8 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
         return problems, area_document(snapshot.kernel, problems, texts)
     if args.format == "csv":
         return problems, csv_areas(snapshot, rows, describe)
-    return problems, [area_table(describe(snapshot, rows), terminal_width())]
+    areas = describe(snapshot, rows)
+    return problems, [area_table(areas, terminal_width(), args.owners)]
 
 
 def _from_file(args: argparse.Namespace) -> _Output:
