@@ -88,6 +88,7 @@ _VARIABLES: Dict[str, _Variable] = {
     "init_mm": _Variable("struct mm_struct"),
     "kcore_vmalloc": _Variable("struct kcore_list", "fs/proc/kcore.c"),
     "vmalloc_base": _WORD,
+    "module_load_offset": _WORD,
     "__vmalloc_start": _WORD,
     "__vmalloc_end": _WORD,
     "ptr_key": _Variable("siphash_key_t", "lib/vsprintf.c"),
