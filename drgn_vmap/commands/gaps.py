@@ -121,9 +121,9 @@ class _Found(NamedTuple):
 
 def _of_target(target: "Target", args: argparse.Namespace) -> _Found:
     # Not at the top of the file: --from works without drgn.
+    from ..kernel.vmalloc.counters import ram_bytes
     from ..kernel.vmalloc.free import lowest_fit
     from ..kernel.vmalloc.lazy import lazy_pages
-    from ..kernel.vmalloc.counters import ram_bytes
     from ..kernel.vmalloc.ranges import SPACES
     from ..kernel.vmalloc.snapshot import take_snapshot
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from ...._numpy import np
-from ....errors import Fault, VmapError
+from ....errors import Fault, SymbolsError
 from ....model.areas import Problem, ProblemKind, Snapshot
 from ....model.owners import Owner
 from ...target import Target
@@ -51,12 +51,18 @@ What is looked for last, and told only of areas that have no other owner: much p
 an area without owning it, such as what counts or checks all modules.
 """
 
+_NOT_IN_SLICES = Problem(
+    ProblemKind.UNREADABLE,
+    "owners",
+    "a slice has no tasks, programs or variables: ask the vmcore that it was cut from",
+)
+
 
 def with_owners(target: Target, snapshot: Snapshot) -> Snapshot:
     """
     Return a snapshot with the owners of its areas in use.
 
-    Where a kind of owner cannot be looked for, as in a slice, that is a problem.
+    Where a kind of owner cannot be looked for, that is a problem.
     """
     search = Search(target, snapshot)
     problems: List[Problem] = []
@@ -64,6 +70,8 @@ def with_owners(target: Target, snapshot: Snapshot) -> Snapshot:
     for row, some in _owners(search, _LAST, problems).items():
         owners.setdefault(row, some)
     target.memory.forget()
+    if target.vmcoreinfo.is_slice:
+        problems = [_NOT_IN_SLICES]
     return _attached(snapshot, owners, as_races(snapshot.kernel, problems))
 
 
@@ -76,9 +84,10 @@ def _owners(
         try:
             for row, owner in source(search):
                 owners.setdefault(row, {})[owner] = None
-        except VmapError as e:
-            why = e.why if isinstance(e, Fault) else str(e).partition(": ")[0]
-            detail = f"no owner is one of these: {why}"
+        except SymbolsError:
+            continue  # This kernel has none of these.
+        except Fault as e:
+            detail = f"no owner is one of these: {e.why}"
             problems.append(Problem(ProblemKind.UNREADABLE, what, detail))
     return owners
 

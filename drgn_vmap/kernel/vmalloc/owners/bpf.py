@@ -14,7 +14,13 @@ from ...._numpy import Array, Record, U64Array, np
 from ....model.owners import Owner, OwnerKind
 from ...doors import door
 from ...target import Target
-from ...types.structs import need_offset, pointer_members, record_dtype, word_dtype
+from ...types.structs import (
+    find_type,
+    need_offset,
+    pointer_members,
+    record_dtype,
+    word_dtype,
+)
 from ..trees import read_xarrays
 from .busy import Claim
 from .search import Search
@@ -147,11 +153,11 @@ def _entries(target: Target, name: str) -> U64Array:
 
 def _enumerators(target: Target, name: str, prefix: str) -> Dict[int, str]:
     """Return the words for the values of an enum."""
+    found = find_type(target.prog, name)
     with door():
-        found = target.prog.type(name).enumerators or ()
         return {
             int(one.value): one.name[len(prefix) :].lower()
-            for one in reversed(found)
+            for one in reversed((found and found.enumerators) or ())
             if one.name.startswith(prefix)
         }
 

@@ -97,7 +97,7 @@ def _chunks(target: Target) -> List[int]:
     assert head is not None
     offset = need_offset(prog, "struct pcpu_chunk", "list")
     # Since Linux kernel commit 3c7be18ac9a0 ("mm: memcg/percpu: account percpu memory to
-    # memory cgroups") (in v5.9), and until v5.14, each kind of chunk has its lists.
+    # memory cgroups") (in v5.9), and for a while, each kind of chunk has its lists.
     kinds = values.number(lambda p: p.constant("PCPU_NR_CHUNK_TYPES")) or 1
     slots = min(slots * kinds, _MAX_SLOTS)
     return [

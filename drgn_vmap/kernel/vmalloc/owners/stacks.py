@@ -49,9 +49,8 @@ def cached_stacks(search: Search) -> Iterator[Claim]:
                 owner = Owner(
                     OwnerKind.CACHED_STACK,
                     f"CPU {cpu}",
-                    cpu,
-                    "for the next task",
-                    "cached_stacks",
+                    detail="for the next task",
+                    proof="cached_stacks",
                 )
                 yield row, owner
 
@@ -61,8 +60,8 @@ def irq_stacks(search: Search) -> Iterator[Claim]:
     target = search.target
     cpus = possible_cpus(target.values)
     word = word_dtype(target.prog)
-    # From Linux kernel commit d7b6d709a76a ("x86/percpu: Move irq_stack variables next to
-    # current_task") (in v6.2) to v6.14, they were part of another variable.
+    # Since Linux kernel commit d7b6d709a76a ("x86/percpu: Move irq_stack variables next to
+    # current_task") (in v6.2), and for a while, it was part of another variable.
     offset = member_offset(target.prog, "struct pcpu_hot", "hardirq_stack_ptr")
     name = "hardirq_stack_ptr" if offset is None else "pcpu_hot"
     if target.values.address(name) is None:
@@ -70,7 +69,7 @@ def irq_stacks(search: Search) -> Iterator[Claim]:
     for cpu, address in per_cpu_addresses(target.values, name, cpus).items():
         top = target.memory.array(address + (offset or 0), 1, word).astype(np.uint64)
         for _, row in search.busy.pairs(top):
-            owner = Owner(OwnerKind.IRQ_STACK, f"CPU {cpu}", cpu, proof=name)
+            owner = Owner(OwnerKind.IRQ_STACK, f"CPU {cpu}", proof=name)
             yield row, owner
 
 

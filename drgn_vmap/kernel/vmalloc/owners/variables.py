@@ -8,7 +8,7 @@ Static variables, and members of them, that point to where an area begins: looke
 all data of the kernel image, of modules and of CPUs at once.
 """
 
-from typing import Iterator, NamedTuple, Optional, Tuple
+from typing import Iterable, Iterator, NamedTuple, Optional, Tuple
 
 from ...._numpy import U64Array, np
 from ....errors import Fault, VmapError
@@ -31,6 +31,10 @@ _DATA = (
 """What the linker script has around data (include/asm-generic/sections.h)."""
 _PER_CPU = ("__per_cpu_start", "__per_cpu_end")
 _PIECE_BYTES = 1 << 20
+_MAX_BYTES = 256 << 20
+"""More than any data has in one piece."""
+_MAX_BYTES_IN_ALL = 2 << 30
+"""More than the data of 4096 CPUs."""
 _NOT_DATA = ("text", "init text")
 _NO_OWNERS = ("stack", "log_buf", "vmalloc_base", "kcore_vmalloc")
 """
@@ -52,7 +56,7 @@ def variables(search: Search) -> Iterator[Claim]:
     target = search.target
     names = CallerNames(target)
     space = vmalloc_range(target)
-    for data in _all_data(target):
+    for data in _within_budget(_all_data(target)):
         for address, pointer in _pointers(target, data):
             at = np.flatnonzero(pointer != np.uint64(space.start))
             rows = search.busy.starting(pointer[at])
@@ -74,10 +78,20 @@ def _variable(names: CallerNames, data: _Data, address: int) -> Optional[Owner]:
     return Owner(OwnerKind.VARIABLE, name, None, detail, f"pointer at {address:#x}")
 
 
+def _within_budget(all_data: Iterable[_Data]) -> Iterator[_Data]:
+    """Leave out data that is larger than can be, by itself or in sum."""
+    left = _MAX_BYTES_IN_ALL
+    for data in all_data:
+        size = data.end - data.start
+        if 0 < size <= min(_MAX_BYTES, left):
+            left -= size
+            yield data
+
+
 def _all_data(target: Target) -> Iterator[_Data]:
     for first, last in _DATA:
         start, end = _symbol(target, first), _symbol(target, last)
-        if start is not None and end is not None and start < end:
+        if start is not None and end is not None:
             yield _Data(start, end)
     yield from _per_cpu_data(target)
     try:
