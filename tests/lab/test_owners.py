@@ -13,7 +13,7 @@ from typing import Any, Iterator
 
 import pytest
 
-from tests.running import LIVE, script
+from tests.running import LIVE, drgn
 
 from .guest import Guest
 from .kernels import KERNELS
@@ -48,7 +48,7 @@ def of_vmcore(guest: Guest) -> dict[str, Any]:
     with TemporaryDirectory(dir="/var/tmp") as directory:
         vmcore = Path(directory) / "vmcore"
         guest.dump(vmcore)
-        done = script("ls", vmcore, "--owners", "--json")
+        done = drgn("-c", vmcore, "scripts/vmap_ls.py", "--owners", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
@@ -81,7 +81,10 @@ def owned(
     return Owned(
         things,
         {int(pid): comm for pid, _, comm in (line.partition(" ") for line in lines)},
-        {line.split()[0] for line in module_guest.read("/proc/modules").decode().splitlines()},
+        {
+            line.split()[0]
+            for line in module_guest.read("/proc/modules").decode().splitlines()
+        },
         Truth.parse(module_guest.read("/proc/vmap_lab").decode()),
         request.param(module_guest),
     )
@@ -115,7 +118,10 @@ def assert_tasks(owned: Owned) -> None:
     assert len(common) > len(owned.tasks) - 4 and len(common) > len(told) - 4
     for pid in common:
         # Of kernel workers /proc tells more than the comm, which ends after 15 bytes.
-        assert owned.tasks[pid].startswith(told[pid].partition("/")[0]), (pid, told[pid])
+        assert owned.tasks[pid].startswith(told[pid].partition("/")[0]), (
+            pid,
+            told[pid],
+        )
     for owner, area in owned.owners("task"):
         assert area["kinds"] == ["vmalloc"] and owner["proof"] == "task_struct.stack"
 
