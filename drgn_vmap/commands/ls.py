@@ -48,6 +48,7 @@ from .common import (
     warn_of_problems,
     write_text,
 )
+from .progress import Progress
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -90,9 +91,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     form.add_argument(
         "--owners",
-        action="store_true",
+        nargs="?",
+        const="usual",
+        choices=("usual", "deep"),
         help="also whose each area is, told by who points at it: a task, a module, a BPF "
-        "program or map, a variable, …; not in format proc",
+        "program or map, a variable, …; --owners=deep also looks through all of RAM for "
+        "slab objects that do; not in format proc",
     )
     which = parser.add_argument_group("which areas")
     which.add_argument(
@@ -174,7 +178,9 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
         policy = pointer_policy(target)
     snapshot = take_snapshot(target, all_states=args.all)
     if args.owners:
-        snapshot = with_owners(target, snapshot)
+        with Progress("ls", "pages of RAM") as progress:
+            deep = progress.update if args.owners == "deep" else None
+            snapshot = with_owners(target, snapshot, deep)
     rows = select_rows(snapshot, _selection(args), as_listed=args.format == "proc")
     if args.format == "proc":
         word_size = snapshot.kernel.word_size
@@ -187,7 +193,7 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
     if args.format == "csv":
         return problems, csv_areas(snapshot, rows, describe)
     areas = describe(snapshot, rows)
-    return problems, [area_table(areas, terminal_width(), args.owners)]
+    return problems, [area_table(areas, terminal_width(), bool(args.owners))]
 
 
 def _from_file(args: argparse.Namespace) -> _Output:

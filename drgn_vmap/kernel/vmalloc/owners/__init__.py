@@ -9,7 +9,7 @@ a file of its own, and for all areas at once.
 """
 
 from dataclasses import replace
-from typing import Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ...._numpy import np
 from ....errors import Fault, SymbolsError
@@ -24,6 +24,7 @@ from .modules import modules
 from .page_arrays import page_arrays
 from .percpu import percpu_chunks
 from .search import Search
+from .slab import slab_objects
 from .stacks import cached_stacks, idle_stacks, irq_stacks, task_stacks
 from .variables import variables
 
@@ -58,17 +59,28 @@ _NOT_IN_SLICES = Problem(
 )
 
 
-def with_owners(target: Target, snapshot: Snapshot) -> Snapshot:
+def with_owners(
+    target: Target,
+    snapshot: Snapshot,
+    on_read: Optional[Callable[[int, int], None]] = None,
+) -> Snapshot:
     """
     Return a snapshot with the owners of its areas in use.
 
     Where a kind of owner cannot be looked for, that is a problem.
+
+    :param on_read: If given, all of RAM is searched for slab objects that point to the
+        areas that have no other owner; called with how many pages were read, of how many.
     """
     search = Search(target, snapshot)
     problems: List[Problem] = []
     owners = _owners(search, _SOURCES, problems)
     for row, some in _owners(search, _LAST, problems).items():
         owners.setdefault(row, some)
+    if on_read:
+        wanted = {int(row) for row in search.busy.rows} - owners.keys()
+        deep = {"slab objects": lambda one: slab_objects(one, wanted, on_read)}
+        owners.update(_owners(search, deep, problems))
     target.memory.forget()
     if target.vmcoreinfo.is_slice:
         problems = [_NOT_IN_SLICES]
