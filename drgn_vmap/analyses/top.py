@@ -9,14 +9,13 @@ with the kernel's own counter.
 """
 
 import re
-from collections import Counter
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .._numpy import Array, U64Array, np
 from ..model.areas import ProblemKind, Snapshot, State, vm_flag
-from ..model.owners import Owner, OwnerKind
 from ..model.sums import PageCounter, Reconciliation, Sum, Top
 from .kinds import kind_masks
+from .owners import owner_key
 from .select import callers_like
 
 __all__ = ("GROUPINGS", "reconcile", "sum_areas")
@@ -26,11 +25,6 @@ _NO_KIND = "(no kind)"
 _NO_PAGES = "(no pages)"
 _UNKNOWN_NODE = "(unknown node)"
 _KERNEL = "(kernel)"
-_NO_OWNER = "(no owner known)"
-_ALL_ALIKE = (OwnerKind.PERCPU, OwnerKind.CACHED_STACK, OwnerKind.PAGE_ARRAY)
-_BY_ID = (OwnerKind.BPF_PROGRAM, OwnerKind.BPF_MAP)
-_MOST_OWNERS = 4
-"""An area of more, such as one that many programs' code shares, is summed by kinds."""
 
 
 class _Sums(NamedTuple):
@@ -208,24 +202,8 @@ def _regroup(group: Array, keys: List[str]) -> Tuple[Array, List[str]]:
 def _owners(snapshot: Snapshot, rows: Array) -> Tuple[Array, List[str]]:
     """Group by owner; tasks of the same name are one, as are chunks of per-CPU memory."""
     found, group = _distinct(snapshot.areas.owners[rows])
-    keys = [_owner_key(snapshot.owners[one]) for one in found.tolist()]
+    keys = [owner_key(snapshot.owners[one]) for one in found.tolist()]
     return _regroup(group, keys)
-
-
-def _owner_key(owners: Tuple[Owner, ...]) -> str:
-    """Return what areas of these owners are summed up by: who is the first, or several."""
-    words = dict.fromkeys(map(_owner_words, owners))
-    if len(words) > _MOST_OWNERS:
-        kinds = Counter(str(one.kind) for one in owners)
-        return ", ".join(f"{count} of kind {kind}" for kind, count in kinds.items())
-    return ", ".join(words) or _NO_OWNER
-
-
-def _owner_words(owner: Owner) -> str:
-    if owner.kind in _ALL_ALIKE:
-        return str(owner.kind)
-    id_ = f" {owner.id}" if owner.id is not None and owner.kind in _BY_ID else ""
-    return f"{owner.kind}{id_} {owner.name}"
 
 
 _GROUPS = {

@@ -7,6 +7,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +19,13 @@ from drgn_vmap.analyses.top import sum_areas
 from drgn_vmap.kernel.vmalloc.owners.busy import BusyAreas
 from drgn_vmap.model.areas import Snapshot, State
 from drgn_vmap.model.owners import Owner, OwnerKind
-from drgn_vmap.render.records import area_csv, area_json, area_table
+from drgn_vmap.render.records import (
+    area_csv,
+    area_document,
+    area_json,
+    area_table,
+    json_areas,
+)
 from tests.fakes.snapshots import BASE, PAGE, area, snapshot_of
 
 BASH = Owner(OwnerKind.TASK, "bash", 7, "kernel stack", "task_struct.stack")
@@ -96,6 +104,23 @@ def test_csv_and_table() -> None:
     table = area_table(areas, with_owners=True)
     assert "OWNER" in table and "task 3 =\\x1b[31mcmd" in table
     assert "OWNER" not in area_table(areas)
+
+
+def test_what_grew_by_owner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two files that have owners are also compared by these."""
+    whole = snapshot()
+    fewer = replace(whole, areas=whole.areas.take(np.array([0, 2, 3, 4])))
+    files = []
+    for name, moment in (("old", fewer), ("new", whole)):
+        rows = np.arange(len(moment.areas))
+        texts = json_areas(moment, rows, describe)
+        files.append(tmp_path / name)
+        files[-1].write_text("".join(area_document(moment.kernel, (), texts)))
+    assert commands.run("diff", None, ["--json", *map(str, files)]) == 1
+    [grown] = json.loads(capsys.readouterr().out)["by_owner"]
+    assert grown == {"owner": "task bash", "areas": 1, "bytes": 5 * PAGE, "pages": 0}
+    assert commands.run("diff", None, [*map(str, files)]) == 1
+    assert "task bash" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
