@@ -34,9 +34,9 @@ def ranges(*pairs: int) -> Any:
 def test_no_walk_over_what_is_not_mapped() -> None:
     """Of all addresses that there are, those are left that a table is there for."""
     table = Target(SeriesKernel().program()).page_table
-    started = time.monotonic()
+    started = time.process_time()
     starts, ends, problems = table.mapped_parts(ranges(0), ranges(TOP))
-    assert time.monotonic() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     assert problems == ()
     # What VMCOREINFO says that swapper_pg_dir is at, in one entry of 2 MiB.
     assert list(zip(starts.tolist(), ends.tolist())) == [
@@ -108,10 +108,10 @@ def test_an_area_of_very_many_pages() -> None:
 
 def asked(kernel: SeriesKernel, *words: str) -> Dict[str, Any]:
     output = StringIO()
-    started = time.monotonic()
+    started = time.process_time()
     with redirect_stdout(output):
         assert run(words[0], kernel.program(), words[1:]) in (0, 1)
-    assert time.monotonic() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     found: Dict[str, Any] = json.loads(output.getvalue())
     return found
 

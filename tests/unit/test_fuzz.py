@@ -24,7 +24,7 @@ from tests.fuzz.source import KINDS, Sampled, Source
 from tests.fuzz.trial import Limits, Target, Trials
 from tests.samples import Sample, samples
 
-LIMITS = Limits(seconds=0.3, resident=64 << 20, address_space=512 << 20)
+LIMITS = Limits(seconds=1, resident=64 << 20, address_space=512 << 20)
 JSON = json.dumps({"schema": 1, "command": "ls", "problems": []})
 OPENMETRICS = "# TYPE a gauge\na 1\n# EOF\n"
 

@@ -226,6 +226,6 @@ def test_two_hundred_thousand_areas_are_quick() -> None:
     few = kernel_by_hand()
     many = Snapshot(few.kernel, few.areas.take(np.arange(9).repeat(25_000)), CALLERS)
     for by in ("caller", "module", "kind", "node"):
-        began = time.monotonic()
+        began = time.process_time()
         assert sum_areas(many, by).total.areas == 200_000
-        assert time.monotonic() - began < 2
+        assert time.process_time() - began < 2
