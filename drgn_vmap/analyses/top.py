@@ -13,12 +13,12 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .._numpy import Array, U64Array, np
 from ..model.areas import ProblemKind, Snapshot, State, vm_flag
-from ..model.sums import PageCounter, Reconciliation, Sum, Top
+from ..model.sums import Growth, PageCounter, Reconciliation, Sum, Top
 from .kinds import kind_masks
 from .owners import owner_key
 from .select import callers_like
 
-__all__ = ("GROUPINGS", "reconcile", "sum_areas")
+__all__ = ("GROUPINGS", "growth", "reconcile", "sum_areas")
 
 _NO_CALLER = "(no caller)"
 _NO_KIND = "(no kind)"
@@ -107,6 +107,29 @@ def reconcile(
     busy = areas.state == State.BUSY
     addresses = int((areas.end - areas.start)[busy].sum())
     return Reconciliation(summed, counter, addresses // snapshot.kernel.page_size)
+
+
+def growth(first: Top, now: Top) -> Growth:
+    """
+    Return what differs between two moments, of which all rows are there.
+
+    :param first: Of the earlier one.
+    """
+    before = {row.key: row for row in first.rows}
+    after = {row.key: row for row in now.rows}
+    rows = [
+        _difference(key, before.get(key), after.get(key))
+        for key in dict.fromkeys((*before, *after))
+    ]
+    changed = [row for row in rows if row.areas or row.bytes or row.pages]
+    changed.sort(key=lambda row: (-row.bytes, row.key))
+    total = _difference("total", first.total, now.total)
+    return Growth(now.by, tuple(changed), total)
+
+
+def _difference(key: str, old: Optional[Sum], new: Optional[Sum]) -> Sum:
+    old, new = old or Sum(key, 0, 0, 0), new or Sum(key, 0, 0, 0)
+    return Sum(key, new.areas - old.areas, new.bytes - old.bytes, new.pages - old.pages)
 
 
 def _by_key(snapshot: Snapshot, rows: Array, by: str) -> _Sums:

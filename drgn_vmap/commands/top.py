@@ -13,6 +13,7 @@ VmallocUsed of /proc/meminfo. Is it "equal", nothing was missed.
 
   vmap top                     the twenty largest callers
   vmap top --by module -n 0    all modules
+  vmap top --watch 60          what grows, minute by minute, on a running kernel
   vmap top --by owner          which tasks, BPF programs, modules, variables
   vmap top --json              all callers, for programs
   vmap top --openmetrics       the same for Prometheus
@@ -23,16 +24,17 @@ Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
 
 import argparse
 import sys
+import time
 from typing import TYPE_CHECKING, Optional, Tuple
 
 from ..analyses.meminfo import counter_of
-from ..analyses.top import GROUPINGS, reconcile, sum_areas
+from ..analyses.top import GROUPINGS, growth, reconcile, sum_areas
 from ..errors import UsageError
 from ..model.areas import Snapshot
 from ..model.sums import PageCounter
 from ..render.openmetrics import openmetrics
 from ..render.records import document
-from ..render.top import meminfo_text, top_json, top_table, verdict_text
+from ..render.top import growth_text, meminfo_text, top_json, top_table, verdict_text
 from .common import (
     add_from,
     add_json,
@@ -45,11 +47,14 @@ from .common import (
 from .texts import open_text, read_text
 
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from ..kernel.target import Target
 
 __all__ = ("add_arguments", "check_arguments", "run")
 
 _ROWS_FOR_PEOPLE = 20
+_CLEAR = "\x1b[2J\x1b[H"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     form = parser.add_mutually_exclusive_group()
     add_json(form)
+    form.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        type=_seconds,
+        help="of a running kernel: every so many seconds what grew since the start, until "
+        "Ctrl-C, and what each look costs",
+    )
     form.add_argument(
         "--openmetrics",
         action="store_true",
@@ -98,6 +110,8 @@ def check_arguments(args: argparse.Namespace) -> None:
     """
     if args.meminfo is not None and args.saved is None:
         raise UsageError("--meminfo is for texts, a kernel has a counter: give --from")
+    if args.saved is not None and args.watch is not None:
+        raise UsageError("--watch is for a running kernel: leave out --from")
     if args.saved is not None and args.by == "owner":
         raise UsageError("a text tells no owners: leave out --from, or --by owner")
 
@@ -106,7 +120,47 @@ def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print the sums that the arguments ask for."""
     if args.saved is not None or target is None:
         return _run(*_of_file(args), args)
+    if args.watch is not None:
+        _watch(target, args)
     return _run(*_look(target, args.by), args)
+
+
+def _watch(target: "Target", args: argparse.Namespace) -> "NoReturn":
+    """
+    Print again and again what grew since the start.
+
+    :raises UsageError: if nothing can, in a vmcore.
+    """
+    if not target.live:
+        raise UsageError("--watch is for a running kernel, a vmcore does not change")
+    first, begun = None, time.monotonic()
+    rows = _ROWS_FOR_PEOPLE if args.rows is None else args.rows
+    while True:
+        cpu = time.process_time()
+        now = sum_areas(_look(target, args.by)[0], args.by, args.caller)
+        first = first or now
+        text = growth_text(growth(first, now), rows or None, terminal_width())
+        cost = time.process_time() - cpu
+        if sys.stdout.isatty():
+            sys.stdout.write(_CLEAR)
+        write_text(
+            f"after {time.monotonic() - begun:.0f} s, each look takes {cost:.2f} s of "
+            f"CPU:\n{text}\n"
+        )
+        sys.stdout.flush()
+        time.sleep(args.watch)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0.1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} are no seconds to wait: give a number of 0.1 to 86400"
+        )
+    return seconds
 
 
 def _of_file(args: argparse.Namespace) -> Tuple[Snapshot, Optional[PageCounter]]:

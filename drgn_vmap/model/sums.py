@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Optional, Tuple
 
 __all__ = (
+    "Growth",
     "PageCounter",
     "Sum",
     "Top",
@@ -63,6 +64,17 @@ class Top:
     @cached_property
     def _bytes(self) -> int:
         return sum(row.bytes for row in self.rows) + self.more_bytes or 1
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What became more or less since a moment."""
+
+    by: str
+    rows: Tuple[Sum, ...]
+    """What differs by key, the largest growth first; numbers may be negative."""
+    total: Sum
+    """What differs in all."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,19 @@ Sums of areas as a table for people, and as JSON.
 
 from typing import Any, Dict, Optional
 
-from ..model.sums import Reconciliation, Sum, Top
+from ..model.sums import Growth, Reconciliation, Sum, Top
 from .escape import printable
 from .sizes import size_text
 from .tables import plain_table
 
-__all__ = ("left_out_text", "meminfo_text", "top_json", "top_table", "verdict_text")
+__all__ = (
+    "growth_text",
+    "left_out_text",
+    "meminfo_text",
+    "top_json",
+    "top_table",
+    "verdict_text",
+)
 
 
 _SPARE = ("PAGES", "SHARE", "AREAS")
@@ -50,6 +57,32 @@ def top_table(top: Top, width: Optional[int] = None) -> str:
     )
     if top.left_out:
         lines.append(left_out_text(top.left_out))
+    return "\n".join(lines) + "\n"
+
+
+def growth_text(
+    found: Growth, limit: Optional[int] = None, width: Optional[int] = None
+) -> str:
+    """
+    Return what grew or shrank as a table, and by how much all together.
+
+    :param limit: How many rows at most.
+    :param width: Of the terminal.
+    """
+    rows = [
+        [f"{row.areas:+}", f"{row.bytes:+}", f"{row.pages:+}", printable(row.key)]
+        for row in found.rows[:limit]
+    ]
+    headers = ("AREAS", "BYTES", "PAGES", found.by.upper())
+    align = ["right"] * 3 + ["left"]
+    lines = [plain_table(rows, headers, align, width) if rows else "nothing changed"]
+    if len(found.rows) > len(rows):
+        lines.append(f"… and {len(found.rows) - len(rows)} more: -n 0 shows all")
+    total = found.total
+    lines.append(
+        f"\n{total.areas:+} areas, {total.bytes:+} bytes of addresses, "
+        f"{total.pages:+} pages"
+    )
     return "\n".join(lines) + "\n"
 
 

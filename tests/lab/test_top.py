@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from typing import Any, Callable
 
 import pytest
 
-from tests.running import on_vmcore
+from tests.running import LIVE, on_vmcore
 
 from .guest import Guest
 from .vmcore import Vmcore
@@ -133,3 +134,25 @@ def test_the_kernels_counter(vmcores: dict[str, Vmcore]) -> None:
     lines = [line for line in text.splitlines() if " vmalloc" in line]
     counted = sum(int(n) for line in lines for n in re.findall(r" pages=(\d+)", line))
     assert found["summed_pages"] == counted
+
+
+@pytest.mark.kernels("6.12")
+def test_watch(module_guest: Guest) -> None:
+    """What grows on a running kernel is shown again and again, until Ctrl-C."""
+    watch = f"{LIVE} scripts/vmap_top.py --watch 1"
+    module_guest.run(f"timeout -s INT 30 {watch} </dev/null >/tmp/watched 2>&1 &")
+    deadline = time.monotonic() + 30
+    while b"nothing changed" not in module_guest.read("/tmp/watched"):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    module_guest.write("/proc/vmap_lab", f"leak {LEAKED}\n".encode())
+    try:
+        while b"leak" not in module_guest.read("/tmp/watched"):
+            assert time.monotonic() < deadline
+            time.sleep(1)
+    finally:
+        module_guest.write("/proc/vmap_lab", b"leak 0\n")
+        module_guest.run("pkill -INT -f vmap_top.py")
+    text = module_guest.read("/tmp/watched").decode()
+    assert re.search(rf"\+{LEAKED} +\+\d+ +\+\d+  \S*leak", text), text
+    assert "Traceback" not in text and "s of CPU" in text

@@ -8,17 +8,20 @@ Sums over a kernel made by hand; each expected number was added up by hand too.
 """
 
 import time
+from dataclasses import astuple
 from typing import Any, Dict, List, Tuple
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from drgn_vmap._numpy import np
-from drgn_vmap.analyses.top import reconcile, sum_areas
+from drgn_vmap.analyses.top import growth, reconcile, sum_areas
+from drgn_vmap.commands import run
 from drgn_vmap.model.areas import VMAP_BLOCK, VMAP_RAM, Snapshot, State
-from drgn_vmap.model.sums import PageCounter
+from drgn_vmap.model.sums import PageCounter, Sum, Top
 from drgn_vmap.render.openmetrics import openmetrics
-from drgn_vmap.render.top import top_table, verdict_text
+from drgn_vmap.render.top import growth_text, top_table, verdict_text
+from tests.fakes.series import SeriesKernel
 from tests.fakes.snapshots import PAGE, area, snapshot_of
 
 FORK, LOAD, EARLY = 0xFFFFFFFF81000010, 0xFFFFFFFFC0000020, 0xFFFFFFFF81000030
@@ -229,3 +232,38 @@ def test_two_hundred_thousand_areas_are_quick() -> None:
         began = time.process_time()
         assert sum_areas(many, by).total.areas == 200_000
         assert time.process_time() - began < 2
+
+
+def test_growth() -> None:
+    """What became more or less, the largest growth first; what stayed is left out."""
+
+    def top(*rows: Sum) -> Top:
+        columns = zip(*(astuple(row)[1:] for row in rows))
+        total = Sum("total", *map(sum, columns))
+        return Top("caller", rows, total)
+
+    first = top(Sum("same", 1, 9, 1), Sum("gone", 2, 20, 0), Sum("more", 1, 5, 1))
+    now = top(Sum("same", 1, 9, 1), Sum("more", 3, 15, 3), Sum("new", 1, 40, 2))
+    found = growth(first, now)
+    assert found.rows == (
+        Sum("new", 1, 40, 2),
+        Sum("more", 2, 10, 2),
+        Sum("gone", -2, -20, 0),
+    )
+    assert found.total == Sum("total", 1, 30, 4)
+    assert "+40" in growth_text(found) and "-n 0" in growth_text(found, 1)
+    assert growth_text(growth(now, now)).startswith("nothing changed")
+
+
+@pytest.mark.parametrize("seconds", ["0", "nan", "inf", "x", "-1", "1e9"])
+def test_no_time_to_wait(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused in a line."""
+    assert run("top", None, ["--watch", seconds]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_vmcore_is_not_watched(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not change."""
+    assert run("top", SeriesKernel().program(), ["--watch", "1"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1) and "does not change" in err
