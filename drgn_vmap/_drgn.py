@@ -22,6 +22,7 @@ __all__ = (
     "OLDEST",
     "as_raised",
     "check_drgn",
+    "connect_qemu",
     "linux_kernel_command",
     "make_linux_kernel",
     "opened_files",
@@ -68,6 +69,17 @@ def check_drgn() -> None:
     """
     if not hasattr(Program, "main_module"):
         raise _too_old(OLDEST)
+
+
+def connect_qemu(prog: Program, address: str) -> None:
+    """
+    Let a program be the kernel of a QEMU guest that runs.
+
+    :raises DrgnError: if this drgn cannot: 0.2.0 was the first.
+    """
+    if not hasattr(prog, "set_qemu_qmp"):
+        raise _too_old("0.2.0")
+    prog.set_qemu_qmp(address)
 
 
 def linux_kernel_command(

@@ -173,10 +173,10 @@ def _is_vmcore(name: str) -> bool:
 
 def _of_vmcore(name: str) -> Compared:
     # Not at the top of the file: other files are compared without drgn.
-    from ..kernel.target import open_vmcore
+    from ..kernel.opening import open_target
     from ..kernel.vmalloc.snapshot import take_snapshot
 
-    with open_vmcore(name) as target:
+    with open_target(core=name) as target:
         snapshot = take_snapshot(target)
     moment = moment_of_areas(tuple(describe(snapshot)))
     return Compared(name, moment, kernel_json(snapshot.kernel), snapshot.problems)

@@ -140,7 +140,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print the areas that the arguments select."""
-    if args.saved is not None or target is None:
+    if target is None:
         problems, texts = _from_file(args)
     else:
         problems, texts = _from_target(target, args)

@@ -1,7 +1,7 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-What ``%vmap`` alone shows: a kernel's vmalloc state on one screen.
+What ``vmap`` and ``%vmap`` alone show: a kernel's vmalloc state on one screen.
 """
 
 from typing import TYPE_CHECKING
@@ -29,10 +29,14 @@ if TYPE_CHECKING:
 __all__ = ("look_over", "run")
 
 
-def run(target: "Target") -> int:
-    """Print the overview."""
+def run(target: "Target", typed: str) -> int:
+    """
+    Print the overview.
+
+    :param typed: What is typed before a verb.
+    """
     found = look_over(target, take_blocks(target))
-    write_text(overview_text(found, list(warnings(found)), list(VERBS)))
+    write_text(overview_text(found, list(warnings(found)), list(VERBS), typed))
     return problem_status(found.snapshot.problems)
 
 

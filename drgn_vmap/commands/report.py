@@ -55,8 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Write the report."""
-    if args.saved is not None:
-        target = None
     sources = [args.saved] if target is None else target.files
     with whole_file(args.output, sources) as file:
         report = _of_file(open_saved(args)) if target is None else _of_target(target)

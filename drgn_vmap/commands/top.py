@@ -101,7 +101,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print the sums that the arguments ask for."""
-    if args.saved is not None or target is None:
+    if target is None:
         return _run(*_of_file(args), args)
     return _run(*_look(target), args)
 

@@ -14,7 +14,7 @@ from typing import Dict, List, Sequence, Tuple
 from ..model.blocks import PageState
 from ..model.pictures import CELLS_A_ROW, Stretch
 from .html import Html, element
-from .sizes import size_text
+from .sizes import counted, size_text
 
 __all__ = ("block_drawing", "legend", "part_id", "stretch_drawing")
 
@@ -47,7 +47,7 @@ def stretch_drawing(stretch: Stretch) -> Html:
         viewBox=f"0 0 {width} {len(rows) * _ROW}",
         width=width,
         role="img",
-        aria_label=f"{stretch.areas} areas from {stretch.start:#x} on",
+        aria_label=f"{counted(stretch.areas, 'area')} from {stretch.start:#x} on",
     )
 
 
