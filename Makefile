@@ -20,7 +20,7 @@ SAMPLE := build/linux-$(KERNEL)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit installed kernels foreign support fuzz bench lab samples \
-    shell format clean packages
+    shell format clean packages bundle deb dist
 
 help:
 	@echo 'make demo                     look at a vmcore: seconds, no root, no guest'
@@ -40,6 +40,9 @@ help:
 	@echo '                              built from source'
 	@echo 'make shell KERNEL=7.3         a shell in a guest'
 	@echo 'make samples                  make the vmcores in vmcores/ again'
+	@echo 'make bundle                   build/vmap.pyz: one file, for hosts without a network'
+	@echo 'make deb                      a Debian package, in build/'
+	@echo 'make dist                     sdist and wheel, in build/dist/'
 	@echo 'make format                   let black and isort format the code'
 	@echo 'make clean                    remove .venv and caches in the checkout'
 
@@ -95,6 +98,15 @@ bench: PACKAGES += tests/bench/debian-packages.txt
 bench: $(READY) packages
 	@$(BIN)/python -m tests.bench $(BENCH)
 
+bundle: $(READY)
+	$(BIN)/python contrib/packaging/bundle.py build/vmap.pyz
+
+deb: $(READY)
+	$(BIN)/python contrib/packaging/debian.py build
+
+dist: $(READY)
+	$(BIN)/python -m build --outdir build/dist
+
 lab: $(READY) packages
 	@$(LAB) run --kernel $(KERNEL) -- sh -c "$$CMD"
 
@@ -112,7 +124,7 @@ clean:
 $(READY): setup.cfg pyproject.toml
 	@echo 'Setting up .venv …'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install -qq --editable '.[lint,test]'
+	@$(BIN)/pip install -qq --editable '.[lint,packaging,test]'
 	@touch $@
 
 # Debian packages that the lab needs and this machine lacks: root installs them,

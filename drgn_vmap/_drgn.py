@@ -33,8 +33,7 @@ __all__ = (
 OLDEST = "0.0.31"
 """The first that has modules, which say whether there is debug info."""
 _GET_NEWER = (
-    "pip install --upgrade drgn, or take the python3-drgn of a newer distribution, such "
-    "as Debian 13"
+    "pip install --upgrade drgn, or take the python3-drgn of a newer distribution"
 )
 
 Argument = Tuple[Sequence[str], Dict[str, Any]]
@@ -153,6 +152,8 @@ def _mmzone() -> Optional[ModuleType]:
 
 
 def _too_old(needed: str) -> DrgnError:
+    example = ", such as Debian 13" if needed == OLDEST else ""
     return DrgnError(
         f"drgn {drgn.__version__} is too old for this, {needed} is needed: {_GET_NEWER}"
+        f"{example}"
     )

@@ -25,6 +25,7 @@ from typing import (
 )
 
 from ..errors import UsageError, VmapError
+from .missing import missing_text
 from .streams import give_up_the_rest, is_output_read, tell, usable_streams
 
 if TYPE_CHECKING:
@@ -204,9 +205,7 @@ def guarded(name: str, call: Callable[[], int]) -> int:
                 what = f"the installed {package} does not fit ({e.msg})"
                 tell(name, f"{what}: try another version of it")
             else:
-                what = f"the Python package {package} is not installed"
-                debian = f"apt-get install python3-{package}"
-                tell(name, f"{what}: try {debian}, or pip install {package}")
+                tell(name, missing_text(package))
         except MemoryError:
             tell(name, "memory is not enough: use a machine with more, or less input")
         except OSError as e:

@@ -75,7 +75,7 @@ def run_command(argv: Sequence[str]) -> int:
 def whole_parser() -> argparse.ArgumentParser:
     """Return a parser of all that can be typed, to make completions and manuals of."""
     parser = _parser()
-    verbs = parser.add_subparsers(metavar="VERB", title="verbs")
+    verbs = parser.add_subparsers(metavar="VERB", title="verbs", prog="vmap")
     verbs.add_parser(_HELP, help="explain a verb").add_argument(
         "verb", nargs="?", choices=list(VERBS), help="the verb"
     )

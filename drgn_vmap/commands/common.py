@@ -47,8 +47,8 @@ def add_from(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="saved",
         metavar="FILE",
-        help="take a copy of /proc/vmallocinfo instead of a kernel; plain python3 can "
-        "start the script then. Packed, quoted, wrapped and other texts are read too, a "
+        help="take a copy of /proc/vmallocinfo instead of a kernel; drgn is not needed "
+        "then. Packed, quoted, wrapped and other texts are read too, a "
         "support bundle, and standard input with -",
     )
     parser.add_argument(

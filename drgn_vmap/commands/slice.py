@@ -9,7 +9,7 @@ so each verb but mem-usage, which looks at all of RAM, says of it what it would 
 of the target, and drgn opens it by itself:
 
   vmap slice -o slice
-  drgn -c slice scripts/vmap_ls.py
+  vmap ls -c slice
 
 What lies beside these bytes is not in it, nor is what areas map, so no buffer, stack
 or module code is, unless --data adds these pages. Reading what is not in it is a

@@ -156,6 +156,13 @@ def test_command(opened: Opened) -> None:
     assert done.stdout.startswith("{") and len(opened.run("ls")) > 1000
 
 
+def test_without_siphash(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashed addresses need it alone: who has none is told, and others are listed."""
+    monkeypatch.setitem(sys.modules, "siphash24", None)
+    opened.cannot("ls", "python3-siphash24", "--pointers", "auto")
+    assert opened.run("ls", "--pointers", "zero").startswith("0x0000000000000000-0x")
+
+
 def test_ls(opened: Opened) -> None:
     """Each of the module's areas is of the kind it was made as; the file has them all."""
     areas = opened.json("ls")["areas"]
