@@ -42,8 +42,10 @@ from ..render.records import (
 from .common import (
     add_from,
     address_range,
+    count,
     problem_status,
     size,
+    tell_of_no_match,
     terminal_width,
     warn_of_problems,
     write_text,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = ("add_arguments", "check_arguments", "run")
 
+_FILTERS = ("kind", "caller", "min-size", "range")
 _Output = Tuple[Sequence[Problem], Iterable[str]]
 """What could not be read, and the texts to print."""
 
@@ -90,6 +93,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "size or pages, largest first",
     )
     which = parser.add_argument_group("which areas")
+    which.add_argument(
+        "-n",
+        metavar="N",
+        type=count,
+        dest="rows",
+        help="only the first N, as --sort has them; 0 for all (default)",
+    )
     which.add_argument(
         "--kind",
         metavar="K[,K...]",
@@ -162,6 +172,8 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
         policy = pointer_policy(target)
     snapshot = take_snapshot(target, all_states=args.all)
     rows = select_rows(snapshot, _selection(args), as_listed=args.format == "proc")
+    if not len(rows):
+        tell_of_no_match("ls", args, *_FILTERS)
     if args.format == "proc":
         word_size = snapshot.kernel.word_size
         pointers = pointer_format(args.pointers, word_size, policy)
@@ -188,6 +200,8 @@ def _from_file(args: argparse.Namespace) -> _Output:
     problems = saved.snapshot.problems
     _check_kinds(args, (*KINDS, *saved.snapshot.labels))
     rows = select_rows(saved.snapshot, _selection(args), as_listed=False)
+    if not len(rows):
+        tell_of_no_match("ls", args, *_FILTERS)
     if args.format == "proc":
         return problems, (f"{printable(saved.lines[row])}\n" for row in rows.tolist())
     areas = describe_saved(saved, rows)
@@ -206,4 +220,5 @@ def _check_kinds(args: argparse.Namespace, known: Sequence[str]) -> None:
 
 
 def _selection(args: argparse.Namespace) -> Selection:
-    return Selection(args.kind, args.caller, args.min_size, args.range, args.sort)
+    of = (args.kind, args.caller, args.min_size, args.range, args.sort)
+    return Selection(*of, args.rows or None)

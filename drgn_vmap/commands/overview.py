@@ -21,7 +21,7 @@ from ..model.blocks import Blocks
 from ..model.pictures import Overview
 from ..render.overview import overview_text
 from . import VERBS
-from .common import problem_status, write_text
+from .common import problem_status, terminal_width, write_text
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -36,7 +36,11 @@ def run(target: "Target", typed: str) -> int:
     :param typed: What is typed before a verb.
     """
     found = look_over(target, take_blocks(target))
-    write_text(overview_text(found, list(warnings(found)), list(VERBS), typed))
+    write_text(
+        overview_text(
+            found, list(warnings(found)), list(VERBS), typed, terminal_width()
+        )
+    )
     return problem_status(found.snapshot.problems)
 
 

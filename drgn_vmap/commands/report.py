@@ -35,7 +35,7 @@ from ..model.saved import SavedText
 from ..model.sums import Top
 from ..render.report import report_html
 from . import EXIT_FOUND
-from .common import add_from, problem_status
+from .common import add_from, problem_status, tell_what_was_written
 from .output import add_output, whole_file
 from .texts import open_saved
 
@@ -59,6 +59,7 @@ def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     with whole_file(args.output, sources) as file:
         report = _of_file(open_saved(args)) if target is None else _of_target(target)
         file.write(report_html(report).encode("utf-8", "backslashreplace"))
+    tell_what_was_written("report", args.output)
     if any(check.verdict == Verdict.FAILED for check in report.checks or ()):
         return EXIT_FOUND
     return problem_status(report.problems)

@@ -8,7 +8,7 @@ One screen about a kernel's vmalloc state.
 """
 
 import textwrap
-from typing import Sequence
+from typing import Optional, Sequence
 
 from ..model.areas import LAYOUTS, State
 from ..model.pictures import Overview
@@ -23,13 +23,18 @@ _COLUMNS = 80
 
 
 def overview_text(
-    found: Overview, warnings: Sequence[str], verbs: Sequence[str], typed: str
+    found: Overview,
+    warnings: Sequence[str],
+    verbs: Sequence[str],
+    typed: str,
+    width: Optional[int] = None,
 ) -> str:
     """
     Return kernel, layout, totals, largest callers and warnings.
 
     :param verbs: What can be asked next.
     :param typed: What is typed before them.
+    :param width: Of the terminal.
     """
     kernel, gaps = found.snapshot.kernel, found.gaps
     source = "live" if kernel.live else "vmcore"
@@ -56,15 +61,15 @@ def overview_text(
         "",
         *[f"warning        {text}" for text in warnings or ("none",)],
         "",
-        _verbs(verbs, typed),
+        _verbs(verbs, typed, min(width or _COLUMNS, _COLUMNS)),
     ]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _verbs(verbs: Sequence[str], typed: str) -> str:
+def _verbs(verbs: Sequence[str], typed: str, width: int) -> str:
     return textwrap.fill(
         f"{' '.join(verbs)}: {typed} help VERB explains one",
-        _COLUMNS,
+        width,
         initial_indent="verbs          ",
         subsequent_indent="               ",
         break_on_hyphens=False,
