@@ -9,7 +9,7 @@ opened, by the command line, the plugin or the API, and handed down from there.
 """
 
 from functools import cached_property
-from typing import List
+from typing import List, Optional
 
 from drgn import (
     Architecture,
@@ -20,7 +20,7 @@ from drgn import (
 from drgn.helpers.linux.mm import follow_phys
 
 from .._drgn import opened_files
-from ..errors import TargetError
+from ..errors import Fault, TargetError
 from ..model.areas import Kernel
 from .doors import Values
 from .functions import VmallocFunctions
@@ -109,6 +109,14 @@ class Target:
     def files(self) -> List[str]:
         """The files that it may be read from, none of which a verb may write."""
         return opened_files(self.prog)
+
+    @property
+    def host(self) -> Optional[str]:
+        """The name of its machine; None if it cannot be read, as in a slice."""
+        try:
+            return self.values.text(lambda prog: prog["init_uts_ns"].name.nodename)
+        except Fault:
+            return None
 
     @property
     def is_this_machine(self) -> bool:
