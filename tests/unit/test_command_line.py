@@ -16,7 +16,7 @@ from drgn_vmap import __version__
 from drgn_vmap.commands import VERBS, WITHOUT_TARGET
 from drgn_vmap.commands.command_line import run_command, whole_parser
 from tests.running import command, script
-from tests.sources import ROOT
+from tests.sources import ROOT, skip_without_source
 
 TEXT = "docs/samples/after"
 
@@ -129,6 +129,13 @@ def test_a_whole_parser() -> None:
             needed = ["-o", "file"]
         args = parser.parse_args([verb, *target, *needed])
         assert getattr(args, "core", None) == ("core" if target else None)
+
+
+def test_one_version() -> None:
+    """The RPM, whose spec cannot ask the package, is of the package's version."""
+    skip_without_source()
+    spec = (ROOT / "contrib/packaging/drgn-vmap.spec").read_text()
+    assert f"\nVersion:        {__version__}\n" in spec
 
 
 def test_scripts_can_be_started() -> None:
