@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
 import drgn
-from drgn import FaultError, Object, Program
+from drgn import FaultError, IntegerLike, Object, Program
 
 from .errors import DrgnError, SymbolsError, VmapError
 
@@ -23,6 +23,7 @@ __all__ = (
     "as_raised",
     "check_drgn",
     "connect_qemu",
+    "follow_phys",
     "linux_kernel_command",
     "make_linux_kernel",
     "opened_files",
@@ -79,6 +80,20 @@ def connect_qemu(prog: Program, address: str) -> None:
     if not hasattr(prog, "set_qemu_qmp"):
         raise _too_old("0.2.0")
     prog.set_qemu_qmp(address)
+
+
+def follow_phys(mm: Object, address: IntegerLike) -> Object:
+    """
+    Return the physical address that drgn finds for a virtual one, of any architecture.
+
+    It is imported when it is first needed: with it come all of drgn's helpers for Linux,
+    which takes longer than to list the areas of most kernels, and most do not need it.
+
+    :raises FaultError: if there is none, or if it cannot be found out.
+    """
+    from drgn.helpers.linux import mm as helpers
+
+    return helpers.follow_phys(mm, address)
 
 
 def linux_kernel_command(

@@ -22,6 +22,9 @@ from .target import Target
 __all__ = ("open_target",)
 
 _KCORE = "/proc/kcore"
+_DISABLED = "DRGN_DISABLE_PLUGINS"
+_OF_COMMANDS = "builtin_commands,crash_commands,drgn_vmap"
+"""Entry points of drgn and of ours. drgn takes ``*`` alone for all."""
 
 
 def open_target(
@@ -40,6 +43,7 @@ def open_target(
     :raises TargetError: if it is none, or what it has cannot be read.
     :raises SymbolsError: if nothing tells its types and names, or a file is not of it.
     """
+    _leave_out_commands()
     prog = Program()
     with _quiet():
         _open(prog, core, qemu)
@@ -52,6 +56,17 @@ def open_target(
             return Target(prog)
         except SymbolsError:
             return _with_debug_info(prog)
+
+
+def _leave_out_commands() -> None:
+    """
+    Have drgn not load the plugins that make commands of its prompt, which is not shown
+    here: it takes longer than to list the areas of most kernels. Others, which may find
+    debug info or types, are loaded.
+    """
+    others = os.environ.get(_DISABLED)
+    if others != "*":
+        os.environ[_DISABLED] = f"{others},{_OF_COMMANDS}" if others else _OF_COMMANDS
 
 
 def _open(prog: Program, core: Optional[str], qemu: Optional[str]) -> None:

@@ -17,9 +17,8 @@ from drgn import (
     Program,
     ProgramFlags,
 )
-from drgn.helpers.linux.mm import follow_phys
 
-from .._drgn import opened_files
+from .._drgn import follow_phys, opened_files
 from ..errors import Fault, TargetError
 from ..model.areas import Kernel
 from .doors import Values
