@@ -58,4 +58,5 @@ def describe(snapshot: Snapshot, rows: Optional[Array] = None) -> Iterator[Area]
             phys=int(areas.phys_addr[row]) or None,
             numa=numa or None,
             requested_size=int(areas.requested_size[row]) or None,
+            owners=snapshot.owners[areas.owners[row]],
         )

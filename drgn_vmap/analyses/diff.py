@@ -15,6 +15,7 @@ from typing import Callable, Dict, Iterable, Iterator, Sequence, Tuple
 from .._numpy import Array, U64Array, np
 from ..model.areas import Area, State
 from ..model.saved import AreaList, CallerChange, Difference, Moment, SavedText
+from .owners import owner_key
 from .saved_text import describe_saved
 
 __all__ = ("compare", "compare_moments", "moment_of_areas", "moment_of_text")
@@ -66,6 +67,9 @@ def moment_of_areas(areas: Sequence[Area], pointers: str = "raw") -> Moment:
     busy = [area for area in areas if area.state == State.BUSY]
     callers: Dict[str, int] = {}
     caller = [callers.setdefault(_caller(area), len(callers)) for area in busy]
+    owners: Dict[str, int] = {}
+    owner = [owners.setdefault(owner_key(area.owners), len(owners)) for area in busy]
+    has_owners = any(area.owners for area in busy)
     return Moment(
         start=_column(area.start for area in busy),
         size=_column(area.size for area in busy),
@@ -74,6 +78,8 @@ def moment_of_areas(areas: Sequence[Area], pointers: str = "raw") -> Moment:
         callers=tuple(callers),
         describe=lambda rows: (busy[row] for row in rows.tolist()),
         pointers=pointers,
+        owner=np.array(owner, np.int64) if has_owners else None,
+        owners=tuple(owners) if has_owners else (),
     )
 
 
@@ -194,6 +200,7 @@ def _difference(
         removed=_others(old, old_rows),
         grown=tuple(sorted(grown, key=_growth)),
         by_caller=tuple(_by_caller(old, new)),
+        by_owner=tuple(_by_owner(old, new)),
     )
 
 
@@ -235,12 +242,34 @@ def _growth(pair: Tuple[Area, Area]) -> Tuple[int, int, int]:
 
 
 def _by_caller(old: Moment, new: Moment) -> Iterator[CallerChange]:
-    names = old.callers
+    return _changes(old.callers, (old, old.caller), (new, new.caller))
+
+
+def _by_owner(old: Moment, new: Moment) -> Iterator[CallerChange]:
+    if old.owner is None or new.owner is None:
+        return iter(())
+    names = tuple(dict.fromkeys((*old.owners, *new.owners)))
+    place = {name: at for at, name in enumerate(names)}
+    before, after = (
+        (moment, np.array([place[name] for name in moment.owners], np.int64)[owner])
+        for moment, owner in ((old, old.owner), (new, new.owner))
+    )
+    return _changes(names, before, after)
+
+
+def _changes(
+    names: Sequence[str], old: Tuple[Moment, Array], new: Tuple[Moment, Array]
+) -> Iterator[CallerChange]:
+    """
+    Return who holds more or less than before.
+
+    :param old: Of the earlier moment, with the index of each area's name.
+    """
     sums = np.zeros((3, len(names)), np.int64)
-    for sign, moment in zip((-1, 1), (old, new)):
-        ones = np.ones(len(moment.caller), np.int64)
+    for sign, (moment, group) in zip((-1, 1), (old, new)):
+        ones = np.ones(len(group), np.int64)
         for row, values in zip(sums, (ones, moment.size, moment.pages)):
-            np.add.at(row, moment.caller, sign * values.astype(np.int64))
+            np.add.at(row, group, sign * values.astype(np.int64))
     changed = np.flatnonzero(sums.any(axis=0)).tolist()
     found = [CallerChange(names[at], *sums[:, at].tolist()) for at in changed]
     yield from sorted(found, key=lambda one: (-one.bytes, -one.pages, one.caller))

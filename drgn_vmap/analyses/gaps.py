@@ -71,7 +71,12 @@ def needed_bytes(size: int, page_size: int) -> int:
 
 
 def find_fit(
-    snapshot: Snapshot, space: VmallocRange, size: int, align: int, where: Optional[int]
+    snapshot: Snapshot,
+    space: VmallocRange,
+    size: int,
+    align: int,
+    where: Optional[int],
+    ram: Optional[int] = None,
 ) -> Fit:
     """
     Tell whether vmalloc() of a size would find room.
@@ -79,6 +84,7 @@ def find_fit(
     :param size: Bytes asked for.
     :param align: A power of two.
     :param where: What the search through the tree of free areas found.
+    :param ram: Bytes of RAM, if that is known.
     """
     needed = needed_bytes(size, snapshot.kernel.page_size)
     pools = _pooled(snapshot, space, needed, align)
@@ -87,7 +93,7 @@ def find_fit(
     in_the_way = None
     if where is None and not pools and after_purge is None:
         in_the_way = _in_the_way(snapshot, gaps, space, needed, align)
-    return Fit(size, needed, align, where, pools, after_purge, in_the_way)
+    return Fit(size, needed, align, where, pools, after_purge, in_the_way, ram)
 
 
 def _clipped(snapshot: Snapshot, space: VmallocRange) -> Tuple[U64Array, U64Array]:

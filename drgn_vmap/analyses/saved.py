@@ -14,10 +14,11 @@ import io
 import json
 import re
 from dataclasses import replace
-from typing import Any, Dict, Iterator, Mapping
+from typing import Any, Dict, Iterator, Mapping, Tuple
 
 from ..errors import UsageError
 from ..model.areas import Area, State
+from ..model.owners import Owner, OwnerKind
 from ..model.saved import SavedAreas
 from ..model.vmallocinfo import CALLER
 
@@ -136,6 +137,7 @@ def _area(name: str, at: int, row: Any) -> Area:
             pages=_optional(row, "pages", _pages),
             numa=_optional(row, "numa", _numa),
             vmap_node=_optional(row, "node", _number),
+            owners=_owners(row),
             **{key: _optional(row, key, _address) for key in _HEX},
             **{key: _optional(row, key, _number) for key in _NUMBERS},
         )
@@ -143,6 +145,21 @@ def _area(name: str, at: int, row: Any) -> Area:
         raise UsageError(
             f"{name}: area {at} does not fit ({repr(e)[:120]}): {_ADVICE}"
         ) from e
+
+
+def _owners(row: Mapping[str, Any]) -> Tuple[Owner, ...]:
+    if not isinstance(row.get("owner"), dict):
+        return ()  # None is known, or it is a cell of CSV.
+    return tuple(
+        Owner(
+            OwnerKind(one["kind"]),
+            _string(one["name"]),
+            _optional(one, "id", _number),
+            _optional(one, "detail", _string) or "",
+            _optional(one, "proof", _string) or "",
+        )
+        for one in row.get("owners", [row["owner"]])
+    )
 
 
 def _optional(row: Mapping[str, Any], key: str, parse: Any) -> Any:

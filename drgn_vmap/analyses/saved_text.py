@@ -353,6 +353,7 @@ def _table(lines: Lines, nodes: Tuple[int, ...], doubtful: Array) -> AreaTable:
         requested_size=none,
         vpages=lines.labels >> KNOWN_LABELS.index(VPAGES) & 1 != 0,
         numa_pages=numa,
+        owners=np.zeros(len(lines), np.int64),
     )
 
 

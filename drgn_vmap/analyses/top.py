@@ -15,6 +15,7 @@ from .._numpy import Array, U64Array, np
 from ..model.areas import ProblemKind, Snapshot, State, vm_flag
 from ..model.sums import PageCounter, Reconciliation, Sum, Top
 from .kinds import kind_masks
+from .owners import owner_key
 from .select import callers_like
 
 __all__ = ("GROUPINGS", "reconcile", "sum_areas")
@@ -198,5 +199,17 @@ def _regroup(group: Array, keys: List[str]) -> Tuple[Array, List[str]]:
     return np.array(place, np.intp)[group], list(index)
 
 
-_GROUPS = {"caller": _callers, "module": _modules, "kind": _kinds}
+def _owners(snapshot: Snapshot, rows: Array) -> Tuple[Array, List[str]]:
+    """Group by owner; tasks of the same name are one, as are chunks of per-CPU memory."""
+    found, group = _distinct(snapshot.areas.owners[rows])
+    keys = [owner_key(snapshot.owners[one]) for one in found.tolist()]
+    return _regroup(group, keys)
+
+
+_GROUPS = {
+    "caller": _callers,
+    "module": _modules,
+    "kind": _kinds,
+    "owner": _owners,
+}
 GROUPINGS = (*_GROUPS, "node")

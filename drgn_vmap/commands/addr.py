@@ -30,6 +30,7 @@ from ..kernel.memory.holes import why_no_page, why_no_ram
 from ..kernel.vmalloc.area_pages import AreaPages
 from ..kernel.vmalloc.blocks import take_blocks
 from ..kernel.vmalloc.mappings import find_mappings, struct_page_phys
+from ..kernel.vmalloc.owners import with_owners
 from ..kernel.vmalloc.regions import find_regions
 from ..kernel.vmalloc.snapshot import take_areas_around, take_snapshot
 from ..kernel.vmalloc.vread import kcore_rules
@@ -65,6 +66,8 @@ def run(target: "Target", args: argparse.Namespace) -> int:
     spots, problems = _spots(target, args.addresses)
     addresses = virtual_addresses(spots)
     snapshot = take_areas_around(target, addresses)
+    if not target.vmcoreinfo.is_slice:
+        snapshot = with_owners(target, snapshot)
     translation, by_vm_struct = AreaPages(target, snapshot).complete(
         addresses, target.page_table.translate(addresses)
     )

@@ -11,11 +11,14 @@ the gaps by size.
 --fit SIZE answers "vmap allocation for size SIZE failed": would vmalloc(SIZE)
 find room now, and where; only after a purge; or not at all, and which areas
 stand in the way. A guard page is added to SIZE, as vmalloc() does. The size that
-the kernel's message names has it already: ask for a page less.
+the kernel's message names has it already: ask for a page less. More than there is RAM
+is refused, as vmalloc() does. Where modules fail to load while vmalloc space is free,
+ask for --space module.
 
   vmap gaps                          how full is it?
   vmap gaps --fit 64M                would 64 MiB fit?
   vmap gaps --fit 0x200000 --align 2M
+  vmap gaps --space module --fit 2494464     would a module of this size load?
   vmap gaps --from bundle/proc/vmallocinfo --range 0xffffffffc0000000-0xffffffffff000000
 
 With --from, free is what lies between the areas of a text with real addresses: from
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
 
 __all__ = ("add_arguments", "run")
 
+_VMALLOC = "vmalloc"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``gaps``."""
@@ -67,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A",
         type=size,
         help="with --fit: at a multiple of A, a power of two",
+    )
+    parser.add_argument(
+        "--space",
+        choices=(_VMALLOC, "module"),
+        help="vmalloc space (default), or what the kernel loads modules into: on x86-64 "
+        "that is elsewhere",
     )
     parser.add_argument(
         "--range",
@@ -110,13 +121,14 @@ class _Found(NamedTuple):
 
 def _of_target(target: "Target", args: argparse.Namespace) -> _Found:
     # Not at the top of the file: --from works without drgn.
+    from ..kernel.vmalloc.counters import ram_bytes
     from ..kernel.vmalloc.free import lowest_fit
     from ..kernel.vmalloc.lazy import lazy_pages
-    from ..kernel.vmalloc.ranges import vmalloc_range
+    from ..kernel.vmalloc.ranges import SPACES
     from ..kernel.vmalloc.snapshot import take_snapshot
 
     snapshot = take_snapshot(target, all_states=True)
-    space = vmalloc_range(target)
+    space = SPACES[args.space or _VMALLOC](target)
     if args.range is not None:
         start, end = args.range
         space = VmallocRange(start, end, end)
@@ -125,8 +137,10 @@ def _of_target(target: "Target", args: argparse.Namespace) -> _Found:
     if args.fit is not None:
         needed = needed_bytes(args.fit, snapshot.kernel.page_size)
         where = lowest_fit(target, needed, args.align or 1, space)
-        fit = find_fit(snapshot, space, args.fit, args.align or 1, where)
-    return _Found(snapshot, gaps, fit, _title(args, "vmalloc space"))
+        fit = find_fit(
+            snapshot, space, args.fit, args.align or 1, where, ram_bytes(target)
+        )
+    return _Found(snapshot, gaps, fit, _title(args, f"{args.space or _VMALLOC} space"))
 
 
 def _of_file(args: argparse.Namespace) -> _Found:
@@ -152,6 +166,8 @@ def _title(args: argparse.Namespace, usual: str) -> str:
 
 
 def _check(args: argparse.Namespace) -> None:
+    if args.space is not None and (args.range or args.saved is not None):
+        raise UsageError("--space is where a kernel says: leave out --range, --from")
     if args.align is not None and args.fit is None:
         raise UsageError("--align says how --fit is to fit: give --fit SIZE too")
     if args.fit == 0:

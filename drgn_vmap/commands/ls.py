@@ -50,6 +50,7 @@ from .common import (
     warn_of_problems,
     write_text,
 )
+from .progress import Progress
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -67,9 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument(
         "--format",
         choices=("proc", "table", "json", "csv"),
-        default="proc",
-        help="proc: lines of /proc/vmallocinfo (default); table: columns for people; "
-        "json, csv: for programs",
+        help="proc: lines of /proc/vmallocinfo (default); table: columns for people "
+        "(default with --owners); json, csv: for programs",
     )
     form.add_argument(
         "--json",
@@ -91,6 +91,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="kernel",
         help="kernel: in the order of /proc/vmallocinfo (default); address; "
         "size or pages, largest first",
+    )
+    form.add_argument(
+        "--owners",
+        nargs="?",
+        const="usual",
+        choices=("usual", "deep"),
+        help="also whose each area is, told by who points at it: a task, a module, a BPF "
+        "program or map, a variable, …; --owners=deep also looks through all of RAM for "
+        "slab objects that do; not in format proc",
     )
     which = parser.add_argument_group("which areas")
     which.add_argument(
@@ -140,6 +149,12 @@ def check_arguments(args: argparse.Namespace) -> None:
 
     :raises UsageError: if they do not.
     """
+    if args.owners and (args.saved is not None or args.format == "proc"):
+        raise UsageError(
+            "--owners is of a kernel, and not in its /proc/vmallocinfo: "
+            "leave out --from, --format proc"
+        )
+    args.format = args.format or ("table" if args.owners else "proc")
     if args.saved is None:
         _check_kinds(args, KINDS)
     elif args.all or args.pointers != "raw":
@@ -164,6 +179,7 @@ def run(target: Optional["Target"], args: argparse.Namespace) -> int:
 
 def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
     # Not at the top of the file: --from works without drgn.
+    from ..kernel.vmalloc.owners import with_owners
     from ..kernel.vmalloc.pointers import pointer_policy
     from ..kernel.vmalloc.snapshot import take_snapshot
 
@@ -171,6 +187,10 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
     if args.format == "proc" and args.pointers in ("auto", "hashed"):
         policy = pointer_policy(target)
     snapshot = take_snapshot(target, all_states=args.all)
+    if args.owners:
+        with Progress("ls", "pages of RAM") as progress:
+            deep = progress.update if args.owners == "deep" else None
+            snapshot = with_owners(target, snapshot, deep)
     rows = select_rows(snapshot, _selection(args), as_listed=args.format == "proc")
     if not len(rows):
         tell_of_no_match("ls", args, *_FILTERS)
@@ -184,7 +204,8 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
         return problems, area_document(snapshot.kernel, problems, texts)
     if args.format == "csv":
         return problems, csv_areas(snapshot, rows, describe)
-    return problems, [area_table(describe(snapshot, rows), terminal_width())]
+    areas = describe(snapshot, rows)
+    return problems, [area_table(areas, terminal_width(), bool(args.owners))]
 
 
 def _from_file(args: argparse.Namespace) -> _Output:

@@ -4,8 +4,8 @@
 Show who holds vmalloc space.
 
 Sums up the areas in use by the code that asked for them (--by caller), by the
-module of that code, by kind, or by the NUMA node of their pages; the largest
-come first. BYTES are of addresses, guard pages included (by node: of pages), and
+module of that code, by kind, by the NUMA node of their pages, or by their owner,
+which is told by who points at them; the largest come first. BYTES are of addresses, guard pages included (by node: of pages), and
 PAGES are pages of memory that vmalloc() allocated or vmap() was given to keep.
 
 The last line compares the pages of all areas with the kernel's own counter, the
@@ -13,6 +13,7 @@ VmallocUsed of /proc/meminfo. Is it "equal", nothing was missed.
 
   vmap top                     the twenty largest callers
   vmap top --by module -n 0    all modules
+  vmap top --by owner          which tasks, BPF programs, modules, variables
   vmap top --json              all callers, for programs
   vmap top --openmetrics       the same for Prometheus
   vmap top --from bundle/proc/vmallocinfo
@@ -98,13 +99,15 @@ def check_arguments(args: argparse.Namespace) -> None:
     """
     if args.meminfo is not None and args.saved is None:
         raise UsageError("--meminfo is for texts, a kernel has a counter: give --from")
+    if args.saved is not None and args.by == "owner":
+        raise UsageError("a text tells no owners: leave out --from, or --by owner")
 
 
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print the sums that the arguments ask for."""
     if target is None:
         return _run(*_of_file(args), args)
-    return _run(*_look(target), args)
+    return _run(*_look(target, args.by), args)
 
 
 def _of_file(args: argparse.Namespace) -> Tuple[Snapshot, Optional[PageCounter]]:
@@ -120,12 +123,16 @@ def _of_file(args: argparse.Namespace) -> Tuple[Snapshot, Optional[PageCounter]]
     return saved.snapshot, counter_of(name, text, saved.snapshot.kernel.page_size)
 
 
-def _look(target: "Target") -> Tuple[Snapshot, Optional[PageCounter]]:
+def _look(target: "Target", by: str) -> Tuple[Snapshot, Optional[PageCounter]]:
     # Not at the top of the file: --from works without drgn.
     from ..kernel.vmalloc.counters import vmalloc_pages
+    from ..kernel.vmalloc.owners import with_owners
     from ..kernel.vmalloc.snapshot import take_snapshot
 
-    return take_snapshot(target), vmalloc_pages(target)
+    snapshot = take_snapshot(target)
+    return with_owners(target, snapshot) if by == "owner" else snapshot, (
+        vmalloc_pages(target)
+    )
 
 
 def _run(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Mapping, Optional, Sequence, Tuple
 
 from .._numpy import Array, U64Array, np
+from .owners import Owner
 
 __all__ = (
     "VM_FLAGS",
@@ -222,6 +223,8 @@ class Area:
     numa: Optional[Mapping[int, int]] = None
     """Pages by NUMA node."""
     requested_size: Optional[int] = None
+    owners: Tuple[Owner, ...] = ()
+    """Who points at it, if that was looked for."""
 
     @property
     def size(self) -> int:
@@ -278,6 +281,8 @@ class AreaTable:
     """Whether the array of pages lies in vmalloc space itself."""
     numa_pages: Array
     """Pages by NUMA node: a row an area, a column for each of Kernel.numa_nodes."""
+    owners: Array
+    """Index into :attr:`Snapshot.owners`; zero unless owners were looked for."""
 
     def __len__(self) -> int:
         return len(self.start)
@@ -316,6 +321,8 @@ class Snapshot:
     labels: Tuple[str, ...] = ()
     """Of a vendor's kernel, as its /proc/vmallocinfo says: the first is bit 32 of
     ``areas.flags``, where Linux has none."""
+    owners: Tuple[Tuple[Owner, ...], ...] = ((),)
+    """Owners that areas have together; the first are none."""
 
     def __repr__(self) -> str:
         held = f"{len(self.areas)} areas, {len(self.problems)} problems"

@@ -91,6 +91,10 @@ class Moment:
     """Returns some rows as areas."""
     pointers: str = "raw"
     """What its addresses are, as of :class:`SavedText`."""
+    owner: Optional[Array] = None
+    """Index into ``owners`` of each area; None if owners were not looked for."""
+    owners: Tuple[str, ...] = ()
+    """Each of them once."""
     is_text: bool = False
     """Whether all that is known is a copy of /proc/vmallocinfo."""
     left_out: int = 0
@@ -196,6 +200,8 @@ class Difference:
     """Before and after: same start and caller, other size or number of pages."""
     by_caller: Tuple[CallerChange, ...]
     """Callers that hold more or less than before, the largest growth first."""
+    by_owner: Tuple[CallerChange, ...] = ()
+    """The same of owners, if they are known of both moments."""
     notes: Tuple[str, ...] = ()
     """How areas were matched, if not as they usually are."""
     left_out: int = 0

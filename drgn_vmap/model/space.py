@@ -126,13 +126,22 @@ class Fit:
     """Lowest address if all that was freed lazily or pooled were free."""
     in_the_way: Optional[InTheWay]
     """If nothing helps; None if it would not even fit into an empty space."""
+    ram: Optional[int] = None
+    """Bytes of RAM, which vmalloc() refuses to allocate more than; None if not known."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether vmalloc() does not even look for addresses."""
+        return self.ram is not None and self.size > self.ram
 
     @property
     def fits(self) -> bool:
         """Whether it succeeds without a purge, on some CPU at least."""
-        return self.where is not None or bool(self.pools)
+        return not self.is_refused and (self.where is not None or bool(self.pools))
 
     @property
     def fits_after_purge(self) -> bool:
         """Whether it succeeds at the latest after a purge."""
+        if self.is_refused:
+            return False
         return self.fits or self.where_after_purge is not None

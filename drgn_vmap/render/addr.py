@@ -11,9 +11,10 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from ..model.areas import Area, State
 from ..model.kcore import Returned
+from ..model.owners import Owner
 from ..model.places import Place
 from .escape import printable
-from .records import area_json
+from .records import area_json, owner_text
 from .sizes import counted, size_text
 
 __all__ = ("place_json", "place_text")
@@ -119,6 +120,7 @@ def _facts(place: Place) -> List[Tuple[str, str]]:
         facts.append(("page", f"{place.page}{guard}{_pages(area)}"))
     if area and area.caller:
         facts.append(("caller", printable(area.caller)))
+    facts += [("owner", _owner_line(owner)) for owner in (area.owners if area else ())]
     if place.block_page is not None:
         facts.append(
             ("block", f"{_block_page(place)} page of vmap_block {place.vb:#x}")
@@ -132,6 +134,12 @@ def _facts(place: Place) -> List[Tuple[str, str]]:
     facts.append(("below", _neighbour(place, place.below)))
     facts.append(("above", _neighbour(place, place.above)))
     return facts
+
+
+def _owner_line(owner: Owner) -> str:
+    detail = f", {printable(owner.detail)}" if owner.detail else ""
+    proof = f" (by {printable(owner.proof)})" if owner.proof else ""
+    return f"{owner_text(owner)}{detail}{proof}"
 
 
 def _pages(area: Area) -> str:

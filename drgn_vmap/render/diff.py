@@ -10,7 +10,7 @@ What changed between two moments, for people and as JSON.
 from typing import Any, Dict, List, Optional, Sequence
 
 from ..model.areas import Area
-from ..model.saved import Compared, Difference
+from ..model.saved import CallerChange, Compared, Difference
 from .escape import printable
 from .records import area_json, json_document
 from .sizes import counted, size_text
@@ -33,7 +33,8 @@ def diff_text(found: Difference, limit: int, width: Optional[int] = None) -> str
         return f"{said}{left_out}\n" if left_out else said
     grown = [after for _, after in found.grown]
     parts = [
-        _caller_table(found, limit, width),
+        _change_table("CALLER", found.by_caller, limit, width),
+        _change_table("OWNER", found.by_owner, limit, width) if found.by_owner else "",
         _area_list("added", found.added, found.added.bytes, limit),
         _area_list("removed", found.removed, found.removed.bytes, limit),
         _area_list("grown or shrunk", grown, sum(a.size for a in grown), limit),
@@ -57,16 +58,20 @@ def diff_json(found: Difference, old: Compared, new: Compared) -> str:
         added=[area_json(area) for area in found.added],
         removed=[area_json(area) for area in found.removed],
         grown=[_grown_json(before, after) for before, after in found.grown],
-        by_caller=[
-            {
-                "caller": one.caller,
-                "areas": one.areas,
-                "bytes": one.bytes,
-                "pages": one.pages,
-            }
-            for one in found.by_caller
-        ],
+        by_caller=_changes_json("caller", found.by_caller),
+        **(
+            {"by_owner": _changes_json("owner", found.by_owner)}
+            if found.by_owner
+            else {}
+        ),
     )
+
+
+def _changes_json(by: str, changes: Sequence[CallerChange]) -> List[Dict[str, Any]]:
+    return [
+        {by: one.caller, "areas": one.areas, "bytes": one.bytes, "pages": one.pages}
+        for one in changes
+    ]
 
 
 def _grown_json(before: Area, after: Area) -> Dict[str, Any]:
@@ -76,7 +81,9 @@ def _grown_json(before: Area, after: Area) -> Dict[str, Any]:
     return body
 
 
-def _caller_table(found: Difference, limit: int, width: Optional[int]) -> str:
+def _change_table(
+    by: str, changes: Sequence[CallerChange], limit: int, width: Optional[int]
+) -> str:
     rows = [
         [
             f"{one.areas:+}",
@@ -84,14 +91,14 @@ def _caller_table(found: Difference, limit: int, width: Optional[int]) -> str:
             f"{one.pages:+}",
             printable(one.caller),
         ]
-        for one in found.by_caller[:limit]
+        for one in changes[:limit]
     ]
     if not rows:
         return "every caller holds as much as before"
-    headers = ("AREAS", "BYTES", "PAGES", "CALLER")
+    headers = ("AREAS", "BYTES", "PAGES", by)
     align = ["right"] * 3 + ["left"]
     table = plain_table(rows, headers, align, width)
-    return "\n".join([table, *_rest(len(found.by_caller) - len(rows))])
+    return "\n".join([table, *_rest(len(changes) - len(rows))])
 
 
 def _area_list(title: str, areas: Sequence[Area], bytes_: int, limit: int) -> str:

@@ -42,7 +42,12 @@ def fit_text(fit: Fit) -> str:
     """Return in a few lines whether an allocation would succeed."""
     asked = f"{size_text(fit.size)} ({fit.needed} bytes with guard page"
     asked += f", aligned to {fit.align:#x})" if fit.align > 1 else ")"
-    if fit.where is not None:
+    if fit.is_refused:
+        answer = (
+            f"is refused: there is {size_text(fit.ram or 0)} of RAM, and vmalloc() looks "
+            "for no addresses then"
+        )
+    elif fit.where is not None:
         answer = f"fits: at {fit.where:#x}"
     elif fit.pools:
         answer = "fits on some CPUs only"
@@ -174,6 +179,8 @@ def _fit_json(fit: Fit) -> Dict[str, Any]:
         "after_purge": fit.fits_after_purge,
         "where_after_purge": _hex(fit.where_after_purge),
     }
+    if fit.is_refused:
+        body["refused"] = f"more than {fit.ram} bytes of RAM"
     if found:
         body["in_the_way"] = {
             "start": _hex(found.place.start),

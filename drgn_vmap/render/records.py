@@ -25,6 +25,7 @@ from typing import (
 
 from .._numpy import Array
 from ..model.areas import Area, AreaTable, Kernel, Problem, Snapshot
+from ..model.owners import Owner
 from .escape import printable
 from .repeats import texts_of_rows
 from .tables import plain_table
@@ -39,6 +40,8 @@ __all__ = (
     "json_areas",
     "json_document",
     "kernel_json",
+    "owner_json",
+    "owner_text",
 )
 
 _SCHEMA = 1
@@ -62,6 +65,7 @@ _CSV_COLUMNS = (
     "numa",
     "node",
     "requested_size",
+    "owner",
 )
 _FORMULAS_START = ("=", "+", "-", "@", "'")
 """And the quote that says that a cell is none. Tabs and line ends are escaped."""
@@ -173,8 +177,28 @@ def area_json(area: Area) -> Dict[str, Any]:
         "numa": area.numa and {str(node): n for node, n in area.numa.items()},
         "node": area.vmap_node,
         "requested_size": area.requested_size,
+        "owner": owner_json(area.owners[0]) if area.owners else None,
+        "owners": [*map(owner_json, area.owners)] if area.owners[1:] else None,
     }
     return {key: value for key, value in values.items() if value is not None}
+
+
+def owner_json(owner: Owner) -> Dict[str, Any]:
+    """Return an owner as JSON has it: what it has not is absent."""
+    values = {
+        "kind": owner.kind,
+        "name": owner.name,
+        "id": owner.id,
+        "detail": owner.detail or None,
+        "proof": owner.proof or None,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def owner_text(owner: Owner) -> str:
+    """Return who an owner is in a few words, as a terminal may have them."""
+    id_ = "" if owner.id is None else f" {owner.id}"
+    return f"{owner.kind}{id_} {printable(owner.name)}"
 
 
 def csv_areas(snapshot: Snapshot, rows: Array, describe: _Describe) -> Iterator[str]:
@@ -193,11 +217,14 @@ def area_csv(areas: Iterable[Area]) -> str:
     return _csv_header() + _csv_rows(areas)
 
 
-def area_table(areas: Iterable[Area], width: Optional[int] = None) -> str:
+def area_table(
+    areas: Iterable[Area], width: Optional[int] = None, with_owners: bool = False
+) -> str:
     """
     Return areas as a table with a line of headings.
 
     :param width: Of the terminal.
+    :param with_owners: Whether to say whose they are.
     """
     rows: List[List[str]] = [
         [
@@ -213,6 +240,7 @@ def area_table(areas: Iterable[Area], width: Optional[int] = None) -> str:
             _numa(area) or "-",
             "-" if area.phys is None else f"{area.phys:#x}",
             printable(area.caller or "-"),
+            *(["; ".join(map(owner_text, area.owners)) or "-"] if with_owners else []),
         ]
         for area in areas
     ]
@@ -229,6 +257,7 @@ def area_table(areas: Iterable[Area], width: Optional[int] = None) -> str:
         "NUMA",
         "PHYS",
         "CALLER",
+        *(["OWNER"] if with_owners else []),
     )
     align = ["right" if h in ("SIZE", "NODE", "PAGES") else "left" for h in headers]
     if not rows:
@@ -285,6 +314,7 @@ def _what_is_told(areas: AreaTable) -> Sequence[Array]:
         areas.phys_addr,
         areas.caller,
         areas.requested_size,
+        areas.owners,
         *areas.numa_pages.T,
     )
 
@@ -301,6 +331,8 @@ def _csv_rows(areas: Iterable[Area]) -> str:
         row["kinds"] = " ".join(area.kinds)
         row["numa"] = _numa(area)
         row["caller"] = _csv_text(printable(area.caller or ""))
+        row["owner"] = _csv_text("; ".join(map(owner_text, area.owners)))
+        row.pop("owners", None)
         writer.writerow(row)
     return out.getvalue()
 

@@ -65,5 +65,6 @@ def _areas(blocks: Blocks) -> AreaTable:
             "vm_ok": none,
             "vpages": none,
             "numa_pages": np.zeros((count, 0), np.uint64),
+            "owners": np.zeros(count, np.int64),
         }
     )

@@ -3,10 +3,11 @@
 """Snapshots made by hand, for tests of what is concluded from them."""
 
 from dataclasses import fields, replace
-from typing import Any, Dict, Mapping, Sequence
+from typing import Any, Dict, Mapping, Sequence, Tuple
 
 from drgn_vmap._numpy import np
 from drgn_vmap.model.areas import AreaTable, Kernel, Snapshot, State, VmallocinfoRules
+from drgn_vmap.model.owners import Owner
 
 __all__ = ("BASE", "KERNEL", "PAGE", "area", "snapshot_of")
 
@@ -53,6 +54,7 @@ def area(page: int, pages: int, state: State = State.BUSY, **columns: Any) -> An
 def snapshot_of(
     rows: Sequence[Mapping[str, Any]],
     callers: Mapping[int, str] = {},
+    owners: Sequence[Tuple[Owner, ...]] = (),
     **kernel: Any,
 ) -> Snapshot:
     """Return the snapshot of a kernel with these areas."""
@@ -63,8 +65,13 @@ def snapshot_of(
         )
         for field in fields(AreaTable)
     }
-    return Snapshot(replace(KERNEL, **kernel), AreaTable(**columns), callers)
+    return Snapshot(
+        replace(KERNEL, **kernel),
+        AreaTable(**columns),
+        callers,
+        owners=((), *owners),
+    )
 
 
 def _number_type(column: str) -> type:
-    return np.int16 if column == "vmap_node" else np.uint64
+    return {"vmap_node": np.int16, "owners": np.int64}.get(column, np.uint64)

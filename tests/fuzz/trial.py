@@ -50,7 +50,7 @@ class Limits:
     seconds: float = 10
     """Of CPU; three times as much if it sleeps."""
     resident: int = 1 << 30
-    """Bytes beyond what the process had when it began."""
+    """Bytes beyond what the process had when the run began."""
     address_space: int = 2 << 30
 
 
@@ -165,19 +165,19 @@ class Trials:
             else:
                 target.image.damage(input_.edits)
                 prog = target.program
-        peak = self._set_limits(dump)
+        self._set_limits(dump)
         out, err = os.memfd_create("out"), os.memfd_create("err")
         for index, words in enumerate(input_.runs):
             argv = [word.replace(VMCORE, name) for word in words]
             teller.tell(begins=index)
+            had = _begin_peak()
             begun = time.process_time()
             status, failures = self._ran(prog, argv, folder, out, err)
-            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - peak
+            taken = _resident("VmHWM") - had
             if taken > self._limits.resident:
                 where = f"more than {self._limits.resident >> 20} MiB"
                 told = f"{taken >> 20} MiB"
                 failures.append(Failure("memory", where, argv[0], told))
-                peak += taken
             teller.tell(
                 verb=argv[0],
                 seconds=time.process_time() - begun,
@@ -210,8 +210,8 @@ class Trials:
             found.append(Failure("left behind", "status 2", argv[0], f"{argv} {left}"))
         return status, found
 
-    def _set_limits(self, dump: int) -> int:
-        """Set what the process may take; return how much memory it has by now."""
+    def _set_limits(self, dump: int) -> None:
+        """Set what the process may take."""
         nowhere = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nowhere, 0)
         faulthandler.enable(dump)
@@ -223,7 +223,6 @@ class Trials:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_OUTPUT, _MOST_OUTPUT))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class _Teller:
@@ -323,6 +322,22 @@ def _redirected(out: int, err: int) -> Iterator[None]:
         sys.stderr.flush()
     finally:
         sys.stdout, sys.stderr = kept
+
+
+def _begin_peak() -> int:
+    """
+    Forget how much memory the process ever had; return how much it has, in bytes.
+
+    What a process got from its parent, or an earlier run gave back, would hide as much.
+    """
+    Path("/proc/self/clear_refs").write_text("5")
+    return _resident("VmRSS")
+
+
+def _resident(name: str) -> int:
+    """Return the bytes that /proc/self/status gives for ``VmRSS`` or ``VmHWM``."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{name}:")[2].split()[0]) * 1024
 
 
 def _content(fd: int) -> bytes:

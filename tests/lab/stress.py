@@ -5,16 +5,20 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import contextmanager
 from typing import Iterator
 
 from .guest import Guest
 
-__all__ = ("runs_under_stress", "stress")
+__all__ = ("RUNS", "runs_under_stress", "stress")
 
 LAB = "/proc/vmap_lab"
 REPEAT = "drgn -q -c /proc/kcore tests/lab/inside/repeat.py"
-SECONDS = 900.0
+SECONDS_A_RUN = 90.0
+
+RUNS = int(os.environ.get("VMAP_STRESS_RUNS", "4"))
+"""How often each verb is run on each kernel; what is rare takes more to be seen."""
 
 
 @contextmanager
@@ -27,17 +31,15 @@ def stress(guest: Guest) -> Iterator[None]:
         guest.write(LAB, b"stress stop")
 
 
-def runs_under_stress(
-    guest: Guest, times: int, verb: str
-) -> list[tuple[int, str, str]]:
+def runs_under_stress(guest: Guest, verb: str) -> list[tuple[int, str, str]]:
     """
-    Run a verb so many times in one process, while areas come and go.
+    Run a verb :data:`RUNS` times in one process, while areas come and go.
 
     :return: Exit status, output and warnings of each run.
     """
     with stress(guest):
-        done = guest.run(f"{REPEAT} {times} {verb}", timeout=SECONDS)
+        done = guest.run(f"{REPEAT} {RUNS} {verb}", timeout=RUNS * SECONDS_A_RUN)
     assert done.status == 0, done.stderr.decode()
     runs = [tuple(json.loads(line)) for line in done.stdout.splitlines()]
-    assert len(runs) == times
+    assert len(runs) == RUNS
     return runs

@@ -16,13 +16,12 @@ import pytest
 from .guest import Guest
 from .kernels import KERNELS
 from .marks import on_all_kernels
-from .stress import runs_under_stress
+from .stress import RUNS, runs_under_stress
 from .truth import Truth
 
 pytestmark = on_all_kernels
 
 PAGE = 4096
-STRESS_RUNS = 4  # on each kernel
 KPTR_RESTRICT = "/proc/sys/kernel/kptr_restrict"
 RAM = {"vm_map_ram", "vmap_block"}
 BAD = {"zero", "wrong", "stale", "unmapped-wrong"}
@@ -197,7 +196,7 @@ def test_under_stress(module_guest: Guest) -> None:
     truth = Truth.parse(module_guest.read("/proc/vmap_lab").decode())
     stay = {hex(m.address): m for m in truth.mappings if m.live and m.area == "own"}
     try:
-        runs = runs_under_stress(module_guest, STRESS_RUNS, "check --json")
+        runs = runs_under_stress(module_guest, "check --json")
     finally:
         # Else blocks with nothing in them would stay behind.
         module_guest.write("/proc/vmap_lab", b"reset")
@@ -215,7 +214,7 @@ def test_under_stress(module_guest: Guest) -> None:
                 lost = kernel in OLD and "vm_map_ram" in area["kinds"]
                 assert set(area["pages"]) == {"zero" if lost else "equal"}, area
         assert {problem["what"] for problem in document["problems"]} <= {"racing"}
-    assert known > 10 * STRESS_RUNS
+    assert known > 10 * RUNS
     assert (True in told) == (kernel not in FIXED)
 
 

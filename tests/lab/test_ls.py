@@ -20,14 +20,13 @@ from tests.running import LIVE, drgn, target_of
 from .guest import VMALLOCINFO, Guest
 from .kernels import KERNELS
 from .marks import on_built_kernels
-from .stress import runs_under_stress
+from .stress import RUNS, runs_under_stress
 from .support import shows
 from .truth import Truth
 from .vmcore import Vmcore
 
 LS = "scripts/vmap_ls.py"
 KPTR_RESTRICT = "/proc/sys/kernel/kptr_restrict"
-STRESS_RUNS = 10  # on each kernel
 
 # Each process has a kernel stack, and it comes and goes with the process. These
 # functions are the callers of such lines, on one kernel or another.
@@ -202,7 +201,7 @@ def test_while_areas_come_and_go(module_guest: Guest) -> None:
     assert len(stay) > 10
     line_form = re.compile(r"0x[0-9a-f]{16}-0x[0-9a-f]{16} [ \d]{6,}\d(?: [^\s]+)+")
     lost = []
-    for status, out, err in runs_under_stress(module_guest, STRESS_RUNS, "ls"):
+    for status, out, err in runs_under_stress(module_guest, "ls"):
         assert status == 0
         assert "Traceback" not in err
         lines = out.splitlines()
@@ -214,4 +213,4 @@ def test_while_areas_come_and_go(module_guest: Guest) -> None:
             line.startswith("vmap ls: racing: ") or "more, see --json" in line
             for line in err.splitlines()
         )
-    assert len(lost) <= STRESS_RUNS * len(stay) // 20, lost
+    assert len(lost) <= RUNS * len(stay) // 20, lost

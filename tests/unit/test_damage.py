@@ -160,7 +160,7 @@ def test_overlap() -> None:
     assert starts(snapshot) == [area.start for area in fake.areas]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -126,14 +126,14 @@ def namespace(name: str) -> set[str]:
 
 def test_contributing_draws_every_file_of_the_kernel() -> None:
     """And no other: the tree has a line for each, in the room where it is."""
-    drawn, room = set(), ""
+    drawn, rooms = set(), [""]
     tree = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for line in tree[tree.index("\nkernel/\n") :].split("```")[0].splitlines()[2:]:
         indent, name = re.findall(r"^( *)(\S+)", line)[0]
-        if name.endswith("/"):
-            room = name
-        else:
-            drawn.add(f"{room if len(indent) > 2 else ''}{name}")
+        # What is in a room stands two blanks to the right of it.
+        rooms[len(indent) // 2 :] = [name]
+        if not name.endswith("/"):
+            drawn.add("".join(rooms))
     kernel = ROOT / "drgn_vmap" / "kernel"
     there = {
         str(path.relative_to(kernel))

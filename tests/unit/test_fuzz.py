@@ -31,13 +31,13 @@ OPENMETRICS = "# TYPE a gauge\na 1\n# EOF\n"
 Planted = Callable[[Sequence[str]], int]
 
 
-def tried(planted: Planted, *words: str) -> list[str]:
-    """Return the failures that are seen of a verb that does this."""
+def tried(planted: Planted, *words: str, times: int = 1) -> list[str]:
+    """Return the failures that are seen of a verb that does this so many times."""
 
     def run(verb: str, prog: Optional[Program], argv: Sequence[str]) -> int:
         return planted(argv)
 
-    input_ = Input("1-1", "planted", "", (words or ("ls",),))
+    input_ = Input("1-1", "planted", "", (words or ("ls",),) * times)
     outcome = Trials({}, LIMITS, run).outcome(input_)
     return [failure.what for failure in outcome.failures]
 
@@ -138,6 +138,14 @@ def littering(argv: Sequence[str]) -> int:
 def test_a_failure_is_seen(planted: Planted, seen: str) -> None:
     """Each kind of end and of output that verbs must not have."""
     assert tried(planted) == [seen]
+
+
+def test_memory_of_before_hides_none() -> None:
+    """Neither what the process got from its parent, nor what an earlier run gave back."""
+    size = 200 << 20
+    held = b"x" * size
+    assert tried(hoarding, times=2) == ["memory", "memory"]
+    assert len(held) == size
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Dict, Sequence, Tuple
 
 from ..doors import Values
 
-__all__ = ("online_cpus", "per_cpu_addresses", "possible_cpus")
+__all__ = ("online_cpus", "per_cpu_addresses", "per_cpu_offsets", "possible_cpus")
 
 _OFFSETS = "__per_cpu_offset"
 
@@ -39,10 +39,21 @@ def per_cpu_addresses(values: Values, name: str, cpus: Sequence[int]) -> Dict[in
     :raises Fault: if where a CPU keeps its own cannot be read.
     """
     base = values.need(name, values.address(name))
+    offsets = per_cpu_offsets(values, cpus)
+    return {cpu: (base + offset) % (1 << 64) for cpu, offset in offsets.items()}
+
+
+def per_cpu_offsets(values: Values, cpus: Sequence[int]) -> Dict[int, int]:
+    """
+    Return what to add to the address of a per-CPU variable for that of each CPU's own.
+
+    :raises SymbolsError: if this kernel has several CPUs, and no such offsets.
+    :raises Fault: if one cannot be read.
+    """
     # Kernels without SMP have one CPU, and no offsets.
     if tuple(cpus) == (0,) and values.address(_OFFSETS) is None:
-        return {0: base}
-    return {cpu: (base + _offset(values, cpu)) % (1 << 64) for cpu in cpus}
+        return {0: 0}
+    return {cpu: _offset(values, cpu) for cpu in cpus}
 
 
 def _offset(values: Values, cpu: int) -> int:

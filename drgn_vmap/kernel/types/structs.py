@@ -24,6 +24,7 @@ __all__ = (
     "join_records",
     "member_offset",
     "need_offset",
+    "pointer_members",
     "record_dtype",
     "type_size",
     "word_dtype",
@@ -97,6 +98,21 @@ def array_length(prog: Program, name: str, member: str) -> int:
     return (type_.length or 0) if type_.kind == TypeKind.ARRAY else 0
 
 
+def pointer_members(prog: Program, name: str) -> Mapping[str, int]:
+    """Return where in a struct its own pointers are, in bytes, by name."""
+    found = find_type(prog, name)
+    if found is None:
+        return {}
+    try:
+        return {
+            member.name: member.offset
+            for member in found.members or ()
+            if member.name and _resolved(member.type).kind == TypeKind.POINTER
+        }
+    except (LookupError, *_DAMAGED):
+        return {}
+
+
 def record_dtype(
     prog: Program, name: str, members: Mapping[str, str], optional: Container[str] = ()
 ) -> Record:
@@ -123,7 +139,11 @@ def record_dtype(
         if offset is None and field not in optional:
             raise _no_member(name, designator)
         if offset is not None:
-            fields[field] = (offset, _number_format(_member_type(struct, designator)))
+            try:
+                format_ = _number_format(_member_type(struct, designator))
+            except _DAMAGED:
+                raise _no_member(name, designator) from None
+            fields[field] = (offset, format_)
     return np.dtype(
         {
             "names": list(fields),
@@ -218,6 +238,8 @@ def _number_format(type_: Type) -> Any:
     if type_.kind in (TypeKind.STRUCT, TypeKind.UNION):
         # A type that wraps one number, such as atomic_t or memdesc_flags_t.
         return _number_format(_resolved(type_.members[0].type))
+    if type_.kind == TypeKind.ENUM:
+        return _number_format(_resolved(type_.type))
     order = "<" if type_.byteorder == "little" else ">"
     signed = type_.kind == TypeKind.INT and type_.is_signed
     return f"{order}{'i' if signed else 'u'}{type_.size}"

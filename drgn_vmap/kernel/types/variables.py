@@ -88,6 +88,7 @@ _VARIABLES: Dict[str, _Variable] = {
     "init_mm": _Variable("struct mm_struct"),
     "kcore_vmalloc": _Variable("struct kcore_list", "fs/proc/kcore.c"),
     "vmalloc_base": _WORD,
+    "module_load_offset": _WORD,
     "__vmalloc_start": _WORD,
     "__vmalloc_end": _WORD,
     "ptr_key": _Variable("siphash_key_t", "lib/vsprintf.c"),
@@ -110,16 +111,30 @@ _VARIABLES: Dict[str, _Variable] = {
     "runqueues": _Variable("struct rq"),
     "mem_section": _Variable("struct mem_section **"),
     "__highest_present_section_nr": _WORD,
+    "saved_command_line": _Variable("char *"),
+    "min_low_pfn": _WORD,
+    "max_low_pfn": _WORD,
     "_totalram_pages": _Variable("atomic_long_t"),
     "iomem_resource": _Variable("struct resource"),
     "crashk_res": _Variable("struct resource"),
     "crashk_low_res": _Variable("struct resource"),
     "slab_caches": _Variable("struct list_head"),
+    # BPF and per-CPU memory.
+    "prog_idr": _Variable("struct idr", "kernel/bpf/syscall.c"),
+    "map_idr": _Variable("struct idr", "kernel/bpf/syscall.c"),
+    "pcpu_chunk_lists": _Variable("struct list_head *"),
+    "pcpu_nr_slots": _Variable("int"),
+    "pcpu_nr_groups": _Variable("int", "mm/percpu.c"),
+    "pcpu_unit_size": _Variable("int", "mm/percpu.c"),
     # Modules, tasks and time.
     "modules": _Variable("struct list_head"),
     "btf_modules": _Variable("struct list_head", "kernel/bpf/btf.c"),
     "init_task": _Variable("struct task_struct"),
     "init_pid_ns": _Variable("struct pid_namespace"),
+    "hardirq_stack_ptr": _Variable("void *"),
+    "idle_threads": _Variable("struct task_struct *", "kernel/smpboot.c"),
+    # NR_CACHED_STACKS is 2.
+    "cached_stacks": _Variable("struct vm_struct *", "kernel/fork.c", lambda prog: 2),
     "jiffies_64": _Variable("u64"),
 }
 

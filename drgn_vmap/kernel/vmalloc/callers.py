@@ -12,17 +12,20 @@ can tell. They are read once, and only names that are asked for are decoded.
 
 import re
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from drgn import Program
 
 from ..._numpy import Array, U64Array, np
 from ...errors import Fault, SymbolsError
 from ...model.areas import Problem, ProblemKind
+from ..doors import door
 from ..memory.ppc64 import UNTRANSLATED
 from ..target import Target
 from ..types.structs import array_length, has_member, need_offset, record_dtype
 from .lists import walk_list
 
-__all__ = ("CallerNames", "module_ranges")
+__all__ = ("CallerNames", "ModulePart", "module_parts")
 
 _MAX_SYMBOLS = 4_000_000
 _LONGEST_NAME = 512
@@ -59,6 +62,18 @@ class CallerNames:
                 texts[address] = self._modules.text(address) or f"{address:#x}"
         return texts
 
+    def variable(self, address: int) -> Optional[Tuple[str, int]]:
+        """
+        Return the name of the variable that holds an address, and the offset in it.
+
+        :return: None if it has none.
+        """
+        found = self._kernel.around(address)
+        name = found and self._kernel.name(found[0])
+        if found and name:
+            return name, address - found[1]
+        return self._modules.variable(address)
+
     def _kernel_texts(self, addresses: List[int]) -> Dict[int, str]:
         """Return the text of each address that lies in the kernel image."""
         texts = {}
@@ -81,23 +96,35 @@ class CallerNames:
             self.problems.append(Problem(ProblemKind.NAMELESS, "kallsyms", detail))
 
 
-def module_ranges(target: Target) -> Iterator[Tuple[str, int, int]]:
+class ModulePart(NamedTuple):
+    """A part of a module's memory."""
+
+    module: str
+    name: str
+    """Such as ``text`` or ``core``."""
+    start: int
+    end: int
+
+
+def module_parts(target: Target) -> Iterator[ModulePart]:
     """
-    Yield the name, the start and the end of each part of each module.
+    Yield each part of each module.
 
     :raises VmapError: if they are not known.
     """
     for module in _Modules(target).all():
-        for start, end in module.ranges:
+        for name, (start, end) in zip(module.parts, module.ranges):
             if start < end:
-                yield module.name, start, end
+                yield ModulePart(module.name, name, start, end)
 
 
 @dataclass(frozen=True)
 class _Module:
     name: str
+    parts: Sequence[str]
+    """Name of each part that is in memory."""
     ranges: List[Tuple[int, int]]
-    """Start and end of each part that is in memory."""
+    """Start and end of each."""
     text: Tuple[int, int]
     init_text: Tuple[int, int]
     kallsyms: int
@@ -139,6 +166,18 @@ class _Modules:
                 except (Fault, SymbolsError):
                     self._report(f"module {module.name}")
                     return None
+        return None
+
+    def variable(self, address: int) -> Optional[Tuple[str, int]]:
+        """Return the name of the symbol before an address in a module, or None."""
+        for module in self.all():
+            if any(start <= address < end for start, end in module.ranges):
+                symtab, strtab = self._tables(module)
+                found = self._before(symtab, strtab, address)[0]
+                if found is None:
+                    return None
+                start, name = found
+                return f"{name} [{module.name}]", address - start
         return None
 
     def _report(self, where: str) -> None:
@@ -184,6 +223,7 @@ class _Modules:
                 for index in range(array_length(prog, "struct module", "mem"))
             ]
             ranges = [_range(one, "size") for one in parts]
+            part_names = _part_names(prog, len(parts))
             text, init_text = (
                 ranges[values.need(name, values.number(lambda p: p.constant(name)))]
                 for name in ("MOD_TEXT", "MOD_INIT_TEXT")
@@ -197,10 +237,12 @@ class _Modules:
                 for name in ("core_layout", "init_layout")
             )
             ranges = [_range(core, "size"), _range(init, "size")]
+            part_names = ["core", "init"]
             text, init_text = _range(core, "text_size"), _range(init, "text_size")
         name = record["name"].tobytes().partition(b"\0")[0]
         return _Module(
             name.decode("utf-8", "backslashreplace"),
+            part_names,
             ranges,
             text,
             init_text,
@@ -210,24 +252,32 @@ class _Modules:
     def _symbol(self, module: _Module, address: int) -> Optional[str]:
         """Find a symbol as find_kallsyms_symbol() does."""
         symtab, strtab = self._tables(module)
-        values = symtab["st_value"]
-        defined = np.flatnonzero(symtab["st_shndx"] != 0)
-        defined = defined[defined != 0]
-        order = defined[np.argsort(values[defined], kind="stable")]
-        split = int(np.searchsorted(values[order], np.uint64(address), side="right"))
-        before = self._best(order[:split], values, strtab, symtab)
+        before, behind = self._before(symtab, strtab, address)
         if before is None:
             return None
         start, name = before
         in_init = module.init_text[0] <= address < module.init_text[1]
         end = (module.init_text if in_init else module.text)[1]
-        for at in order[split:].tolist():
+        values = symtab["st_value"]
+        for at in behind:
             if values[at] >= end:
                 break
             if _is_name(self._name(strtab, symtab, at)):
                 end = int(values[at])
                 break
         return f"{name}+{address - start:#x}/{end - start:#x} [{module.name}]"
+
+    def _before(
+        self, symtab: Array, strtab: int, address: int
+    ) -> Tuple[Optional[Tuple[int, str]], List[int]]:
+        """Return the last symbol at or before an address, and those behind it."""
+        values = symtab["st_value"]
+        defined = np.flatnonzero(symtab["st_shndx"] != 0)
+        defined = defined[defined != 0]
+        order = defined[np.argsort(values[defined], kind="stable")]
+        split = int(np.searchsorted(values[order], np.uint64(address), side="right"))
+        before = self._best(order[:split], values, strtab, symtab)
+        return before, order[split:].tolist()
 
     def _best(
         self, order: Array, values: U64Array, strtab: int, symtab: Array
@@ -256,6 +306,17 @@ class _Modules:
     def _name(self, strtab: int, symtab: Array, at: int) -> str:
         raw = self._memory.string(strtab + int(symtab["st_name"][at]), _LONGEST_NAME)
         return raw.decode("utf-8", "backslashreplace")
+
+
+def _part_names(prog: Program, count: int) -> List[str]:
+    """Return the words for the elements of module.mem."""
+    names = [f"part {index}" for index in range(count)]
+    with door():
+        for one in prog.type("enum mod_mem_type").enumerators or ():
+            if 0 <= one.value < count:
+                words = one.name.lower().split("_")
+                names[one.value] = " ".join(words[1:])
+    return names
 
 
 def _is_name(name: str) -> bool:

@@ -4,8 +4,8 @@
 Counters
 --------
 
-The kernel's own count of pages that vmalloc allocated, which /proc/meminfo shows
-as VmallocUsed.
+What the kernel itself counts and /proc/meminfo shows: the pages that vmalloc allocated,
+VmallocUsed there, and all of RAM, MemTotal.
 """
 
 from typing import Optional
@@ -17,7 +17,17 @@ from ..memory.cpus import online_cpus
 from ..memory.frames import node_data, nodes_in
 from ..target import Target
 
-__all__ = ("vmalloc_pages",)
+__all__ = ("ram_bytes", "vmalloc_pages")
+
+
+def ram_bytes(target: Target) -> Optional[int]:
+    """
+    Return the bytes of RAM that the kernel manages, None if it is not known.
+
+    :raises Fault: if that cannot be read.
+    """
+    pages = target.values.number(lambda prog: prog["_totalram_pages"].counter)
+    return pages * target.page_size if pages and pages > 0 else None
 
 
 def vmalloc_pages(target: Target) -> Optional[PageCounter]:

@@ -18,7 +18,7 @@ from ..memory.direct_map import direct_map_start
 from ..memory.frames import node_spans
 from ..memory.ppc64 import LINEAR_START
 from ..target import Target
-from .callers import module_ranges
+from .callers import module_parts
 from .ranges import vmalloc_range
 
 __all__ = ("find_regions",)
@@ -63,8 +63,8 @@ def _symbol(target: Target, *names: str) -> Optional[int]:
 
 
 def _modules(target: Target) -> Iterator[Region]:
-    for name, start, end in module_ranges(target):
-        yield Region(f"module {name}", start, end)
+    for part in module_parts(target):
+        yield Region(f"module {part.module}", part.start, part.end)
 
 
 def _struct_pages(target: Target) -> Iterator[Region]:

@@ -270,6 +270,7 @@ class _Reader:
             vm_ok=false,
             vpages=false,
             numa_pages=np.zeros((count, nodes), np.uint64),
+            owners=np.zeros(count, np.int64),
             **{name: none for name in _VM_COLUMNS},
         )
 

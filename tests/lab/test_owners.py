@@ -1,0 +1,145 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Whose areas are, as system calls, /proc and the fixture module say it."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Iterator
+
+import pytest
+
+from tests.running import LIVE, drgn
+
+from .guest import Guest
+from .kernels import KERNELS
+from .truth import Truth
+
+SECONDS = 60
+TASKS = "for t in /proc/[0-9]*/task/*; do echo $(basename $t) $(cat $t/comm); done"
+OWN_THINGS = Path(__file__).with_name("inside") / "own_things.py"
+
+
+@dataclass(frozen=True)
+class Owned:
+    """What the kernel said of a moment, and what `vmap ls --owners` said of it."""
+
+    things: dict[str, Any]
+    tasks: dict[int, str]
+    modules: set[str]
+    truth: Truth
+    document: dict[str, Any]
+    is_deep: bool
+    """Whether all of RAM was searched."""
+
+    def owners(self, kind: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Return the owners of a kind, each with its area."""
+        return [
+            (owner, area)
+            for area in self.document["areas"]
+            for owner in area.get("owners", [area["owner"]] if "owner" in area else [])
+            if owner["kind"] == kind
+        ]
+
+
+def of_vmcore(guest: Guest) -> dict[str, Any]:
+    with TemporaryDirectory(dir="/var/tmp") as directory:
+        vmcore = Path(directory) / "vmcore"
+        guest.dump(vmcore)
+        done = drgn("-c", vmcore, "scripts/vmap_ls.py", "--owners=deep", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def of_live(guest: Guest) -> dict[str, Any]:
+    done = guest.run(f"{LIVE} scripts/vmap_ls.py --owners --json", timeout=300)
+    assert (done.status, done.stderr) == (0, b"")
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def things(module_guest: Guest) -> Iterator[dict[str, Any]]:
+    """Things that a process in the guest owns, as it was told by system calls."""
+    module_guest.put(OWN_THINGS, "/tmp/own_things.py")
+    module_guest.write("/tmp/owned", b"")
+    module_guest.run("python3 /tmp/own_things.py <&- >/tmp/owned 2>/tmp/errors &")
+    deadline = time.monotonic() + SECONDS
+    while not (told := module_guest.read("/tmp/owned")).endswith(b"\n"):
+        assert time.monotonic() < deadline, module_guest.read("/tmp/errors")
+        time.sleep(1)
+    yield json.loads(told)
+    module_guest.run("pkill -f own_things.py")
+
+
+@pytest.fixture(params=[of_live, of_vmcore])
+def owned(
+    request: pytest.FixtureRequest, module_guest: Guest, things: dict[str, Any]
+) -> Owned:
+    lines = module_guest.run(TASKS).stdout.decode().splitlines()
+    return Owned(
+        things,
+        {int(pid): comm for pid, _, comm in (line.partition(" ") for line in lines)},
+        {
+            line.split()[0]
+            for line in module_guest.read("/proc/modules").decode().splitlines()
+        },
+        Truth.parse(module_guest.read("/proc/vmap_lab").decode()),
+        request.param(module_guest),
+        request.param is of_vmcore,
+    )
+
+
+@pytest.mark.kernels(*KERNELS)
+def test_owners(owned: Owned) -> None:
+    """
+    Tasks, modules, BPF and files, as /proc and system calls say; what the module has is
+    nobody's, or that of the objects in which it notes it down.
+    """
+    assert_tasks(owned)
+    assert {owner["name"] for owner, _ in owned.owners("module")} == owned.modules
+    assert_bpf(owned)
+    assert (owned.things["pid"], owned.things["comm"]) in {
+        (owner["id"], owner["name"])
+        for owner, area in owned.owners("fdtable")
+        if area["size"] > 4 << 20
+    }
+    hashes = {owner["name"] for owner, _ in owned.owners("variable")}
+    assert "dentry_hashtable" in hashes
+    # What the module holds is pointed at from objects of its own only.
+    own = {hex(m.address) for m in owned.truth.mappings if m.live and m.area == "own"}
+    areas = [area for area in owned.document["areas"] if area["start"] in own]
+    kinds = {area["owner"]["kind"] if "owner" in area else None for area in areas}
+    assert kinds == {"slab" if owned.is_deep else None}
+
+
+def assert_tasks(owned: Owned) -> None:
+    """Each task has the stack that its PID says, and comes but once."""
+    told = {owner["id"]: owner["name"] for owner, _ in owned.owners("task")}
+    assert len(told) == len(owned.owners("task"))
+    common = told.keys() & owned.tasks.keys()
+    # The processes that list them, and ask, come and go.
+    assert len(common) > len(owned.tasks) - 4 and len(common) > len(told) - 4
+    for pid in common:
+        # Of kernel workers /proc tells more than the comm, which ends after 15 bytes.
+        assert owned.tasks[pid].startswith(told[pid].partition("/")[0]), (
+            pid,
+            told[pid],
+        )
+    for owner, area in owned.owners("task"):
+        assert area["kinds"] == ["vmalloc"] and owner["proof"] == "task_struct.stack"
+
+
+def assert_bpf(owned: Owned) -> None:
+    """Programs and maps have the names, IDs and tags that system calls tell."""
+    programs = owned.owners("bpf-program")
+    for one in owned.things["programs"]:
+        mine = [owner for owner, _ in programs if owner["id"] == one["id"]]
+        assert {owner["name"] for owner in mine} == {one["name"]}
+        assert all(f"tag {one['tag']}" in owner["detail"] for owner in mine)
+        assert any("compiled code" in owner["detail"] for owner in mine)
+    maps = {(owner["id"], owner["name"]) for owner, _ in owned.owners("bpf-map")}
+    assert maps >= {(one["id"], one["name"]) for one in owned.things["maps"]}

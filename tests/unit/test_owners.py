@@ -1,0 +1,141 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""How owners are found among areas, summed up and shown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from drgn_vmap import commands
+from drgn_vmap._numpy import np
+from drgn_vmap.analyses.describe import describe
+from drgn_vmap.analyses.top import sum_areas
+from drgn_vmap.kernel.vmalloc.owners.busy import BusyAreas
+from drgn_vmap.model.areas import Snapshot, State
+from drgn_vmap.model.owners import Owner, OwnerKind
+from drgn_vmap.render.records import (
+    area_csv,
+    area_document,
+    area_json,
+    area_table,
+    json_areas,
+)
+from tests.fakes.snapshots import BASE, PAGE, area, snapshot_of
+
+BASH = Owner(OwnerKind.TASK, "bash", 7, "kernel stack", "task_struct.stack")
+OTHER = Owner(OwnerKind.TASK, "bash", 9, "kernel stack", "task_struct.stack")
+SMALL = Owner(OwnerKind.BPF_PROGRAM, "small", 1, "socket_filter")
+LARGE = Owner(OwnerKind.BPF_PROGRAM, "large", 2)
+MANY = tuple(Owner(OwnerKind.BPF_PROGRAM, "one", at) for at in range(9))
+EVIL = Owner(OwnerKind.TASK, "=\x1b[31mcmd", 3)
+
+
+def snapshot() -> Snapshot:
+    return snapshot_of(
+        [
+            area(0, 5, flags=2, owners=1),
+            area(8, 5, flags=2, owners=2),
+            area(16, 9, flags=2, owners=3),
+            area(32, 17, flags=2, owners=4),
+            area(64, 3, flags=2),
+            area(80, 2, State.LAZY, owners=1),
+        ],
+        owners=((BASH,), (OTHER,), (SMALL, LARGE), MANY),
+    )
+
+
+def test_areas_are_found_by_what_points_at_them() -> None:
+    """By any address in them, by their start, by their vm_struct; lazy ones never."""
+    busy = BusyAreas(snapshot())
+    at = np.array([BASE, BASE + 1, BASE + 5 * PAGE, BASE + 80 * PAGE, 0], np.uint64)
+    assert busy.holding(at).tolist() == [0, 0, -1, -1, -1]
+    assert busy.starting(at).tolist() == [0, -1, -1, -1, -1]
+    vms = np.array([0xFFFF888000000008, 0, 5], np.uint64)
+    assert busy.of_vm(vms).tolist() == [1, -1, -1]
+    assert [*busy.pairs(at)] == [(0, 0), (1, 0)]
+
+
+def test_no_areas_have_no_owners() -> None:
+    """Whatever points there."""
+    busy = BusyAreas(snapshot_of([]))
+    at = np.array([BASE], np.uint64)
+    assert [*busy.holding(at), *busy.starting(at), *busy.of_vm(at)] == [-1, -1, -1]
+
+
+def test_sums() -> None:
+    """Tasks of a name are one, several owners are named, and many are counted."""
+    top = sum_areas(snapshot(), "owner")
+    assert {row.key: (row.areas, row.bytes // PAGE) for row in top.rows} == {
+        "task bash": (2, 10),
+        "bpf-program 1 small, bpf-program 2 large": (1, 9),
+        "9 of kind bpf-program": (1, 17),
+        "(no owner known)": (1, 3),
+    }
+    assert top.total.bytes == sum(row.bytes for row in top.rows)
+
+
+def test_json() -> None:
+    """The first owner by itself; all of them only if there are several."""
+    first, _, shared, _, nobody, _ = map(area_json, describe(snapshot()))
+    assert first["owner"] == {
+        "kind": "task",
+        "name": "bash",
+        "id": 7,
+        "detail": "kernel stack",
+        "proof": "task_struct.stack",
+    }
+    assert "owners" not in first and "owner" not in nobody
+    assert [one["id"] for one in shared["owners"]] == [1, 2]
+    assert shared["owner"] == shared["owners"][0]
+    assert json.dumps(shared)
+
+
+def test_csv_and_table() -> None:
+    """What a target says is escaped, and is no formula."""
+    areas = [*describe(snapshot_of([area(0, 5, owners=1)], owners=((EVIL,),)))]
+    [row] = csv.DictReader(io.StringIO(area_csv(areas)))
+    assert row["owner"] == "task 3 =\\x1b[31mcmd"
+    table = area_table(areas, with_owners=True)
+    assert "OWNER" in table and "task 3 =\\x1b[31mcmd" in table
+    assert "OWNER" not in area_table(areas)
+
+
+def test_what_grew_by_owner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two files that have owners are also compared by these."""
+    whole = snapshot()
+    fewer = replace(whole, areas=whole.areas.take(np.array([0, 2, 3, 4])))
+    files = []
+    for name, moment in (("old", fewer), ("new", whole)):
+        rows = np.arange(len(moment.areas))
+        texts = json_areas(moment, rows, describe)
+        files.append(tmp_path / name)
+        files[-1].write_text("".join(area_document(moment.kernel, (), texts)))
+    assert commands.run("diff", None, ["--json", *map(str, files)]) == 1
+    [grown] = json.loads(capsys.readouterr().out)["by_owner"]
+    assert grown == {"owner": "task bash", "areas": 1, "bytes": 5 * PAGE, "pages": 0}
+    assert commands.run("diff", None, [*map(str, files)]) == 1
+    assert "task bash" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ls --owners --from -",
+        "top --by owner --from -",
+        "gaps --space module --from -",
+    ],
+)
+def test_what_does_not_go_together(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused in a line, before anything is read."""
+    verb, *options = words.split()
+    assert commands.run(verb, None, options) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1) and ": leave out --" in err
