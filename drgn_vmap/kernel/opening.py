@@ -43,9 +43,8 @@ def open_target(
     :raises TargetError: if it is none, or what it has cannot be read.
     :raises SymbolsError: if nothing tells its types and names, or a file is not of it.
     """
-    _leave_out_commands()
     prog = Program()
-    with _quiet():
+    with _quiet(), _without_commands():
         _open(prog, core, qemu)
         if symbols:
             _load(prog, symbols)
@@ -58,15 +57,23 @@ def open_target(
             return _with_debug_info(prog)
 
 
-def _leave_out_commands() -> None:
+@contextmanager
+def _without_commands() -> Iterator[None]:
     """
     Have drgn not load the plugins that make commands of its prompt, which is not shown
     here: it takes longer than to list the areas of most kernels. Others, which may find
     debug info or types, are loaded.
     """
-    others = os.environ.get(_DISABLED)
-    if others != "*":
-        os.environ[_DISABLED] = f"{others},{_OF_COMMANDS}" if others else _OF_COMMANDS
+    before = os.environ.get(_DISABLED)
+    if before != "*":
+        os.environ[_DISABLED] = ",".join(filter(None, (before, _OF_COMMANDS)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_DISABLED]
+        else:
+            os.environ[_DISABLED] = before
 
 
 def _open(prog: Program, core: Optional[str], qemu: Optional[str]) -> None:

@@ -6,15 +6,18 @@ The command ``vmap``: what it opens, what it refuses, and that its output is the
 
 import errno
 import os
+import re
 import subprocess
 import sys
-from typing import List
+from typing import List, Optional
 
 import pytest
 
 from drgn_vmap import __version__
 from drgn_vmap.commands import VERBS, WITHOUT_TARGET
 from drgn_vmap.commands.command_line import run_command, whole_parser
+from drgn_vmap.errors import TargetError
+from drgn_vmap.kernel.opening import open_target
 from tests.running import command, script
 from tests.sources import ROOT, skip_without_source
 
@@ -117,6 +120,36 @@ def test_without_permission(
         for who, line in zip(("vmap ls", "vmap"), err.splitlines())
     ]
     assert (out, lines) == ("", [True, True])
+
+
+class Recording:
+    """A program that notes down which plugins are left out as it is opened."""
+
+    def set_core_dump(self, _: str) -> None:
+        """Open a vmcore."""
+        raise ValueError(os.environ.get("DRGN_DISABLE_PLUGINS"))
+
+
+@pytest.mark.parametrize(
+    "before, meanwhile",
+    [
+        (None, "builtin_commands,crash_commands,drgn_vmap"),
+        ("one,two", "one,two,builtin_commands,crash_commands,drgn_vmap"),
+        ("*", "*"),
+    ],
+)
+def test_plugins(
+    before: Optional[str], meanwhile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that make commands are left out meanwhile, others as the user says."""
+    name = "DRGN_DISABLE_PLUGINS"
+    monkeypatch.delenv(name, raising=False)
+    if before is not None:
+        monkeypatch.setenv(name, before)
+    monkeypatch.setattr("drgn_vmap.kernel.opening.Program", Recording)
+    with pytest.raises(TargetError, match=re.escape(f"({meanwhile})")):
+        open_target(core="core")
+    assert os.environ.get(name) == before
 
 
 def test_a_whole_parser() -> None:
