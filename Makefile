@@ -19,12 +19,13 @@ LAB := $(BIN)/python -m tests.lab
 SAMPLE := build/linux-$(KERNEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit installed kernels foreign support fuzz bench lab samples \
-    shell format clean packages
+.PHONY: help demo test test-all one-kernel lint unit installed kernels foreign support fuzz bench lab samples \
+    shell format clean packages bundle deb dist
 
 help:
 	@echo 'make demo                     look at a vmcore: seconds, no root, no guest'
-	@echo 'make test                     everything: lint, unit, installed, kernels'
+	@echo 'make test                     minutes: lint, unit, and areas of one kernel'
+	@echo 'make test-all                 everything: lint, unit, fuzz, installed, kernels'
 	@echo 'make foreign                  vmcores of arm64, ppc64le and s390x, and sh: fetches 2 GB'
 	@echo 'make support                  docs/support.md, from what these two recorded'
 	@echo 'make lint                     formatting, style, types'
@@ -40,18 +41,49 @@ help:
 	@echo '                              built from source'
 	@echo 'make shell KERNEL=7.3         a shell in a guest'
 	@echo 'make samples                  make the vmcores in vmcores/ again'
+	@echo 'make bundle                   build/vmap.pyz: one file, for hosts without a network'
+	@echo 'make deb                      a Debian package, in build/'
+	@echo 'make dist                     sdist and wheel, in build/dist/'
 	@echo 'make format                   let black and isort format the code'
 	@echo 'make clean                    remove .venv and caches in the checkout'
 
-# Each command is shown before it runs, to be typed again.
+# What a command answers is said before it, and the command itself is shown, to be typed
+# again.
 demo: $(READY)
-	$(BIN)/python -m tests.samples $(KERNEL) $(SAMPLE)
-	$(BIN)/drgn -q -c $(SAMPLE) scripts/vmap_ls.py | head -n 12
-	$(BIN)/drgn -q -c $(SAMPLE) scripts/vmap_blocks.py --map
-	$(BIN)/drgn -q -c $(SAMPLE) scripts/vmap_verify.py || test $$? -eq 1
+	@$(BIN)/python -m tests.samples $(KERNEL) $(SAMPLE)
+	@printf '\n## Which areas are there? As /proc/vmallocinfo has them, of a vmcore:\n'
+	$(BIN)/vmap ls -c $(SAMPLE) | head -n 8
+	@printf '\n## Who holds most?\n'
+	$(BIN)/vmap top -c $(SAMPLE) -n 5
+	@printf '\n## What is inside the blocks of vm_map_ram()?\n'
+	$(BIN)/vmap blocks -c $(SAMPLE) --map
+	@printf '\n## Does /proc/kcore of this kernel return what vm_map_ram() mapped?\n'
+	$(BIN)/vmap verify -c $(SAMPLE) || test $$? -eq 1
+	@printf '\n## Inside drgn it is %%vmap; all on one screen:\n'
+	$(BIN)/drgn -q -c $(SAMPLE) -e \
+	    'from drgn.commands import run_command; run_command(prog, "vmap")'
+	@printf '\n## What a ticket has: a copy of /proc/vmallocinfo, before and after a leak.\n'
+	$(BIN)/vmap diff docs/samples/before docs/samples/after -n 3 || test $$? -eq 1
+	@printf '\n## To look at in a browser:\n'
+	$(BIN)/vmap report -c $(SAMPLE) -o build/report.html
+	@printf '\nNext, try:\n'
+	@echo '  $(BIN)/drgn -q -c $(SAMPLE)'
+	@echo '      then, at its prompt: %vmap top, %vmap help'
+	@echo '  $(BIN)/vmap gaps -c $(SAMPLE) --fit 2M'
+	@echo '      would 2 MiB fit?'
+	@echo '  sudo $(BIN)/vmap'
+	@echo '      the kernel of this machine'
+	@echo '  docs/triage.md'
+	@echo '      from a symptom to its cause'
+
+# Minutes: what needs no guest, and areas of one kernel that is booted.
+test: lint unit one-kernel
 
 # What takes least and fails most comes first; CI does the same (.ci/run).
-test: lint unit fuzz installed kernels
+test-all: lint unit fuzz installed kernels
+
+one-kernel: $(READY) packages
+	@$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/lab/test_ls.py -k "$(KERNEL)"
 
 # One of arm64, and whichever are cached, are among "kernels" as well.
 foreign: PACKAGES += tests/lab/debian-packages-foreign.txt
@@ -95,6 +127,15 @@ bench: PACKAGES += tests/bench/debian-packages.txt
 bench: $(READY) packages
 	@$(BIN)/python -m tests.bench $(BENCH)
 
+bundle: $(READY)
+	$(BIN)/python contrib/packaging/bundle.py build/vmap.pyz
+
+deb: $(READY)
+	$(BIN)/python contrib/packaging/debian.py build
+
+dist: $(READY)
+	$(BIN)/python -m build --outdir build/dist
+
 lab: $(READY) packages
 	@$(LAB) run --kernel $(KERNEL) -- sh -c "$$CMD"
 
@@ -112,7 +153,7 @@ clean:
 $(READY): setup.cfg pyproject.toml
 	@echo 'Setting up .venv …'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install -qq --editable '.[lint,test]'
+	@$(BIN)/pip install -qq --editable '.[lint,packaging,test]'
 	@touch $@
 
 # Debian packages that the lab needs and this machine lacks: root installs them,

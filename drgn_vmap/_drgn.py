@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
 import drgn
-from drgn import FaultError, Object, Program
+from drgn import FaultError, IntegerLike, Object, Program
 
 from .errors import DrgnError, SymbolsError, VmapError
 
@@ -22,6 +22,8 @@ __all__ = (
     "OLDEST",
     "as_raised",
     "check_drgn",
+    "connect_qemu",
+    "follow_phys",
     "linux_kernel_command",
     "make_linux_kernel",
     "opened_files",
@@ -32,8 +34,7 @@ __all__ = (
 OLDEST = "0.0.31"
 """The first that has modules, which say whether there is debug info."""
 _GET_NEWER = (
-    "pip install --upgrade drgn, or take the python3-drgn of a newer distribution, such "
-    "as Debian 13"
+    "pip install --upgrade drgn, or take the python3-drgn of a newer distribution"
 )
 
 Argument = Tuple[Sequence[str], Dict[str, Any]]
@@ -68,6 +69,31 @@ def check_drgn() -> None:
     """
     if not hasattr(Program, "main_module"):
         raise _too_old(OLDEST)
+
+
+def connect_qemu(prog: Program, address: str) -> None:
+    """
+    Let a program be the kernel of a QEMU guest that runs.
+
+    :raises DrgnError: if this drgn cannot: 0.2.0 was the first.
+    """
+    if not hasattr(prog, "set_qemu_qmp"):
+        raise _too_old("0.2.0")
+    prog.set_qemu_qmp(address)
+
+
+def follow_phys(mm: Object, address: IntegerLike) -> Object:
+    """
+    Return the physical address that drgn finds for a virtual one, of any architecture.
+
+    It is imported when it is first needed: with it come all of drgn's helpers for Linux,
+    which takes longer than to list the areas of most kernels, and most do not need it.
+
+    :raises FaultError: if there is none, or if it cannot be found out.
+    """
+    from drgn.helpers.linux import mm as helpers
+
+    return helpers.follow_phys(mm, address)
 
 
 def linux_kernel_command(
@@ -141,6 +167,8 @@ def _mmzone() -> Optional[ModuleType]:
 
 
 def _too_old(needed: str) -> DrgnError:
+    example = ", such as Debian 13" if needed == OLDEST else ""
     return DrgnError(
         f"drgn {drgn.__version__} is too old for this, {needed} is needed: {_GET_NEWER}"
+        f"{example}"
     )

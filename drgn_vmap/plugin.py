@@ -11,7 +11,7 @@ from typing import Any
 from drgn import Program
 
 from ._drgn import linux_kernel_command
-from .commands import HELP, overview, run, show_help
+from .commands import overview, run, show_help, target_of, verbs_text
 
 __all__ = ()
 
@@ -19,7 +19,7 @@ __all__ = ()
 @linux_kernel_command(
     name="vmap",
     description="show the kernel's vmalloc state",
-    long_description=HELP,
+    long_description=verbs_text(),
     arguments=(
         (("-h", "--help"), {"action": "store_true", "help": "show this"}),
         (("verb",), {"nargs": "?", "help": "what to show"}),
@@ -29,9 +29,11 @@ __all__ = ()
 def _cmd_vmap(
     prog: Program, name: str, args: argparse.Namespace, **kwargs: Any
 ) -> None:
-    if args.help:
-        show_help()
+    if args.verb == "help" and args.args:
+        args.verb, args.args = args.args[0], ["--help"]
+    if args.help or args.verb == "help":
+        show_help(f"%{name}")
     elif args.verb is None:
-        overview(prog)
+        overview(f"%{name}", lambda: target_of(prog))
     else:
-        run(args.verb, prog, args.args)
+        run(args.verb, prog, args.args, typed=f"%{name} {args.verb}")

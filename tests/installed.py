@@ -3,21 +3,24 @@
 """
 Test what a user installs: ``python -m tests.installed [PYTHON …]``.
 
-The wheel is built from what git tracks, installed where nothing else of the project is,
-and held against the unit tests and the samples; on the oldest Python that setup.cfg
-promises and on the newest that is to be had here, or on those that are named. On the
-newest of these, the samples are also tried with the oldest drgn that setup.cfg promises
-and with some since, and older ones are seen to be refused.
+The sdist is built from what git tracks, and has all of it; the wheel from the sdist. That
+is installed where nothing else of the project is, and held against the unit tests and the
+samples; on the oldest Python that setup.cfg promises and on the newest that is to be had
+here, or on those that are named. On the newest of these, the samples are also tried with
+the oldest drgn that setup.cfg promises and with some since, and older ones are seen to be
+refused. The bundle and the Debian package are made and tried on the newest as well.
 """
 
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -144,13 +147,32 @@ def run(*command: object, cwd: Path) -> str:
     return done.stdout
 
 
-def build(tree: Path, output: Path) -> Path:
-    """Build the wheel of a tree, and take away what it was built from."""
-    run(*PIP, "wheel", "--no-deps", "-w", output, ".", cwd=tree)
-    for folder in (PACKAGE, "build"):
-        shutil.rmtree(tree / folder)
+class Built(NamedTuple):
+    """What people are given."""
+
+    wheel: Path
+    bundle: Path
+    deb: Path | None
+    """Where there is a dpkg-deb."""
+
+
+def build(tree: Path, output: Path) -> Built:
+    """Build it all of a tree, and take away what it was built from."""
+    run(sys.executable, "-m", "build", "--outdir", output, tree, cwd=tree)
+    [sdist] = output.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    assert set(tracked()) <= inside, set(tracked()) - inside
+    packaging = tree / "contrib/packaging"
+    bundle = output / "vmap.pyz"
+    run(sys.executable, packaging / "bundle.py", bundle, cwd=tree)
+    deb = None
+    if shutil.which("dpkg-deb"):
+        run(sys.executable, packaging / "debian.py", output, cwd=tree)
+        [deb] = output.glob("*.deb")
+    shutil.rmtree(tree / PACKAGE)
     [wheel] = output.glob("*.whl")
-    return wheel
+    return Built(wheel, bundle, deb)
 
 
 class Trial(NamedTuple):
@@ -181,6 +203,7 @@ def make(trial: Trial, wheel: Path, tree: Path, environment: Path) -> Path:
     drgn = [f"drgn=={trial.drgn}"] * bool(trial.drgn)
     run(program, *PIP[1:], "install", f"{wheel}[test]", *drgn, cwd=tree)
     assert run(program, "-c", WHERE, cwd=tree).startswith(f"{environment}/")
+    assert run(environment / "bin/vmap", "--version", cwd=tree).startswith("vmap ")
     return program
 
 
@@ -202,6 +225,43 @@ def refuse(program: Path, drgn: str, tree: Path) -> None:
     assert lines[0].startswith(said), done
 
 
+def try_bundle(bundle: Path, python: Python, tree: Path, environment: Path) -> None:
+    """See that it names what is missing, and takes nothing else than numpy and drgn."""
+    run(python.program, "-m", "venv", environment, cwd=tree)
+    program = environment / "bin/python"
+    run(program, "-m", "tests.samples", "7.3", "slice", cwd=tree)
+    command = [str(program), str(bundle), "ls", "-c", "slice"]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True)
+    said = "vmap ls: the Python package drgn is not installed: "
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith(said)
+    run(program, *PIP[1:], "install", "drgn", "numpy", cwd=tree)
+    # All but the addresses, which are the kernel's own in the file.
+    listed, told = (
+        [line.split(None, 1)[1] for line in text.splitlines()]
+        for text in (
+            run(*command, cwd=tree),
+            (tree / "vmcores/7.3.vmallocinfo").read_text(),
+        )
+    )
+    assert listed == told and len(told) > 100
+    text = ["top", "--json", "--from", "docs/samples/after"]
+    assert json.loads(run(program, bundle, *text, cwd=tree))["total"]["areas"] == 236
+
+
+def try_deb(deb: Path, program: Path, tree: Path, root: Path) -> None:
+    """See what it holds, and that its command runs."""
+    run("dpkg-deb", "--extract", deb, root, cwd=tree)
+    manuals = {path.name for path in (root / "usr/share/man/man1").iterdir()}
+    help_ = run(program, root / "usr/bin/vmap", "help", cwd=tree)
+    verbs = re.findall(
+        r"^  (\S+) +\S.*$", help_.split("Verbs:")[1].split("\n\n")[0], re.M
+    )
+    assert manuals == {"vmap.1.gz", *(f"vmap-{verb}.1.gz" for verb in verbs)}
+    for path in ("bash-completion/completions/vmap", "zsh/vendor-completions/_vmap"):
+        text = (root / "usr/share" / path).read_text()
+        assert [verb for verb in verbs if verb not in text] == []
+
+
 def main() -> None:
     """Do so; the first that fails ends it."""
     wanted = named(sys.argv[1:]) or oldest_and_newest()
@@ -210,17 +270,24 @@ def main() -> None:
         for name in tracked():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tree / name)
-        wheel = build(tree, Path(directory, "wheel"))
+        built = build(tree, Path(directory, "built"))
         programs = []
         for number, trial in enumerate(trials(wanted)):
             started = time.monotonic()
-            print(f"{wheel.name} on {trial}", flush=True)
+            print(f"{built.wheel.name} on {trial}", flush=True)
             try:
-                programs.append(make(trial, wheel, tree, Path(directory, str(number))))
+                programs.append(
+                    make(trial, built.wheel, tree, Path(directory, str(number)))
+                )
                 try_on(programs[-1], trial.tests, tree)
             except subprocess.CalledProcessError as error:
                 sys.exit(f"{trial}: {error}")
             print(f"{trial}: {time.monotonic() - started:.0f} s", flush=True)
+        try_bundle(built.bundle, wanted[-1], tree, Path(directory, "bundle"))
+        print(f"{built.bundle.name}: runs", flush=True)
+        if built.deb:
+            try_deb(built.deb, programs[0], tree, Path(directory, "root"))
+            print(f"{built.deb.name}: complete", flush=True)
         for drgn in DRGN_TOO_OLD:
             # There are wheels of them for the oldest Python.
             refuse(programs[0], drgn, tree)

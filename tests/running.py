@@ -15,6 +15,7 @@ from tests.sources import ROOT
 __all__ = (
     "LIVE",
     "answers",
+    "command",
     "drgn",
     "on_vmcore",
     "run_on",
@@ -56,6 +57,11 @@ def answers(*target: object) -> Any:
     done = drgn(*target, "tests/samples/answers.py")
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
+
+
+def command(verb: str, *args: object) -> subprocess.CompletedProcess[str]:
+    """Run the command ``vmap``."""
+    return _run("-m", "drgn_vmap", verb, *map(str, args))
 
 
 def script(verb: str, *args: str) -> subprocess.CompletedProcess[str]:

@@ -8,13 +8,14 @@ Cuts down what there is to what fits on a page, however many areas there are.
 """
 
 from dataclasses import replace
-from typing import Dict, List, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 from .._numpy import Array, U64Array, np
-from ..model.areas import Snapshot, State
+from ..model.areas import Area, Snapshot, State
 from ..model.blocks import Blocks, PageState
 from ..model.pictures import CELLS_A_ROW, BlockMaps, Stretch
 from .blocks import block_totals, describe_blocks, page_states
+from .describe import describe
 from .intervals import bytes_below
 from .kinds import kind_masks
 
@@ -26,8 +27,12 @@ _CELLS = 1024
 _ENLARGED = 4
 """Stretches that have parts, those with most areas, which bounds the size."""
 _BLOCKS = 40
+_NAMED = 24
+"""Areas of a stretch, or of an enlarged row, that are named in the drawing."""
 _SMALL_GAP = 1 << 20
 """A gap of less bytes is drawn, not cut out."""
+
+_Describe = Callable[[Array], Iterable[Area]]
 
 CELL_KINDS = (
     "vmalloc",
@@ -63,8 +68,15 @@ def map_blocks(blocks: Blocks) -> BlockMaps:
     )
 
 
-def stretches(snapshot: Snapshot) -> Tuple[Stretch, ...]:
-    """Cut the address space at its largest gaps, and what is between into cells."""
+def stretches(
+    snapshot: Snapshot, describe_rows: Optional[_Describe] = None
+) -> Tuple[Stretch, ...]:
+    """
+    Cut the address space at its largest gaps, and what is between into cells.
+
+    :param describe_rows: Says of rows of ``snapshot.areas`` what they are.
+    """
+    by_rows = describe_rows or (lambda rows: describe(snapshot, rows))
     areas = snapshot.areas
     rows = np.flatnonzero((areas.state != State.FREE) & (areas.start < areas.end))
     rows = rows[np.argsort(areas.start[rows], kind="stable")]
@@ -80,8 +92,22 @@ def stretches(snapshot: Snapshot) -> Tuple[Stretch, ...]:
     found = [_stretch(snapshot, piece, masks) for piece in pieces]
     fullest = sorted(range(len(found)), key=lambda at: -found[at].areas)
     for at in fullest[:_ENLARGED]:
-        found[at] = _enlarged(snapshot, pieces[at], masks, found[at])
-    return tuple(found)
+        found[at] = _enlarged(snapshot, pieces[at], masks, found[at], by_rows)
+    return tuple(
+        _with_names(snapshot, piece, one, by_rows) for piece, one in zip(pieces, found)
+    )
+
+
+def _with_names(
+    snapshot: Snapshot, rows: Array, stretch: Stretch, describe_rows: _Describe
+) -> Stretch:
+    """Name the largest areas, as far as they can be seen."""
+    areas = snapshot.areas
+    size = areas.end[rows] - areas.start[rows]
+    seen = rows[size >= np.uint64(stretch.cell_bytes // 2)]
+    size = (areas.end[seen] - areas.start[seen]).astype(np.float64)
+    largest = np.sort(seen[np.argsort(-size, kind="stable")[:_NAMED]])
+    return replace(stretch, named=tuple(describe_rows(largest)))
 
 
 def _class_masks(snapshot: Snapshot) -> List[Array]:
@@ -137,7 +163,11 @@ def _cells(
 
 
 def _enlarged(
-    snapshot: Snapshot, rows: Array, masks: List[Array], stretch: Stretch
+    snapshot: Snapshot,
+    rows: Array,
+    masks: List[Array],
+    stretch: Stretch,
+    describe_rows: _Describe,
 ) -> Stretch:
     """Return a stretch with a part for each row that holds something."""
     if len(rows) == 1 or stretch.cell_bytes == snapshot.kernel.page_size:
@@ -149,7 +179,8 @@ def _enlarged(
         inside = areas.end[rows] > np.uint64(start)
         inside &= areas.start[rows] < np.uint64(end)
         if inside.any():
-            parts.append(_cells(snapshot, rows[inside], masks, start, end))
+            part = _cells(snapshot, rows[inside], masks, start, end)
+            parts.append(_with_names(snapshot, rows[inside], part, describe_rows))
     return replace(stretch, parts=tuple(parts))
 
 

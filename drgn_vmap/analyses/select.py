@@ -35,6 +35,8 @@ class Selection:
     """Areas that overlap this."""
     sort: str = "kernel"
     """One of SORTS; "kernel" is the order of /proc/vmallocinfo."""
+    limit: Optional[int] = None
+    """How many at most, of these the first."""
 
 
 def select_rows(snapshot: Snapshot, selection: Selection, as_listed: bool) -> Array:
@@ -50,7 +52,7 @@ def select_rows(snapshot: Snapshot, selection: Selection, as_listed: bool) -> Ar
         beyond = rows[areas.state > State.LAZY]
         rows = np.concatenate((listed_rows(snapshot), beyond))
     rows = rows[_matches(snapshot, selection)[rows]]
-    return rows[_order(snapshot, rows, selection.sort)]
+    return rows[_order(snapshot, rows, selection.sort)][: selection.limit]
 
 
 def _matches(snapshot: Snapshot, selection: Selection) -> Array:

@@ -13,27 +13,45 @@ import argparse
 import sys
 import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Callable, Mapping, NoReturn, Optional, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Mapping,
+    NamedTuple,
+    NoReturn,
+    Optional,
+    Sequence,
+)
 
 from ..errors import UsageError, VmapError
+from .missing import missing_text
 from .streams import give_up_the_rest, is_output_read, tell, usable_streams
 
 if TYPE_CHECKING:
     from drgn import Program
 
+    from ..kernel.target import Target
+
 __all__ = (
     "EXIT_CANNOT",
     "EXIT_FOUND",
     "EXIT_OK",
-    "HELP",
+    "Parser",
     "VERBS",
+    "WITHOUT_TARGET",
+    "Way",
     "as_script",
     "guarded",
     "main",
     "module_of",
     "overview",
     "run",
+    "run_verb",
     "show_help",
+    "target_of",
+    "verb_parser",
+    "verbs_text",
 )
 
 EXIT_OK = 0
@@ -58,27 +76,37 @@ VERBS: Mapping[str, str] = {
 }
 """What each verb does, in one line."""
 
-_WITHOUT_TARGET = {"diff"}
-"""Verbs that never look at the kernel that drgn opened."""
-
-HELP = (
-    "Show the kernel's vmalloc state.\n\nVerbs:\n"
-    + "\n".join(f"  {verb:11}{summary}" for verb, summary in VERBS.items())
-    + "\n\n%vmap alone shows an overview, %vmap VERB --help explains a verb."
-)
-"""What %vmap --help prints."""
+WITHOUT_TARGET = {"diff"}
+"""Verbs that never look at the kernel that was opened."""
 
 
-class _Parser(argparse.ArgumentParser):
+class Way(NamedTuple):
+    """How a verb was started: as a script, in drgn, or as a command."""
+
+    typed: str
+    """What a person typed for it, such as ``vmap ls``."""
+
+    open: Optional[Callable[[argparse.Namespace], "Target"]]
+    """Opens the kernel that the arguments name; None if there is none."""
+
+    add_target: Callable[[argparse.ArgumentParser], None] = lambda _: None
+    """Adds arguments that name a kernel."""
+
+    names_target: Callable[[argparse.Namespace], bool] = lambda _: False
+    """Whether such arguments were given."""
+
+
+class Parser(argparse.ArgumentParser):
     """A parser whose errors are raised, so that they are worded like others."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}: see vmap {self.prog.split()[-1]} --help")
+        """Raise what is wrong as a UsageError."""
+        raise UsageError(f"{message}: see {self.prog} --help")
 
 
 def main(verb: str, prog: Optional["Program"]) -> NoReturn:
     """Run a verb as a script, with the arguments of this process, and exit."""
-    as_script(lambda: run(verb, prog, sys.argv[1:]))
+    as_script(lambda: run(verb, prog, sys.argv[1:], typed=sys.argv[0]))
 
 
 def as_script(call: Callable[[], int]) -> NoReturn:
@@ -96,29 +124,59 @@ def as_script(call: Callable[[], int]) -> NoReturn:
     sys.exit(status)
 
 
-def run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
+def run(
+    verb: str, prog: Optional["Program"], argv: Sequence[str], typed: str = ""
+) -> int:
     """
-    Run a verb.
+    Run a verb on a program that drgn opened.
 
     :param argv: Arguments behind the verb.
+    :param typed: What was typed for it.
     :return: Exit status: 0 done, 1 done and found something wrong, 2 cannot.
     """
-    return guarded(f"vmap {verb}", lambda: _run(verb, prog, argv))
+    way = Way(typed or f"vmap {verb}", prog and (lambda _: target_of(prog)))
+    return run_verb(verb, way, argv)
 
 
-def show_help() -> None:
-    """Show what verbs there are."""
-    print(HELP)
+def target_of(prog: "Program") -> "Target":
+    """Return what a program that drgn opened has of a kernel."""
+    # Not at the top of the file: without a kernel drgn is not needed.
+    from ..kernel.target import Target
+
+    return Target(prog)
 
 
-def overview(prog: "Program") -> int:
-    """Show on one screen what there is; returns an exit status as of a verb."""
+def run_verb(verb: str, way: Way, argv: Sequence[str]) -> int:
+    """Run a verb, however it was started; returns its exit status."""
+    return guarded(f"vmap {verb}", lambda: _run(verb, way, argv))
+
+
+def verbs_text() -> str:
+    """Return what verbs there are, a line each."""
+    lines = (f"  {verb:11}{summary}\n" for verb, summary in VERBS.items())
+    return f"Show the kernel's vmalloc state.\n\nVerbs:\n{''.join(lines)}"
+
+
+def show_help(typed: str) -> None:
+    """
+    Show what verbs there are.
+
+    :param typed: What is typed before a verb.
+    """
+    print(f"{verbs_text()}\n{typed} alone shows an overview, ", end="")
+    print(f"{typed} help VERB explains a verb.")
+
+
+def overview(typed: str, open_target: Callable[[], "Target"]) -> int:
+    """
+    Show on one screen what there is; returns an exit status as of a verb.
+
+    :param typed: What was typed for it, and is typed before a verb.
+    """
 
     def call() -> int:
-        from ..kernel.target import Target
-
-        with Target(prog) as target:
-            status: int = module_of("overview").run(target)
+        with open_target() as target:
+            status: int = module_of("overview").run(target, typed)
         return status
 
     return guarded("vmap", call)
@@ -147,9 +205,7 @@ def guarded(name: str, call: Callable[[], int]) -> int:
                 what = f"the installed {package} does not fit ({e.msg})"
                 tell(name, f"{what}: try another version of it")
             else:
-                what = f"the Python package {package} is not installed"
-                debian = f"apt-get install python3-{package}"
-                tell(name, f"{what}: try {debian}, or pip install {package}")
+                tell(name, missing_text(package))
         except MemoryError:
             tell(name, "memory is not enough: use a machine with more, or less input")
         except OSError as e:
@@ -174,35 +230,48 @@ def module_of(verb: str) -> Any:
     return import_module(f".{name}", __name__)
 
 
-def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
+def verb_parser(verb: str, way: Way) -> argparse.ArgumentParser:
+    """
+    Return the parser of a verb's arguments.
+
+    :raises UsageError: if there is no such verb.
+    """
     if verb not in VERBS:
         raise UsageError(f"there is no such verb: use one of {', '.join(VERBS)}")
     module = module_of(verb)
-    parser = _Parser(
-        prog=f"vmap {verb}",
+    parser = Parser(
+        prog=way.typed,
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     module.add_arguments(parser)
+    if verb not in WITHOUT_TARGET:
+        way.add_target(parser)
+    return parser
+
+
+def _run(verb: str, way: Way, argv: Sequence[str]) -> int:
+    parser = verb_parser(verb, way)
     try:
         args = parser.parse_args(argv)
     except SystemExit:
         # Only --help leaves this way.
         return EXIT_OK
-    if prog is None and verb not in _WITHOUT_TARGET and not getattr(args, "saved", ""):
+    module = module_of(verb)
+    from_file = getattr(args, "saved", None) is not None
+    if not way.open and verb not in WITHOUT_TARGET and not from_file:
         other = ", or give --from FILE" if hasattr(args, "saved") else ""
         raise UsageError(f"there is no kernel to look at: start it with drgn -c{other}")
-    if getattr(args, "snapshot", None) is not None and args.saved is None:
+    if from_file and way.names_target(args):
+        raise UsageError("--from FILE needs no kernel: name one, or the file")
+    if getattr(args, "snapshot", None) is not None and not from_file:
         raise UsageError("--snapshot is of a text with several: give --from FILE too")
     if hasattr(module, "check_arguments"):
         module.check_arguments(args)
-    if prog is None or verb in _WITHOUT_TARGET:
+    if way.open is None or verb in WITHOUT_TARGET or from_file:
         status: int = module.run(None, args)
         return status
-    # Not at the top of the file: without a kernel drgn is not needed.
-    from ..kernel.target import Target
-
-    with Target(prog) as target:
+    with way.open(args) as target:
         status = module.run(target, args)
     return status

@@ -79,7 +79,8 @@ def run(target: "Target", args: argparse.Namespace) -> int:
         sys.stdout.write(document("blocks", blocks.kernel, blocks.problems, **body))
     else:
         if args.map:
-            sys.stdout.write(block_map(shown, page_states(blocks, rows)))
+            states = page_states(blocks, rows)
+            write_text(block_map(shown, states, terminal_width()))
         else:
             write_text(block_table(shown, cpus, terminal_width()))
         write_text("\n" + summary_text(blocks, totals))

@@ -5,12 +5,15 @@ What several verbs share: arguments of one form, and how problems are told.
 """
 
 import argparse
+import os
 import re
 import shutil
 import sys
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from ..model.areas import Problem
+from ..render.colour import coloured
+from ..render.sizes import size_text
 from ..render.tables import folded
 from . import EXIT_FOUND, EXIT_OK
 from .streams import tell
@@ -24,12 +27,22 @@ __all__ = (
     "one_of_each",
     "problem_status",
     "size",
+    "tell_of_no_match",
+    "tell_what_was_written",
     "terminal_width",
     "warn_of_problems",
     "write_text",
 )
 
 _PROBLEMS_TOLD = 10
+_WITHOUT_JSON = ("report", "slice")
+
+
+def tell_what_was_written(verb: str, name: str) -> None:
+    """Tell a person who sits at a terminal what -o wrote."""
+    if name != "-" and sys.stderr.isatty():
+        size = size_text(os.path.getsize(name))
+        tell(f"vmap {verb}", f"{name} is written, {size}")
 
 
 def add_json(parser: argparse._ActionsContainer) -> None:
@@ -47,8 +60,8 @@ def add_from(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="saved",
         metavar="FILE",
-        help="take a copy of /proc/vmallocinfo instead of a kernel; plain python3 can "
-        "start the script then. Packed, quoted, wrapped and other texts are read too, a "
+        help="take a copy of /proc/vmallocinfo instead of a kernel; drgn is not needed "
+        "then. Packed, quoted, wrapped and other texts are read too, a "
         "support bundle, and standard input with -",
     )
     parser.add_argument(
@@ -128,9 +141,16 @@ def terminal_width() -> Optional[int]:
 
 
 def write_text(text: str) -> None:
-    """Write to standard output what people read; on a terminal, folded to its width."""
+    """
+    Write to standard output what people read; on a terminal, folded to its width, and
+    in colour unless NO_COLOR or TERM speak against it.
+    """
     width = terminal_width()
-    sys.stdout.write(text if width is None else folded(text, width))
+    if width is not None:
+        text = folded(text, width)
+        if not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+            text = coloured(text)
+    sys.stdout.write(text)
 
 
 def warn_of_problems(verb: str, problems: Sequence[Problem]) -> None:
@@ -140,7 +160,21 @@ def warn_of_problems(verb: str, problems: Sequence[Problem]) -> None:
         tell(f"vmap {verb}", text)
     more = len(problems) - _PROBLEMS_TOLD
     if more > 0:
-        tell(f"vmap {verb}", f"… and {more} more, see --json")
+        whose = " of vmap ls" if verb in _WITHOUT_JSON else ""
+        tell(f"vmap {verb}", f"… and {more} more, see --json{whose}")
+
+
+def tell_of_no_match(verb: str, args: argparse.Namespace, *filters: str) -> None:
+    """
+    Tell a person on standard error that what was asked for leaves nothing.
+
+    :param filters: Arguments that leave something out, without dashes.
+    """
+    given = [f"--{name}" for name in filters if vars(args)[name.replace("-", "_")]]
+    if given:
+        tell(
+            f"vmap {verb}", f"nothing matches {' '.join(given)}: give another, or none"
+        )
 
 
 def problem_status(problems: Sequence[Problem]) -> int:

@@ -9,10 +9,10 @@ machine or from last week. It tells which callers hold more than before, the
 largest growth first, which is where to look for a leak; and which areas in use
 were added, removed, or have another size or number of pages than before.
 
-  drgn -k scripts/vmap_ls.py --json > monday.json
-  drgn -k scripts/vmap_slice.py -o friday.slice
-  python3 scripts/vmap_diff.py monday.json friday.slice
-  python3 scripts/vmap_diff.py bundle1/proc/vmallocinfo bundle2/proc/vmallocinfo
+  vmap ls --json > monday.json
+  vmap slice -o friday.slice
+  vmap diff monday.json friday.slice
+  vmap diff bundle1/proc/vmallocinfo bundle2/proc/vmallocinfo
 
 If a copy of /proc/vmallocinfo has no addresses, or has hashed ones and the other
 file has not, or if the two are of two boots, areas are matched by caller and size.
@@ -22,7 +22,7 @@ enough: the first is compared with the last, and --over-time shows what each cal
 holds in each.
 
   while sleep 60; do date; cat /proc/vmallocinfo; done > log
-  python3 scripts/vmap_diff.py log --over-time
+  vmap diff log --over-time
 
 Exit status: 0 if nothing changed, 1 if something did or parts of a vmcore could not
 be read, 2 if a file does not fit.
@@ -173,10 +173,10 @@ def _is_vmcore(name: str) -> bool:
 
 def _of_vmcore(name: str) -> Compared:
     # Not at the top of the file: other files are compared without drgn.
-    from ..kernel.target import open_vmcore
+    from ..kernel.opening import open_target
     from ..kernel.vmalloc.snapshot import take_snapshot
 
-    with open_vmcore(name) as target:
+    with open_target(core=name) as target:
         snapshot = take_snapshot(target)
     moment = moment_of_areas(tuple(describe(snapshot)))
     return Compared(name, moment, kernel_json(snapshot.kernel), snapshot.problems)

@@ -93,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print what is left, and the answer to --fit."""
     _check(args)
-    if args.saved is not None or target is None:
+    if target is None:
         found = _of_file(args)
     else:
         found = _of_target(target, args)

@@ -42,8 +42,10 @@ from ..render.records import (
 from .common import (
     add_from,
     address_range,
+    count,
     problem_status,
     size,
+    tell_of_no_match,
     terminal_width,
     warn_of_problems,
     write_text,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 
 __all__ = ("add_arguments", "check_arguments", "run")
 
+_FILTERS = ("kind", "caller", "min-size", "range")
 _Output = Tuple[Sequence[Problem], Iterable[str]]
 """What could not be read, and the texts to print."""
 
@@ -99,6 +102,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "slab objects that do; not in format proc",
     )
     which = parser.add_argument_group("which areas")
+    which.add_argument(
+        "-n",
+        metavar="N",
+        type=count,
+        dest="rows",
+        help="only the first N, as --sort has them; 0 for all (default)",
+    )
     which.add_argument(
         "--kind",
         metavar="K[,K...]",
@@ -155,7 +165,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print the areas that the arguments select."""
-    if args.saved is not None or target is None:
+    if target is None:
         problems, texts = _from_file(args)
     else:
         problems, texts = _from_target(target, args)
@@ -182,6 +192,8 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
             deep = progress.update if args.owners == "deep" else None
             snapshot = with_owners(target, snapshot, deep)
     rows = select_rows(snapshot, _selection(args), as_listed=args.format == "proc")
+    if not len(rows):
+        tell_of_no_match("ls", args, *_FILTERS)
     if args.format == "proc":
         word_size = snapshot.kernel.word_size
         pointers = pointer_format(args.pointers, word_size, policy)
@@ -209,6 +221,8 @@ def _from_file(args: argparse.Namespace) -> _Output:
     problems = saved.snapshot.problems
     _check_kinds(args, (*KINDS, *saved.snapshot.labels))
     rows = select_rows(saved.snapshot, _selection(args), as_listed=False)
+    if not len(rows):
+        tell_of_no_match("ls", args, *_FILTERS)
     if args.format == "proc":
         return problems, (f"{printable(saved.lines[row])}\n" for row in rows.tolist())
     areas = describe_saved(saved, rows)
@@ -227,4 +241,5 @@ def _check_kinds(args: argparse.Namespace, known: Sequence[str]) -> None:
 
 
 def _selection(args: argparse.Namespace) -> Selection:
-    return Selection(args.kind, args.caller, args.min_size, args.range, args.sort)
+    of = (args.kind, args.caller, args.min_size, args.range, args.sort)
+    return Selection(*of, args.rows or None)

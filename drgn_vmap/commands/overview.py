@@ -1,7 +1,7 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-What ``%vmap`` alone shows: a kernel's vmalloc state on one screen.
+What ``vmap`` and ``%vmap`` alone show: a kernel's vmalloc state on one screen.
 """
 
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from ..model.blocks import Blocks
 from ..model.pictures import Overview
 from ..render.overview import overview_text
 from . import VERBS
-from .common import problem_status, write_text
+from .common import problem_status, terminal_width, write_text
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -29,10 +29,18 @@ if TYPE_CHECKING:
 __all__ = ("look_over", "run")
 
 
-def run(target: "Target") -> int:
-    """Print the overview."""
+def run(target: "Target", typed: str) -> int:
+    """
+    Print the overview.
+
+    :param typed: What is typed before a verb.
+    """
     found = look_over(target, take_blocks(target))
-    write_text(overview_text(found, list(warnings(found)), list(VERBS)))
+    write_text(
+        overview_text(
+            found, list(warnings(found)), list(VERBS), typed, terminal_width()
+        )
+    )
     return problem_status(found.snapshot.problems)
 
 

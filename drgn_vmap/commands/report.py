@@ -3,13 +3,14 @@
 """
 Write a report: one HTML file to look at and to attach to a ticket.
 
-It has a summary with warnings, how full vmalloc space is, a drawing of it, the
-callers, modules and kinds that hold most, the largest areas, the blocks that strand
-most, the outcome of all checks of fsck, and what verify says of the vm_map_ram series.
-It loads nothing from anywhere and needs no script. However many areas there are, it
-stays small, as it sums them up.
+It says what it was made from, by what and when, and what to worry about; then how full
+vmalloc space is, with a drawing of it, the callers, modules and kinds that hold most, the
+largest areas, the blocks that strand most, the outcome of all checks of fsck, and what
+verify says of the vm_map_ram series. It loads nothing from anywhere and needs no script.
+However many areas there are, it stays small, as it sums them up.
 
   vmap report -o report.html
+  vmap report -o report.md --format markdown
   vmap report --from bundle/proc/vmallocinfo -o report.html
 
 Exit status: 0, or 1 if a check failed or parts of a vmcore could not be read, or 2
@@ -17,8 +18,12 @@ if it cannot.
 """
 
 import argparse
+import os
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Optional, Tuple
 
+from .. import __version__
 from ..analyses.blocks import block_totals
 from ..analyses.describe import describe
 from ..analyses.gaps import find_gaps
@@ -34,8 +39,9 @@ from ..model.pictures import Overview, Report
 from ..model.saved import SavedText
 from ..model.sums import Top
 from ..render.report import report_html
+from ..render.report_text import report_markdown, report_text
 from . import EXIT_FOUND
-from .common import add_from, problem_status
+from .common import add_from, problem_status, tell_what_was_written
 from .output import add_output, whole_file
 from .texts import open_saved
 
@@ -45,22 +51,30 @@ if TYPE_CHECKING:
 __all__ = ("add_arguments", "run")
 
 _AREAS = 100
+_RENDERERS = {"html": report_html, "markdown": report_markdown, "text": report_text}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``report``."""
-    add_output(parser, "HTML")
+    add_output(parser, "report")
+    parser.add_argument(
+        "--format",
+        choices=tuple(_RENDERERS),
+        default="html",
+        help="html: to look at (default); markdown: to paste into a ticket; text: to "
+        "mail. These two have no drawings",
+    )
     add_from(parser)
 
 
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Write the report."""
-    if args.saved is not None:
-        target = None
     sources = [args.saved] if target is None else target.files
     with whole_file(args.output, sources) as file:
         report = _of_file(open_saved(args)) if target is None else _of_target(target)
-        file.write(report_html(report).encode("utf-8", "backslashreplace"))
+        text = _RENDERERS[args.format](report)
+        file.write(text.encode("utf-8", "backslashreplace"))
+    tell_what_was_written("report", args.output)
     if any(check.verdict == Verdict.FAILED for check in report.checks or ()):
         return EXIT_FOUND
     return problem_status(report.problems)
@@ -76,6 +90,7 @@ def _of_target(target: "Target") -> Report:
     snapshot = found.snapshot
     tops = _tops(snapshot)
     series = verify_kernel(target, snapshot, found.blocks)
+    crashed = target.vmcoreinfo.crash_time
     summary = Overview(
         snapshot=snapshot,
         gaps=find_gaps(snapshot, vmalloc_range(target), found.lazy),
@@ -97,11 +112,15 @@ def _of_target(target: "Target") -> Report:
         checks=checks,
         series=series,
         problems=tuple(dict.fromkeys((*snapshot.problems, *found.blocks.problems))),
+        made=_made(),
+        host=target.host,
+        crashed=_time(crashed) if crashed else None,
     )
 
 
 def _of_file(saved: SavedText) -> Report:
     snapshot = saved.snapshot
+    by_rows = partial(describe_saved, saved)
     is_raw = saved.pointers == "raw"
     notes = () if is_raw else ("the addresses in this file are hashed or hidden",)
     gaps = None
@@ -109,19 +128,28 @@ def _of_file(saved: SavedText) -> Report:
         space = space_of(snapshot, None)
         gaps = find_gaps(with_free_ranges(snapshot, space), space, None)
     return Report(
-        source=saved.name,
+        source=f"{os.path.basename(saved.name)}, a copy of /proc/vmallocinfo",
         kernel=None,
         warnings=notes,
         gaps=gaps,
         pages=None,
         tops=_tops(snapshot),
-        stretches=stretches(snapshot) if is_raw else (),
-        largest=tuple(describe_saved(saved, largest_rows(snapshot, _AREAS))),
+        stretches=stretches(snapshot, by_rows) if is_raw else (),
+        largest=tuple(by_rows(largest_rows(snapshot, _AREAS))),
         blocks=None,
         checks=None,
         series=verify_text(saved),
         problems=snapshot.problems,
+        made=_made(),
     )
+
+
+def _made() -> str:
+    return f"{_time(int(time.time()))} by drgn_vmap {__version__}"
+
+
+def _time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 def _tops(snapshot: Snapshot) -> Tuple[Top, ...]:

@@ -9,7 +9,7 @@ so each verb but mem-usage, which looks at all of RAM, says of it what it would 
 of the target, and drgn opens it by itself:
 
   vmap slice -o slice
-  drgn -c slice scripts/vmap_ls.py
+  vmap ls -c slice
 
 What lies beside these bytes is not in it, nor is what areas map, so no buffer, stack
 or module code is, unless --data adds these pages. Reading what is not in it is a
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from ..kernel.vmalloc.slicing import Slice
 from ..render.core import core_headers
-from .common import problem_status, warn_of_problems
+from .common import problem_status, tell_what_was_written, warn_of_problems
 from .output import add_output, whole_file
 from .progress import Progress
 from .streams import tell
@@ -55,6 +55,7 @@ def run(target: "Target", args: argparse.Namespace) -> int:
         file.write(core_headers(found.head, found.begins, found.sizes))
         for contents in found.contents():
             file.write(contents)
+    tell_what_was_written("slice", args.output)
     if found.vmlinux:
         tell(
             "vmap slice",

@@ -40,6 +40,7 @@ from .common import (
     add_json,
     count,
     problem_status,
+    tell_of_no_match,
     terminal_width,
     warn_of_problems,
     write_text,
@@ -118,7 +119,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print the sums that the arguments ask for."""
-    if args.saved is not None or target is None:
+    if target is None:
         return _run(*_of_file(args), args)
     if args.watch is not None:
         _watch(target, args)
@@ -194,6 +195,8 @@ def _run(
     for_people = not (args.json or args.openmetrics)
     rows = _ROWS_FOR_PEOPLE if args.rows is None and for_people else args.rows
     top = sum_areas(snapshot, args.by, args.caller, rows or None)
+    if not top.rows:
+        tell_of_no_match("top", args, "caller")
     found = reconcile(snapshot, counter, count_addresses=bool(args.saved))
     problems = snapshot.problems
     kernel = None if args.saved else snapshot.kernel

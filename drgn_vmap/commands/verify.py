@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Print what was found of each patch."""
-    if args.saved is not None or target is None:
+    if target is None:
         saved = open_saved(args)
         found, kernel = verify_text(saved), None
         problems = saved.snapshot.problems

@@ -8,22 +8,18 @@ One opened kernel: what it is, and every way into it. It is made once, where a t
 opened, by the command line, the plugin or the API, and handed down from there.
 """
 
-import logging
-from contextlib import contextmanager
 from functools import cached_property
-from typing import Iterator, List
+from typing import List, Optional
 
 from drgn import (
     Architecture,
     FaultError,
-    MissingDebugInfoError,
     Program,
     ProgramFlags,
 )
-from drgn.helpers.linux.mm import follow_phys
 
-from .._drgn import opened_files
-from ..errors import SymbolsError, TargetError
+from .._drgn import follow_phys, opened_files
+from ..errors import Fault, TargetError
 from ..model.areas import Kernel
 from .doors import Values
 from .functions import VmallocFunctions
@@ -38,7 +34,7 @@ from .types.carried import Carried, carried_by
 from .types.debug_info import ensure_types, has_dwarf
 from .types.vmcoreinfo import Vmcoreinfo
 
-__all__ = ("Target", "open_vmcore")
+__all__ = ("Target",)
 
 
 class Target:
@@ -56,7 +52,7 @@ class Target:
 
     def __init__(self, prog: Program) -> None:
         if not prog.flags & ProgramFlags.IS_LINUX_KERNEL:
-            advice = _mending(prog) or "give drgn -c a kernel's vmcore"
+            advice = _mending(prog) or "give -c a kernel's vmcore"
             raise TargetError(f"this is no Linux kernel: {advice}")
         self.prog = prog
         self.live = bool(prog.flags & ProgramFlags.IS_LIVE)
@@ -114,6 +110,14 @@ class Target:
         return opened_files(self.prog)
 
     @property
+    def host(self) -> Optional[str]:
+        """The name of its machine; None if it cannot be read, as in a slice."""
+        try:
+            return self.values.text(lambda prog: prog["init_uts_ns"].name.nodename)
+        except Fault:
+            return None
+
+    @property
     def is_this_machine(self) -> bool:
         """Whether it is the running kernel of this very machine."""
         local = ProgramFlags.IS_LIVE | ProgramFlags.IS_LOCAL
@@ -160,44 +164,6 @@ class Target:
     def kernel(self) -> Kernel:
         """What is told of the kernel beside what was read of it."""
         return self.layout.kernel
-
-
-def open_vmcore(name: str) -> Target:
-    """
-    Open a vmcore, or a slice.
-
-    :raises TargetError: if it is none, or what it has cannot be read.
-    :raises SymbolsError: if nothing tells its types and names.
-    """
-    prog = Program()
-    with _quiet():
-        try:
-            prog.set_core_dump(name)
-        # Of a damaged ELF file, drgn raises no more than this of what libelf says.
-        except Exception as e:
-            why = str(e).strip()
-            raise TargetError(f"{name} cannot be opened ({why}): give a vmcore") from e
-        # Most vmcores have all of it themselves, and debug info takes its time.
-        try:
-            return Target(prog)
-        except SymbolsError:
-            try:
-                prog.load_default_debug_info()
-            except MissingDebugInfoError:
-                pass
-            return Target(prog)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what drgn warns of to itself: what matters is raised."""
-    logger = logging.getLogger("drgn")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _page_size(vmcoreinfo: Vmcoreinfo) -> int:

@@ -164,6 +164,16 @@ class PointerPolicy:
     """The 16 bytes of ptr_key, None while the kernel has not drawn them."""
 
 
+LAYOUTS = {
+    "A": "one tree, purges from a lock-less list",
+    "B": "one tree",
+    "C": "one tree, areas with flags",
+    "D": "one tree, blocks by CPU",
+    "E": "areas in vmap nodes",
+}
+"""How a kernel keeps areas, by the letter of the layout."""
+
+
 @dataclass(frozen=True)
 class Kernel:
     """The kernel a snapshot was taken from."""

@@ -58,6 +58,8 @@ class Stretch:
     """What holds most of each cell: a kind, a state, or nothing if all is free."""
     full: Tuple[bool, ...]
     """Whether more than half of each cell is held."""
+    named: Tuple[Area, ...] = ()
+    """The largest of its areas."""
     parts: Tuple["Stretch", ...] = ()
     """Its rows with smaller cells, if there is more to see in them."""
 
@@ -89,3 +91,8 @@ class Report:
     checks: Optional[Tuple[Check, ...]]
     series: Optional[Verification]
     problems: Tuple[Problem, ...]
+    made: str = ""
+    """When, and by what."""
+    host: Optional[str] = None
+    crashed: Optional[str] = None
+    """When."""

@@ -15,7 +15,7 @@ from ..model.owners import Owner
 from ..model.places import Place
 from .escape import printable
 from .records import area_json, owner_text
-from .sizes import size_text
+from .sizes import counted, size_text
 
 __all__ = ("place_json", "place_text")
 
@@ -147,7 +147,7 @@ def _pages(area: Area) -> str:
     if not area.pages:
         return ""
     numa = "".join(f" N{node}={count}" for node, count in (area.numa or {}).items())
-    return f"; the area has {area.pages} pages{numa}"
+    return f"; the area has {counted(area.pages, 'page')}{numa}"
 
 
 def _block_page(place: Place) -> Optional[str]:

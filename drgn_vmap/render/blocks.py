@@ -25,6 +25,8 @@ _CHARACTERS = {
 }
 _LEGEND = "# used, ! mapped but unused, x freed, . free"
 _PAGES_A_LINE = 64
+_MARGIN = 8
+"""What stands before them: the number of the first."""
 _SPARE = ("XARRAY OF CPU", "VMAP_BLOCK", "LIST OF CPU", "PURGEABLE", "MAPPED", "USED")
 
 
@@ -68,19 +70,24 @@ def block_table(
     )
 
 
-def block_map(blocks: Iterable[Block], states: Array) -> str:
+def block_map(
+    blocks: Iterable[Block], states: Array, width: Optional[int] = None
+) -> str:
     """
     Draw each block, one character a page.
 
+    :param width: Of the terminal.
     :param states: The :class:`~drgn_vmap.model.blocks.PageState` of each block's pages.
     """
+    pages = _PAGES_A_LINE
+    while width is not None and pages > 8 and _MARGIN + pages > width:
+        pages //= 2
     unknown = ", ? used or freed" if (states == PageState.UNKNOWN).any() else ""
     drawn = [f"{_LEGEND}{unknown}\n"]
     for block, row in zip(blocks, states.tolist()):
         text = "".join(_CHARACTERS[PageState(state)] for state in row)
         lines = [
-            f"{at:6}  {text[at : at + _PAGES_A_LINE]}\n"
-            for at in range(0, len(text), _PAGES_A_LINE)
+            f"{at:6}  {text[at : at + pages]}\n" for at in range(0, len(text), pages)
         ]
         drawn.append(f"\n{block.start:#x}-{block.end:#x}\n{''.join(lines)}")
     return "".join(drawn)

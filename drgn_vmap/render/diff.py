@@ -13,7 +13,7 @@ from ..model.areas import Area
 from ..model.saved import CallerChange, Compared, Difference
 from .escape import printable
 from .records import area_json, json_document
-from .sizes import size_text
+from .sizes import counted, size_text
 from .tables import plain_table
 from .top import left_out_text
 
@@ -29,7 +29,7 @@ def diff_text(found: Difference, limit: int, width: Optional[int] = None) -> str
     """
     left_out = left_out_text(found.left_out) if found.left_out else ""
     if not found:
-        said = f"no difference: the same {found.common} areas in use\n"
+        said = f"no difference: the same {counted(found.common, 'area')} in use\n"
         return f"{said}{left_out}\n" if left_out else said
     grown = [after for _, after in found.grown]
     parts = [
@@ -105,8 +105,7 @@ def _area_list(title: str, areas: Sequence[Area], bytes_: int, limit: int) -> st
     if not areas:
         return ""
     size = size_text(bytes_)
-    noun = "area" if len(areas) == 1 else "areas"
-    lines = [f"{title}: {len(areas)} {noun}, {size}"]
+    lines = [f"{title}: {counted(len(areas), 'area')}, {size}"]
     lines += [f"  {_area_text(area)}" for area in areas[:limit]]
     return "\n".join([*lines, *_rest(len(areas) - limit)])
 

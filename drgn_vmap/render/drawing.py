@@ -9,14 +9,15 @@ path, so a drawing is small however much it shows.
 """
 
 from itertools import groupby
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
+from ..model.areas import Area
 from ..model.blocks import PageState
 from ..model.pictures import CELLS_A_ROW, Stretch
 from .html import Html, element
-from .sizes import size_text
+from .sizes import counted, size_text
 
-__all__ = ("block_drawing", "legend", "part_id", "stretch_drawing")
+__all__ = ("area_name", "block_drawing", "legend", "part_id", "stretch_drawing")
 
 _CELL = 6
 _ROW = 16
@@ -32,22 +33,31 @@ _BLOCK_CLASSES = {
 }
 
 
-def stretch_drawing(stretch: Stretch) -> Html:
-    """Draw a stretch, one row of cells below the other, each with its address."""
+def stretch_drawing(stretch: Stretch, links: Mapping[int, str]) -> Html:
+    """
+    Draw a stretch, one row of cells below the other, each with its address.
+
+    Its largest areas are named below all rows while they are pointed at or have the
+    focus.
+
+    :param links: Where more is told of areas, by their first address.
+    """
     looks = [
         f"{kind}{'' if full else ' part'}" if kind else ""
         for kind, full in zip(stretch.cells, stretch.full)
     ]
     rows = [looks[at : at + CELLS_A_ROW] for at in range(0, len(looks), CELLS_A_ROW)]
     drawn = [_row(stretch, at, row) for at, row in enumerate(rows)]
+    below = len(rows) * _ROW
+    drawn += [_named(stretch, area, below, links) for area in stretch.named]
     width = _LABEL + CELLS_A_ROW * _CELL
     return element(
         "svg",
         *drawn,
-        viewBox=f"0 0 {width} {len(rows) * _ROW}",
+        viewBox=f"0 0 {width} {below + _ROW + 4}",
         width=width,
-        role="img",
-        aria_label=f"{stretch.areas} areas from {stretch.start:#x} on",
+        role="group",
+        aria_label=f"{counted(stretch.areas, 'area')} from {stretch.start:#x} on",
     )
 
 
@@ -94,6 +104,33 @@ def _row(stretch: Stretch, at: int, looks: Sequence[str]) -> Html:
     return element(
         "g", title, label, *_paths(looks, _CELL, _LABEL, at * _ROW, _ROW - 1)
     )
+
+
+def _named(stretch: Stretch, area: Area, below: int, links: Mapping[int, str]) -> Html:
+    """Return what lies over an area, and names it."""
+    count, cell = len(stretch.cells), stretch.cell_bytes
+    first = max(area.start - stretch.start, 0) // cell
+    last = min(-(-(area.end - stretch.start) // cell), count)
+    boxes = []
+    for row in range(first // CELLS_A_ROW, -(-last // CELLS_A_ROW)):
+        left = max(first - row * CELLS_A_ROW, 0)
+        right = min(last - row * CELLS_A_ROW, CELLS_A_ROW)
+        x, wide = _LABEL + left * _CELL, (right - left) * _CELL
+        boxes.append(f"M{x} {row * _ROW}h{wide}v{_ROW - 1}h-{wide}z")
+    said = f"{area_name(area)}, {size_text(area.size)} at {area.start:#x}"
+    inside = (
+        element("title", said),
+        element("path", _class="area", d=Html("".join(boxes))),
+        element("text", said, _class="name", x=0, y=below + _ROW - 2),
+    )
+    if area.start in links:
+        return element("a", *inside, href=f"#{links[area.start]}", _class="named")
+    return element("g", *inside, tabindex=0, _class="named")
+
+
+def area_name(area: Area) -> str:
+    """Return what an area is called: by its caller, if it has one, and its kinds."""
+    return " ".join((area.caller or "", *area.kinds)).strip() or area.state.label
 
 
 def _summary(looks: Sequence[str]) -> str:

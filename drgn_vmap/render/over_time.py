@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from ..model.saved import OverTime
 from .escape import printable
-from .sizes import size_text
+from .sizes import counted, size_text
 from .tables import plain_table
 from .top import left_out_text
 
@@ -86,4 +86,4 @@ def _chosen(count: int) -> Sequence[int]:
 def _moment_text(found: OverTime, at: int) -> str:
     title = f" {printable(found.titles[at])}:" if found.titles[at] else ":"
     size = size_text(found.bytes[at])
-    return f"#{at + 1}{title} {found.areas[at]} areas, {size} of addresses"
+    return f"#{at + 1}{title} {counted(found.areas[at], 'area')}, {size} of addresses"

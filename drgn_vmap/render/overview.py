@@ -8,12 +8,12 @@ One screen about a kernel's vmalloc state.
 """
 
 import textwrap
-from typing import Sequence
+from typing import Optional, Sequence
 
-from ..model.areas import State
+from ..model.areas import LAYOUTS, State
 from ..model.pictures import Overview
 from .escape import printable
-from .sizes import size_text
+from .sizes import counted, size_text
 from .top import verdict_text
 
 __all__ = ("overview_text",)
@@ -23,12 +23,18 @@ _COLUMNS = 80
 
 
 def overview_text(
-    found: Overview, warnings: Sequence[str], verbs: Sequence[str]
+    found: Overview,
+    warnings: Sequence[str],
+    verbs: Sequence[str],
+    typed: str,
+    width: Optional[int] = None,
 ) -> str:
     """
     Return kernel, layout, totals, largest callers and warnings.
 
     :param verbs: What can be asked next.
+    :param typed: What is typed before them.
+    :param width: Of the terminal.
     """
     kernel, gaps = found.snapshot.kernel, found.gaps
     source = "live" if kernel.live else "vmcore"
@@ -39,8 +45,9 @@ def overview_text(
     )
     total, blocks = found.top.total, found.blocks
     lines = [
-        f"kernel         {printable(kernel.release)}, {source}, layout {kernel.layout}, "
-        f"types from {kernel.symbols}",
+        f"kernel         {printable(kernel.release)}, {source}, types from "
+        f"{kernel.symbols}",
+        f"               layout {kernel.layout}: {LAYOUTS[kernel.layout]}",
         f"vmalloc space  {gaps.space.start:#x}, {size_text(gaps.total)}",
         f"               {states}",
         f"               largest gap {size_text(gaps.largest.size if gaps.largest else 0)}",
@@ -54,15 +61,15 @@ def overview_text(
         "",
         *[f"warning        {text}" for text in warnings or ("none",)],
         "",
-        _verbs(verbs),
+        _verbs(verbs, typed, min(width or _COLUMNS, _COLUMNS)),
     ]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _verbs(verbs: Sequence[str]) -> str:
+def _verbs(verbs: Sequence[str], typed: str, width: int) -> str:
     return textwrap.fill(
-        f"{' '.join(verbs)}: %vmap VERB --help explains one",
-        _COLUMNS,
+        f"{' '.join(verbs)}: {typed} help VERB explains one",
+        width,
         initial_indent="verbs          ",
         subsequent_indent="               ",
         break_on_hyphens=False,
@@ -71,7 +78,7 @@ def _verbs(verbs: Sequence[str]) -> str:
 
 def _callers(found: Overview) -> Sequence[str]:
     return [
-        f"{row.areas:8} areas {size_text(row.bytes):>12} {found.top.share(row):6.1%}  "
+        f"{counted(row.areas, 'area'):>14} {size_text(row.bytes):>12} {found.top.share(row):6.1%}  "
         f"{_cut(printable(row.key), 40)}"
         for row in found.top.rows[:_CALLERS]
     ]

@@ -7,9 +7,9 @@ Report
 One HTML file about a kernel's vmalloc state. It loads nothing and runs nothing.
 """
 
-from typing import Dict, Iterator, List, Sequence
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from ..model.areas import Area, State
+from ..model.areas import LAYOUTS, Area, State
 from ..model.blocks import PageState
 from ..model.inspection import Verdict
 from ..model.pictures import BlockMaps, Report, Stretch
@@ -18,8 +18,8 @@ from ..model.space import Gaps
 from ..model.sums import Sum, Top
 from .drawing import block_drawing, legend, part_id, stretch_drawing
 from .html import Content, Html, element, table
-from .sizes import size_text
-from .top import left_out_text
+from .report_words import advice, held_texts, origin
+from .sizes import counted, size_text
 from .top import verdict_text as counter_text
 from .verify import verdict_text
 
@@ -50,37 +50,61 @@ _LOOKS = {Verdict.OK: "good", Verdict.FAILED: "bad"}
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1b1f24; --back: #ffffff; --line: #d5d9de;
-  --soft: #f2f4f6; --faint: #5b636d; --bad: #b3261e; --good: #1a7f37; --link: #0b57d0; }
+  --soft: #f2f4f6; --faint: #5b636d; --bad: #b3261e; --good: #1a7f37; --link: #0b57d0;
+  --warn: #fff4e0; --edge: #c77700; --bar: #cfe0fb; }
 @media (prefers-color-scheme: dark) { :root { --text: #e3e6ea; --back: #14171b;
   --line: #3a4048; --soft: #20252b; --faint: #a2abb5; --bad: #ff8a80; --good: #6fd08c;
-  --link: #8ab4f8; } }
+  --link: #8ab4f8; --warn: #33270f; --edge: #e0a030; --bar: #2b4266; } }
 body { font: 15px/1.45 system-ui, sans-serif; color: var(--text); background: var(--back);
   max-width: 1100px; margin: 0 auto; padding: 1em; overflow-wrap: anywhere; }
-h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em;
-  border-bottom: 1px solid var(--line); } h3 { font-size: 1em; }
-a { color: var(--link); } nav a { margin-right: 1em; }
+h1 { font-size: 1.5em; margin-bottom: .2em; } h2 { font-size: 1.2em; margin-top: 2em;
+  border-bottom: 1px solid var(--line); } h3 { font-size: 1em; } header p { margin: 0; }
+a { color: var(--link); } nav { margin: .8em 0; }
+nav a { margin-right: 1em; display: inline-block; }
 table { border-collapse: collapse; margin: .6em 0; }
 th, td { padding: .15em .7em; text-align: left; vertical-align: top; }
 th { background: var(--soft); font-weight: 600; } td { border-top: 1px solid var(--line); }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td a, td code, code { font-family: ui-monospace, monospace; font-size: .92em; }
-td a { white-space: nowrap; } td ul { margin: .2em 0 .5em; padding-left: 1.4em; }
-:target { outline: 2px solid var(--link); }
+.kinds { display: inline-block; min-width: 6em; }
+td a { white-space: nowrap; } td a:has(code) { white-space: normal; }
+td ul { margin: .2em 0 .5em; padding-left: 1.4em; }
+:target { outline: 2px solid var(--link); outline-offset: 2px; }
 .bad { color: var(--bad); font-weight: 600; } .good { color: var(--good); }
 .faint { color: var(--faint); }
-svg { max-width: 100%; height: auto; background: var(--soft); display: block; }
+.warnings { background: var(--warn); border-left: 4px solid var(--edge); margin: .8em 0;
+  padding: .6em 1em .6em 2em; } .warnings li { margin: .2em 0; }
+.share { display: block; min-width: 5em; padding: 0 .3em; margin: 0 -.3em;
+  print-color-adjust: exact; background: linear-gradient(var(--bar), var(--bar))
+  no-repeat left / var(--share) 100%; }
+svg { max-width: 100%; height: auto; background: var(--soft); display: block;
+  print-color-adjust: exact; }
 svg.bar { border: 1px solid var(--line); }
 svg text { font: 12px ui-monospace, monospace; fill: var(--text); }
 .part { opacity: .5; } .legend i { display: inline-block; width: .9em; height: .9em;
-  vertical-align: -.1em; } .legend span { margin-right: 1em; display: inline-block; }
-details { margin: .4em 0; overflow-x: auto; } summary { cursor: pointer; }
-.enlarged { margin-left: 1.5em; font-size: .92em; }
+  vertical-align: -.1em; print-color-adjust: exact; }
+.legend span { margin-right: 1em; display: inline-block; }
+.area { fill: transparent; stroke: var(--back); stroke-width: 1; } .name { display: none; }
+.named:hover .name, .named:focus .name { display: block; }
+.named:hover .area, .named:focus .area { stroke: var(--text); stroke-width: 2; }
+.named:focus { outline: none; }
+details { margin: .4em 0; } .drawn { overflow-x: auto; } summary { cursor: pointer; }
+td details { margin: 0; } .enlarged { margin-left: 1.5em; font-size: .92em; }
 #summary td:first-child { white-space: nowrap; } svg a text { fill: var(--link); }
-@media (max-width: 800px) { details svg { max-width: none; }
-  th, td { padding: .15em .4em; } td:last-child svg { min-width: 8em; }
+svg a .name { fill: var(--text); }
+@media (max-width: 800px) { .drawn svg { max-width: none; } .enlarged { margin-left: 0; }
+  th, td { padding: .15em .4em; } td:last-child svg { width: 100%; }
+  #summary td:first-child { white-space: normal; overflow-wrap: normal; }
+  .long table, .long tbody, .long thead { display: block; }
   .long tr { display: block; border-top: 1px solid var(--line); padding: .2em 0; }
-  .long th, .long td { display: inline-block; border: 0; padding: 0 .4em 0 0; }
+  .long th, .long td { display: inline-block; border: 0; padding: 0 .6em 0 0; }
+  .long th { background: none; color: var(--faint); }
   .long .n { min-width: 4.6em; } .long tr > :last-child { display: block; } }
+@media print { :root { color-scheme: light; --text: #000; --back: #fff; --link: #000; }
+  body { max-width: none; font-size: 10pt; } nav { display: none; }
+  a { text-decoration: none; } h2, h3 { break-after: avoid; }
+  tr, svg, li { break-inside: avoid; } .enlarged { display: none; }
+  td details::details-content { content-visibility: visible; block-size: auto; } }
 """
 
 
@@ -94,11 +118,18 @@ def report_html(report: Report) -> str:
     )
     body = element(
         "body",
-        element("h1", f"vmalloc report: {name}"),
-        nav,
-        *(
-            element("section", element("h2", title), *content, id=id_)
-            for id_, title, content in sections
+        element(
+            "header",
+            element("h1", f"vmalloc report: {name}"),
+            element("p", " · ".join(origin(report)), _class="faint"),
+            nav,
+        ),
+        element(
+            "main",
+            *(
+                element("section", element("h2", title), *content, id=id_)
+                for id_, title, content in sections
+            ),
         ),
     )
     policy = "default-src 'none'; style-src 'unsafe-inline'"
@@ -114,22 +145,47 @@ def report_html(report: Report) -> str:
 
 
 def _sections(report: Report) -> "Iterator[tuple[str, str, List[Html]]]":
+    links = _links(report)
     yield "summary", "Summary", _summary(report)
     if report.gaps:
         yield "space", "Space", _space(report.gaps)
     if report.stretches:
-        yield "map", "Address space", _map(report.stretches)
+        yield "map", "Address space", _map(report.stretches, links)
     for top in report.tops:
-        yield f"by-{top.by}", f"By {top.by}", [_top(top)]
-    yield "areas", "Largest areas", [_areas(report.largest)]
+        first = _first_areas(report.largest) if top.by == "caller" else {}
+        yield f"by-{top.by}", f"By {top.by}", [_top(top, first)]
+    yield "areas", "Largest areas", [_areas(report.largest, report.stretches)]
     if report.blocks and report.blocks.shown:
-        yield "blocks", "Blocks", _blocks(report.blocks)
+        yield "blocks", "Blocks", _blocks(report.blocks, report.stretches)
     if report.checks is not None:
         yield "fsck", "Consistency", _checks(report)
     if report.series is not None:
         yield "verify", "The vm_map_ram series", _series(report.series)
     if report.problems:
         yield "problems", "Problems while reading", [_problems(report)]
+
+
+def _links(report: Report) -> Dict[int, str]:
+    """Return where tables tell of areas and blocks, by their first address."""
+    links = {area.start: f"a-{area.start:x}" for area in report.largest}
+    blocks = report.blocks.shown if report.blocks else ()
+    return {**links, **{block.start: f"b-{block.start:x}" for block in blocks}}
+
+
+def _place(stretches: Sequence[Stretch], address: int, own: str) -> str:
+    """Return where an address is drawn, or its own place if it is not."""
+    for stretch in stretches:
+        if stretch.start <= address < stretch.end:
+            for part in stretch.parts:
+                if part.start <= address < part.end:
+                    return part_id(part)
+            return f"s-{stretch.start:x}"
+    return own
+
+
+def _first_areas(areas: Sequence[Area]) -> Dict[str, int]:
+    """Return the largest area of each caller that is shown."""
+    return {area.caller or "": area.start for area in reversed(areas)}
 
 
 def _colours() -> str:
@@ -140,18 +196,18 @@ def _colours() -> str:
 
 
 def _summary(report: Report) -> List[Html]:
-    kernel, total = report.kernel, report.tops[0].total
+    kernel = report.kernel
     facts: List[Sequence[Content]] = [("source", report.source)]
     if kernel:
         facts += [
             ("kernel", kernel.release),
-            ("layout", f"{kernel.layout}, types from {kernel.symbols}"),
+            (
+                "layout",
+                f"{kernel.layout}: {LAYOUTS.get(kernel.layout, 'unknown')}; "
+                f"types from {kernel.symbols}",
+            ),
         ]
-    held = f"{total.areas} in use, {size_text(total.bytes)}, {total.pages} pages"
-    facts.append(("areas", held))
-    if report.tops[0].left_out:
-        said = left_out_text(report.tops[0].left_out)
-        facts.append(("not counted", element("span", said, _class="bad")))
+    facts += list(held_texts(report))
     if report.pages and kernel:
         good = _verdict(report.pages.verdict == "equal")
         said = counter_text(report.pages, kernel.live).strip()
@@ -164,9 +220,28 @@ def _summary(report: Report) -> List[Html]:
         said = verdict_text(report.series)
         look = _series_look(report.series)
         facts.append(("vm_map_ram series", element("span", said, _class=look)))
-    items = [element("li", text, _class="bad") for text in report.warnings]
-    warned = element("ul", *items) if items else element("p", "No warnings.")
-    return [table(("fact", "value"), facts), warned]
+    return [_warnings(report), table(("fact", "value"), facts)]
+
+
+def _warnings(report: Report) -> Html:
+    ids = {
+        *("summary", "areas", *(f"by-{top.by}" for top in report.tops)),
+        *(["space"] if report.gaps else []),
+        *(["blocks"] if report.blocks and report.blocks.shown else []),
+        *(["fsck"] if report.checks is not None else []),
+        *(["verify"] if report.series is not None else []),
+        *(["problems"] if report.problems else []),
+    }
+    items = []
+    for warning in advice(report):
+        more: List[Content] = []
+        if warning.section in ids:
+            more = [" ", element("a", "See there.", href=f"#{warning.section}")]
+        what = element("strong", warning.what)
+        items.append(element("li", what, f" {warning.advice}".rstrip(), *more))
+    if not items:
+        return element("p", "Nothing to warn of.", _class="good")
+    return element("ul", *items, _class="warnings")
 
 
 def _verdict(good: bool) -> str:
@@ -175,7 +250,12 @@ def _verdict(good: bool) -> str:
 
 def _space(gaps: Gaps) -> List[Html]:
     rows = [
-        (gaps.ranges[state], size_text(gaps.bytes[state]), state.label)
+        (
+            gaps.ranges[state],
+            size_text(gaps.bytes[state]),
+            _share(gaps.bytes[state] / gaps.total if gaps.total else 0),
+            state.label,
+        )
         for state in State
     ]
     largest = gaps.largest
@@ -199,20 +279,21 @@ def _space(gaps: Gaps) -> List[Html]:
             f"{'' if gaps.lazy else ', from the first area to the last'}. "
             f"Largest gap: {where}.{lazy}",
         ),
-        table(("ranges", "size", "state"), rows, 2),
+        table(("ranges", "size", "share", "state"), rows, 3),
         element("h3", "Gaps by size"),
         table(("from", "gaps", "together"), sizes, 3),
     ]
 
 
-def _map(stretches: Sequence[Stretch]) -> List[Html]:
+def _map(stretches: Sequence[Stretch], links: Mapping[int, str]) -> List[Html]:
     kinds = [(kind, kind) for kind in list(_COLOURS)[:8]]
     drawn: List[Html] = [
         element(
             "p",
             "Each stretch is cut into cells that show what holds most of them; pale: "
-            "less than half is held. Wide gaps are left out. Addresses of rows lead to "
-            "the row enlarged.",
+            "less than half is held. Wide gaps are left out. The largest areas have "
+            "names, below the drawing: point at them, or go there with the tabulator "
+            "key; they lead to the tables. Addresses of rows lead to the row enlarged.",
         ),
         legend(kinds),
     ]
@@ -225,37 +306,38 @@ def _map(stretches: Sequence[Stretch]) -> List[Html]:
     headers = ("gap", "length", "areas", "held", "from")
     drawn.append(_long(headers, rows, 4))
     for stretch in stretches:
-        drawn.append(_stretch(stretch))
+        drawn.append(_stretch(stretch, links))
     return drawn
 
 
-def _stretch(stretch: Stretch) -> Html:
+def _stretch(stretch: Stretch, links: Mapping[int, str]) -> Html:
     said = (
-        f"{stretch.start:#x}-{stretch.end:#x}: {_areas_text(stretch)}, "
+        f"{stretch.start:#x}-{stretch.end:#x}: {counted(stretch.areas, 'area')}, "
         f"a cell is {size_text(stretch.cell_bytes)}"
     )
-    parts = [_part(part) for part in stretch.parts]
-    whole = element("div", stretch_drawing(stretch), *parts, id=f"s-{stretch.start:x}")
+    parts = [_part(part, links) for part in stretch.parts]
+    drawn = element("div", stretch_drawing(stretch, links), _class="drawn")
+    whole = element("div", drawn, *parts, id=f"s-{stretch.start:x}")
     return element("details", element("summary", said), whole, open="")
 
 
-def _areas_text(stretch: Stretch) -> str:
-    return "1 area" if stretch.areas == 1 else f"{stretch.areas} areas"
-
-
-def _part(part: Stretch) -> Html:
+def _part(part: Stretch, links: Mapping[int, str]) -> Html:
     """Return a row of a drawing enlarged, closed until somebody wants to see it."""
     said = (
-        f"{part.start:#x}-{part.end:#x} enlarged: {_areas_text(part)}, "
+        f"{part.start:#x}-{part.end:#x} enlarged: {counted(part.areas, 'area')}, "
         f"{size_text(part.bytes)} held, a cell is {size_text(part.cell_bytes)}"
     )
     # A link to what is in a closed element opens it.
-    drawn = element("div", stretch_drawing(part), id=part_id(part))
+    drawn = element(
+        "div", stretch_drawing(part, links), id=part_id(part), _class="drawn"
+    )
     return element("details", element("summary", said), drawn, _class="enlarged")
 
 
-def _top(top: Top) -> Html:
-    rows: List[Sequence[Content]] = [_sum(top, row) for row in top.rows[:_CALLERS]]
+def _top(top: Top, first_areas: Mapping[str, int]) -> Html:
+    rows: List[Sequence[Content]] = [
+        _sum(top, row, first_areas.get(row.key)) for row in top.rows[:_CALLERS]
+    ]
     hidden = top.rows[_CALLERS:]
     if hidden:
         rest = size_text(sum(row.bytes for row in hidden))
@@ -270,51 +352,72 @@ def _long(
     return element("div", table(headers, rows, numbers), _class="long")
 
 
-def _sum(top: Top, row: Sum) -> Sequence[Content]:
-    share = f"{top.share(row):.1%}"
-    return row.areas, size_text(row.bytes), row.pages, share, element("code", row.key)
+def _sum(top: Top, row: Sum, area: Optional[int]) -> Sequence[Content]:
+    key = element("code", row.key)
+    if area is not None:
+        key = element("a", key, href=f"#a-{area:x}")
+    return row.areas, size_text(row.bytes), row.pages, _share(top.share(row)), key
 
 
-def _areas(areas: Sequence[Area]) -> Html:
+def _share(share: float) -> Html:
+    """Return a part of the whole, with a bar behind it."""
+    style = Html(f"--share:{share:.1%}")
+    return element("span", f"{share:.1%}", _class="share", style=style)
+
+
+def _areas(areas: Sequence[Area], stretches: Sequence[Stretch]) -> Html:
+    """Return areas as a table, those that are alike in one row."""
+    alike: Dict[Tuple[object, ...], List[Area]] = {}
+    for area in areas:
+        key = (area.size, area.pages, area.kinds, area.caller)
+        alike.setdefault(key, []).append(area)
     rows = [
         (
-            size_text(area.size),
-            "" if area.pages is None else area.pages,
-            " ".join(area.kinds),
-            _anchor(area.start, area.end),
-            element("code", area.caller or ""),
+            len(group),
+            size_text(group[0].size),
+            "" if group[0].pages is None else group[0].pages,
+            element("span", " ".join(group[0].kinds), _class="kinds"),
+            _ranges(group, stretches),
+            element("code", group[0].caller or ""),
         )
-        for area in areas
+        for group in alike.values()
     ]
-    return _long(("size", "pages", "kinds", "area", "caller"), rows, 2)
+    headers = ("areas", "size of each", "pages of each", "kinds", "where", "caller")
+    return _long(headers, rows, 3)
 
 
-def _anchor(start: int, end: int) -> Html:
-    """Return a range that can be linked to."""
-    name = f"a-{start:x}"
-    return element("a", f"{start:#x}-{end:#x}", id=name, href=f"#{name}")
+def _ranges(areas: Sequence[Area], stretches: Sequence[Stretch]) -> Html:
+    links = [_anchor("a", area.start, area.end, stretches) for area in areas]
+    if len(links) == 1:
+        return links[0]
+    together = size_text(sum(area.size for area in areas))
+    listed = element("ul", *(element("li", link) for link in links))
+    return element("details", element("summary", f"together {together}"), listed)
 
 
-def _blocks(maps: BlockMaps) -> List[Html]:
+def _anchor(kind: str, start: int, end: int, stretches: Sequence[Stretch]) -> Html:
+    """Return a range that can be linked to, and that leads to where it is drawn."""
+    name = f"{kind}-{start:x}"
+    place = _place(stretches, start, name)
+    return element("a", f"{start:#x}-{end:#x}", id=name, href=f"#{place}")
+
+
+def _blocks(maps: BlockMaps, stretches: Sequence[Stretch]) -> List[Html]:
     rows = [
         (
             "?" if block.used_pages is None else block.used_pages,
             block.stranded_pages,
             block.free_pages,
-            element(
-                "a",
-                f"{block.start:#x}",
-                id=f"b-{block.start:x}",
-                href=f"#b-{block.start:x}",
-            ),
+            _anchor("b", block.start, block.end, stretches),
             block_drawing(states),
         )
         for block, states in zip(maps.shown, maps.states)
     ]
     totals = maps.totals
     said = (
-        f"{totals.blocks} blocks with {totals.pages} pages, {totals.stranded_pages} of "
-        f"them stranded. The {len(rows)} that strand most:"
+        f"{counted(totals.blocks, 'block')} with {counted(totals.pages, 'page')}, "
+        f"{totals.stranded_pages} of them stranded: freed, but of no use before the "
+        "whole block is empty, or purged. Those that strand most:"
     )
     looks = [
         ("used", "used"),
@@ -324,7 +427,7 @@ def _blocks(maps: BlockMaps) -> List[Html]:
     if any(PageState.UNKNOWN in states for states in maps.states):
         looks.append(("unknown", "used or freed, which is not known"))
     headers = ("used", "stranded", "free", "block", "pages")
-    return [element("p", said), legend(looks), table(headers, rows, 3)]
+    return [element("p", said), legend(looks), _long(headers, rows, 3)]
 
 
 def _checks(report: Report) -> List[Html]:
@@ -348,7 +451,10 @@ def _checks(report: Report) -> List[Html]:
 def _series_look(series: Verification) -> str:
     if series.verdict == SeriesVerdict.UNKNOWN:
         return "faint"
-    return _verdict(series.verdict == SeriesVerdict.FIXED and not series.findings)
+    if series.verdict == SeriesVerdict.FIXED:
+        surely = any(one.verdict == PatchVerdict.YES for one in series.findings)
+        return "bad" if surely else "plain"
+    return "bad"
 
 
 def _series(series: Verification) -> List[Html]:

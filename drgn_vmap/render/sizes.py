@@ -4,10 +4,10 @@
 Sizes
 -----
 
-Bytes in units that a person reads at a glance.
+Bytes in units that a person reads at a glance, and numbers of things.
 """
 
-__all__ = ("size_text",)
+__all__ = ("counted", "size_text")
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -22,3 +22,8 @@ def size_text(size: int) -> str:
         if value < 1023.95:
             break
     return f"{value:.1f} {unit}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of something, such as ``1 area`` or ``2 areas``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

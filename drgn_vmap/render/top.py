@@ -11,7 +11,7 @@ from typing import Any, Dict, Optional
 
 from ..model.sums import Growth, Reconciliation, Sum, Top
 from .escape import printable
-from .sizes import size_text
+from .sizes import counted, size_text
 from .tables import plain_table
 
 __all__ = (
@@ -52,8 +52,8 @@ def top_table(top: Top, width: Optional[int] = None) -> str:
         lines.append(f"… and {top.more} more with {rest}: -n 0 shows all")
     total = top.total
     lines.append(
-        f"\n{total.areas} areas, {size_text(total.bytes)} of addresses, "
-        f"{total.pages} pages"
+        f"\n{counted(total.areas, 'area')}, {size_text(total.bytes)} of addresses, "
+        f"{counted(total.pages, 'page')}"
     )
     if top.left_out:
         lines.append(left_out_text(top.left_out))

@@ -49,7 +49,7 @@ name was not tested. A text needs no symbols: of each line is tested that it is 
 The samples in vmcores/ are read, without debug information, with drgn 0.0.31, 0.0.33, 0.2.0
 and the newest: `make installed`. `vmap slice` needs 0.1.0, and `%vmap` 0.0.33.
 
-`make support` wrote this page from the records of test runs; `make test` and
+`make support` wrote this page from the records of test runs; `make test-all` and
 `make foreign` leave theirs in build/records.
 """
 

@@ -86,10 +86,11 @@ def _userland() -> Path:
 
 
 def _python_requirements() -> list[str]:
-    """Return what drgn_vmap needs at run time, as setup.cfg lists it."""
+    """Return what drgn_vmap needs at run time, all of it, as setup.cfg lists it."""
     setup = configparser.ConfigParser()
     setup.read(CHECKOUT / "setup.cfg")
-    return setup["options"]["install_requires"].split()
+    hashed = setup["options.extras_require"]["hashed"]
+    return [*setup["options"]["install_requires"].split(), *hashed.split()]
 
 
 def _build(directory: Path) -> None:

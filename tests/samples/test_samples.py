@@ -31,7 +31,7 @@ from tests.expect.places import NOT_IN_USE, expect_frames, expect_pages, frames_
 from tests.expect.slices import fills, frames
 from tests.lab.truth import Mapping, Truth
 from tests.lab.walked import walked
-from tests.running import answers, drgn
+from tests.running import answers, command, drgn
 from tests.samples import SAMPLES_DIR, Sample, samples
 
 #: What a person types at drgn's prompt.
@@ -142,6 +142,25 @@ def test_plugin(opened: Opened, tmp_path: Path) -> None:
     # A plugin that cannot be loaded would say so.
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == (opened.sample.vmallocinfo if has_commands else b"")
+
+
+def test_command(opened: Opened) -> None:
+    """The command opens the sample itself, and prints what the script does."""
+    for verb, *args in (["ls", "--pointers", "auto"], ["fsck", "--json"]):
+        done = command(verb, "-c", opened.path, *args)
+        said = drgn("-c", opened.path, f"scripts/vmap_{verb}.py", *args)
+        assert (
+            (done.returncode, done.stderr) == (said.returncode, said.stderr) == (0, "")
+        )
+        assert done.stdout == said.stdout
+    assert done.stdout.startswith("{") and len(opened.run("ls")) > 1000
+
+
+def test_without_siphash(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashed addresses need it alone: who has none is told, and others are listed."""
+    monkeypatch.setitem(sys.modules, "siphash24", None)
+    opened.cannot("ls", "python3-siphash24", "--pointers", "auto")
+    assert opened.run("ls", "--pointers", "zero").startswith("0x0000000000000000-0x")
 
 
 def test_ls(opened: Opened) -> None:

@@ -150,6 +150,20 @@ def test_map() -> None:
     )
 
 
+@pytest.mark.parametrize("width", [20, 60, 71, 72, 200])
+def test_map_on_a_terminal(width: int) -> None:
+    """A drawing fits, and has each page, the number of the first in each line."""
+    blocks = blocks_of([FakeBlock(used="##..", mapped="##.!", free=BITS - 4)])
+    rows = select_blocks(blocks)
+    states = page_states(blocks, rows)
+    text = block_map(describe_blocks(blocks, rows), states, width)
+    lines = [line.split() for line in text.splitlines()[3:]]
+    assert "".join(pages for _, pages in lines) == f"##x!{'.' * (BITS - 4)}"
+    assert all(8 + len(pages) <= width for _, pages in lines)
+    step = len(lines[0][1])
+    assert [int(first) for first, _ in lines] == list(range(0, BITS, step))
+
+
 def test_json_without_used_map() -> None:
     """What the kernel does not keep is absent, not zero."""
     blocks = three_blocks(has_used_map=False)

@@ -54,6 +54,7 @@ ALLOWED: Dict[str, Set[str]] = {
         "kernel.doors",
         *_BASE,
     },
+    "kernel.opening": {"kernel.target", "_drgn", "errors"},
     "kernel.vmalloc": {
         "kernel.target",
         "kernel.layout",
@@ -76,14 +77,18 @@ ALLOWED: Dict[str, Set[str]] = {
     "commands": {
         "analyses",
         "render",
+        "kernel.opening",
         "kernel.target",
         "kernel.vmalloc",
         "kernel.memory",
         "_drgn",
         "model",
         "errors",
+        # Its version.
+        "drgn_vmap",
     },
     "plugin": {"_drgn", "commands", "errors"},
+    "__main__": {"commands"},
     # The public names: drgn_vmap/__init__.py.
     "drgn_vmap": {"analyses", "api", "model", "errors"},
     "scripts": {"commands"},

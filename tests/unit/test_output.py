@@ -188,7 +188,7 @@ def test_in_a_session(tmp_path: Path) -> None:
         assert sys.stdout is before
     assert (
         file.read_text()
-        == "vmap ls: unrecognized arguments: --no-such-option: see vmap ls --help\n9\n"
+        == "vmap ls: unrecognized arguments: --no-such-option: see %vmap ls --help\n9\n"
     )
     with pytest.raises(FileNotFoundError):
         run_command(prog, "vmap ls > /nowhere/file")

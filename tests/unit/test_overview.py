@@ -104,7 +104,7 @@ def test_warnings(changes: Dict[str, Any], words: str) -> None:
 def test_one_screen() -> None:
     """Kernel, totals, five callers and warnings fit on 24 lines of 80 columns."""
     found = overview(counted=20)
-    text = overview_text(found, list(warnings(found)), list(VERBS))
+    text = overview_text(found, list(warnings(found)), list(VERBS), "vmap")
     lines = text.splitlines()
     assert len(lines) <= 24
     assert [line for line in lines if len(line) > 80 and "NR_VMALLOC" not in line] == []

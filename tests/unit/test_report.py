@@ -18,6 +18,7 @@ from drgn_vmap.analyses.blocks import block_totals
 from drgn_vmap.analyses.report import map_blocks, stretches
 from drgn_vmap.model.areas import VMAP_RAM, Snapshot, State
 from drgn_vmap.render.report import report_html
+from drgn_vmap.render.report_text import report_markdown, report_text
 from tests.expect.html import Page
 from tests.fakes.blocks import FakeBlock, blocks_of
 from tests.fakes.reports import HOSTILE, hostile_report, report_of
@@ -169,3 +170,73 @@ def test_blocks_with_most_stranded_come_first() -> None:
     html = report_html(report_of(snapshot_of([]), blocks=maps))
     page = cells(html, "used") / 2
     assert (cells(html, "freed"), cells(html, "mapped")) == (3 * page, page)
+
+
+def test_where_it_is_from() -> None:
+    """Host, time of the crash, when and by what it was made stand below the title."""
+    parts = {"made": "M by drgn_vmap", "host": "db<1>", "crashed": "C"}
+    html = report_html(report_of(snapshot_of([area(0, 5)]), **parts))
+    assert "host db&lt;1&gt; · from vmcore · crashed C · made M by drgn_vmap" in html
+
+
+@pytest.mark.parametrize("form", ["html", "markdown", "text"])
+def test_of_a_file_is_not_told_where(form: str, tmp_path: Path) -> None:
+    """The name of a file is in the report, its path is this machine's alone."""
+    source, output = tmp_path / "vmallocinfo", tmp_path / "report"
+    source.write_text(RAW)
+    done = without_drgn(
+        *("report", "--from", str(source), "-o", str(output), "--format", form)
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    text = output.read_text()
+    assert "vmallocinfo, a copy of" in text and str(tmp_path) not in text
+    assert re.search(r"made \d{4}\\?-\d\d\\?-\d\d \d\d:\d\d UTC by drgn\\?_vmap", text)
+
+
+def test_warnings_come_first() -> None:
+    """Before any fact, each with what to do and where more is told."""
+    parts = {"gaps": None, "warnings": ("300 freed pages wait: gaps", "odd")}
+    html = report_html(report_of(snapshot_of([area(0, 5)]), **parts))
+    assert html.index("300 freed pages wait.") < html.index("<table>")
+    # Without the section, no link leads there.
+    assert "vmap gaps --fit" in html and 'href="#space"' not in html
+    for text in (report_text(hostile_report()), report_markdown(hostile_report())):
+        head, _, rest = text.partition("Summary")
+        assert "1 check of consistency failed" in head and "check" in rest
+
+
+def test_areas_that_are_alike() -> None:
+    """They share a row, and each still has a place that links lead to."""
+    rows = [area(at * 10, 4, flags=VM_ALLOC, caller=1) for at in range(9)]
+    rows.append(area(100, 9, flags=VM_ALLOC, caller=2))
+    snapshot = snapshot_of(rows, {1: "stacks+0x1/0x2", 2: "other+0x1/0x2"})
+    html = report_html(report_of(snapshot))
+    table = html[html.index('<section id="areas">') :].partition("</section>")[0]
+    assert table.count('<td class="n">') == 2 * 3
+    assert table.count("stacks+0x1/0x2") == 1 and "together 144.0 KiB" in table
+    ids = Page(html).ids
+    assert all(f"a-{BASE + at * 10 * PAGE:x}" in ids for at in range(9))
+
+
+def test_names_in_the_drawing() -> None:
+    """An area is named where it is drawn, and leads to its row; the row leads back."""
+    rows = [area(0, 5, flags=VM_ALLOC, caller=1), area(9, 1, State.LAZY)]
+    html = report_html(report_of(snapshot_of(rows, {1: "maker+0x1/0x2"})))
+    drawn = html[html.index("<svg") : html.index("</svg>")]
+    assert f'<a href="#a-{BASE:x}" class="named">' in drawn
+    assert "maker+0x1/0x2 vmalloc, 20.0 KiB at" in drawn
+    # Areas that no table has can have the focus too.
+    assert '<g tabindex="0" class="named">' in drawn
+    assert f'id="a-{BASE:x}" href="#s-{BASE:x}"' in html
+
+
+def test_hostile_names_in_markdown() -> None:
+    """No name becomes an element, a table's cell or an escape of the terminal."""
+    text = report_markdown(hostile_report())
+    assert "\x1b" not in text and "\0" not in text and "k" * 1000 not in text
+    assert not re.search(r"(?<!\\)<script", text)
+    for line in text.splitlines():
+        if line.startswith("| "):
+            assert re.search(r"(?<!\\)\|", line.strip("| ")), line
+    plain = report_text(hostile_report())
+    assert "\x1b" not in plain and "\0" not in plain and "<script>" in plain

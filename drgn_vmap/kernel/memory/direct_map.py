@@ -12,8 +12,8 @@ the page table for each.
 from typing import Optional
 
 from drgn import PlatformFlags, ProgramFlags
-from drgn.helpers.linux.mm import follow_phys
 
+from ..._drgn import follow_phys
 from ...errors import Fault
 from ..doors import Values
 

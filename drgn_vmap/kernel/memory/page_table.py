@@ -13,8 +13,8 @@ drgn walks them, one address at a time.
 from typing import Dict, List, Mapping, Optional, Tuple
 
 from drgn import FaultError
-from drgn.helpers.linux.mm import follow_phys
 
+from ..._drgn import follow_phys
 from ..._numpy import Array, U64Array, np, spread
 from ...errors import Fault
 from ...model.areas import Problem, ProblemKind

@@ -10,8 +10,8 @@ headers name, and not as an unreadable address, but as something it cannot do.
 """
 
 from drgn import Architecture, FaultError, Program, ProgramFlags
-from drgn.helpers.linux.mm import follow_phys
 
+from ..._drgn import follow_phys
 from ...model.areas import Problem, ProblemKind
 
 __all__ = (

@@ -95,6 +95,8 @@ _VARIABLES: Dict[str, _Variable] = {
     "no_hash_pointers": _Variable("bool"),
     "kptr_restrict": _Variable("int"),
     "proc_root": _Variable("struct proc_dir_entry"),
+    # The name of its machine.
+    "init_uts_ns": _Variable("struct uts_namespace"),
     # Nodes, CPUs and pages, for drgn's helpers as well.
     "node_data": _Variable("struct pglist_data *", length=_max_numnodes),
     "contig_page_data": _Variable("struct pglist_data"),

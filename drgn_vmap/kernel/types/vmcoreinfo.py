@@ -59,6 +59,12 @@ class Vmcoreinfo:
         return SLICE_NOTE in self.notes
 
     @property
+    def crash_time(self) -> Optional[int]:
+        """When it crashed, in seconds since 1970; None if it says nothing plausible."""
+        text = self.notes.get("CRASHTIME", "")
+        return int(text) if re.fullmatch(r"[1-9][0-9]{8,10}", text) else None
+
+    @property
     def page_size(self) -> Optional[int]:
         """Bytes of a page; None if it does not say, or what cannot be."""
         text = self.notes.get("PAGESIZE", "")
