@@ -28,6 +28,9 @@ def listed_rows(snapshot: Snapshot) -> Array:
         has_line &= areas.flags & vm_flag("VM_UNINITIALIZED") == 0
     busy = np.flatnonzero(areas.state == State.BUSY)
     lazy = np.flatnonzero(areas.state == State.LAZY)
+    if rules.lazy_by_flag:
+        all_ = np.concatenate((busy, lazy))
+        return all_[np.argsort(areas.start[all_], kind="stable")]
     if not rules.per_node and not len(busy):
         lazy = lazy[:0]
     if rules.lazy_after_vm_only and len(busy) and not areas.vm[busy[-1]]:

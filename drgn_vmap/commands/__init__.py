@@ -185,6 +185,8 @@ def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
+    if verb not in _WITHOUT_TARGET:
+        _add_lists(parser)
     try:
         args = parser.parse_args(argv)
     except SystemExit:
@@ -195,6 +197,8 @@ def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
         raise UsageError(f"there is no kernel to look at: start it with drgn -c{other}")
     if getattr(args, "snapshot", None) is not None and args.saved is None:
         raise UsageError("--snapshot is of a text with several: give --from FILE too")
+    if getattr(args, "lists", False) and getattr(args, "saved", None) is not None:
+        raise UsageError("--lists is of a kernel's areas: leave out --from FILE")
     if hasattr(module, "check_arguments"):
         module.check_arguments(args)
     if prog is None or verb in _WITHOUT_TARGET:
@@ -203,6 +207,15 @@ def _run(verb: str, prog: Optional["Program"], argv: Sequence[str]) -> int:
     # Not at the top of the file: without a kernel drgn is not needed.
     from ..kernel.target import Target
 
-    with Target(prog) as target:
+    with Target(prog, by_lists=args.lists) as target:
         status = module.run(target, args)
     return status
+
+
+def _add_lists(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lists",
+        action="store_true",
+        help="find areas by their lists, not by the trees that have the same ones: if a "
+        "tree is damaged in a way that nobody notices",
+    )

@@ -110,7 +110,7 @@ class _Found(NamedTuple):
 
 def _of_target(target: "Target", args: argparse.Namespace) -> _Found:
     # Not at the top of the file: --from works without drgn.
-    from ..kernel.vmalloc.free import lowest_fit
+    from ..kernel.vmalloc.free import has_tree, lowest_fit
     from ..kernel.vmalloc.lazy import lazy_pages
     from ..kernel.vmalloc.ranges import vmalloc_range
     from ..kernel.vmalloc.snapshot import take_snapshot
@@ -124,8 +124,12 @@ def _of_target(target: "Target", args: argparse.Namespace) -> _Found:
     fit = None
     if args.fit is not None:
         needed = needed_bytes(args.fit, snapshot.kernel.page_size)
-        where = lowest_fit(target, needed, args.align or 1, space)
-        fit = find_fit(snapshot, space, args.fit, args.align or 1, where)
+        align = args.align or 1
+        if has_tree(target):
+            where = lowest_fit(target, needed, align, space)
+        else:
+            where = lowest_free(snapshot, space, needed, align)
+        fit = find_fit(snapshot, space, args.fit, align, where)
     return _Found(snapshot, gaps, fit, _title(args, "vmalloc space"))
 
 

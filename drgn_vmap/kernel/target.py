@@ -50,15 +50,18 @@ class Target:
     and on ppc64's hash MMU, a segment that makes its refusals faults
     (:mod:`.memory.ppc64`).
 
+    :param by_lists: Whether to find areas by their lists, and not look at the trees that
+        have the same ones.
     :raises TargetError: if it is no Linux kernel, or none that can be read.
     :raises SymbolsError: if nothing tells its types and names.
     """
 
-    def __init__(self, prog: Program) -> None:
+    def __init__(self, prog: Program, by_lists: bool = False) -> None:
         if not prog.flags & ProgramFlags.IS_LINUX_KERNEL:
             advice = _mending(prog) or "give drgn -c a kernel's vmcore"
             raise TargetError(f"this is no Linux kernel: {advice}")
         self.prog = prog
+        self.by_lists = by_lists
         self.live = bool(prog.flags & ProgramFlags.IS_LIVE)
         """Whether the kernel runs."""
         self.symbols = ensure_types(prog)
