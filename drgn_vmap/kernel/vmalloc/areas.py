@@ -91,8 +91,9 @@ class AreaReader:
         if self._nodes:
             return self._from_trees(State.LAZY, *self._node_trees("lazy"))
         # Since Linux kernel commit 96e2db456135 ("mm/vmalloc: rework the drain
-        # logic") (in v5.11), they are in a tree; before, in an llist.
-        if self._target.values.address("purge_vmap_area_root") is None:
+        # logic") (in v5.11), they are in a tree and a list; before, in an llist.
+        names = ("purge_vmap_area_root", "purge_vmap_area_list")
+        if not any(map(self._target.values.address, names)):
             return self._from_llist()
         return self._from_trees(State.LAZY, *self._global_tree("purge_vmap_area"))
 

@@ -159,7 +159,7 @@ class _Reader:
         # changed without a trace, in commit a34acf30b19b ("mm: vmalloc: check if a
         # hash-index is in cpu_possible_mask") (in v6.10, also in v6.6.y and v6.9.y), so
         # all of them are looked through.
-        prog, values = self._target.prog, self._target.values
+        prog = self._target.prog
         if not has_member(prog, "struct vmap_block_queue", "vmap_blocks"):
             head, form = self._global_xarray()
             return np.array([head], np.uint64), np.array([NO_CPU]), form
