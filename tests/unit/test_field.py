@@ -15,15 +15,21 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from drgn import FaultError
 
 from drgn_vmap.analyses.top import reconcile
 from drgn_vmap.commands import run
+from drgn_vmap.errors import VmapError
 from drgn_vmap.kernel.target import Target
+from drgn_vmap.kernel.vmalloc.blocks import take_blocks
 from drgn_vmap.kernel.vmalloc.counters import vmalloc_pages
 from drgn_vmap.kernel.vmalloc.inspection import inspect
+from drgn_vmap.kernel.vmalloc.snapshot import take_snapshot
+from drgn_vmap.model.areas import ProblemKind
 from drgn_vmap.model.sums import PageCounter
 from tests.fakes import snapshots
 from tests.fakes.field import FIELD, Field, FieldKernel, expected_lines
+from tests.fakes.kernel import BASE, PAGE
 from tests.fakes.series import BITS, FREE, USED
 
 VM_ALLOC = 0x2
@@ -270,3 +276,32 @@ def test_no_sign_stands_for_another(
     field = replace(FIELD["6.5"], members=members, parameters=parameters)
     found = inspect(Target(FieldKernel(field).program()))
     assert found.vm_set_early == bool(parameters)
+
+
+class ExcludingKernel(FieldKernel):
+    """A kernel of which a dump left out a page."""
+
+    excluded = 0
+
+    def read(self, address: int, count: int, offset: int, physical: bool) -> bytes:
+        if address // PAGE <= self.excluded <= (address + count - 1) // PAGE:
+            raise FaultError("not in the dump", self.excluded * PAGE)
+        return super().read(address, count, offset, physical)
+
+
+@LISTS
+@KERNELS
+def test_excluded_is_not_corrupt(name: str, lists: list[str]) -> None:
+    """Of a page that a dump left out, nothing is said but that it is not there."""
+    kernel = ExcludingKernel(FIELD[name])
+    pages = range(BASE // PAGE, kernel._next // PAGE + 1)
+    said: set[str] = set()
+    for kernel.excluded in pages:
+        for take in (take_snapshot, take_blocks):
+            try:
+                with Target(kernel.program(), by_lists=bool(lists)) as target:
+                    problems = take(target).problems
+            except VmapError:
+                continue
+            said |= {problem.what for problem in problems}
+    assert said and said <= {ProblemKind.UNREADABLE, ProblemKind.UNSUPPORTED}
