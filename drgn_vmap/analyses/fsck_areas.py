@@ -24,6 +24,7 @@ _SETTING_UP = "while an area is being set up or torn down"
 _COUNTING = "while areas are being made or freed"
 _TAKEN_OFF = "older kernels take off pages that vmap() was given to keep"
 
+_NO_TREES = Skip("areas are read by their lists alone")
 _HIDDEN = "a running kernel may keep its names to itself (kernel.kptr_restrict)"
 
 _FIRST_ADDRESS = 1
@@ -54,6 +55,8 @@ def _readable(found: Inspection) -> Outcome:
 
 
 def _lists(found: Inspection) -> Outcome:
+    if not found.trees:
+        return _NO_TREES
     failures: List[Failure] = []
     for tree in found.trees:
         failures += _list_failures(tree)
@@ -83,6 +86,8 @@ def _list_failures(tree: AreaTree) -> Iterator[Failure]:
 
 
 def _trees(found: Inspection) -> Outcome:
+    if not found.trees:
+        return _NO_TREES
     failures: List[Failure] = []
     for tree in found.trees:
         failures += failures_at(
@@ -197,7 +202,7 @@ def _by_start(found: Inspection) -> Tuple[U64Array, U64Array, U64Array]:
 def _flags(found: Inspection) -> Outcome:
     kernel, areas = found.snapshot.kernel, found.snapshot.areas
     if not kernel.has_va_flags:
-        return Skip("areas of this kernel have no flags")
+        return Skip("areas of this kernel have no flags of vm_map_ram()")
     busy = areas.state == State.BUSY
     marks = areas.va_flags & np.uint64(VMAP_RAM | VMAP_BLOCK)
     has_vm = areas.vm != 0

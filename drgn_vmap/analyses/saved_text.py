@@ -382,6 +382,12 @@ def _kernel(found: _Read, lines: Lines, nodes: Tuple[int, ...]) -> Kernel:
         has_nodes=False,
         numa_nodes=nodes,
         rules=VmallocinfoRules(
-            True, False, True, False, True, max(int(lines.form.max()) - 2, 8)
+            per_node=True,
+            ram_by_flag=False,
+            uninitialized_listed=True,
+            lazy_by_flag=False,
+            lazy_after_vm_only=False,
+            sparse_label=True,
+            phys_digits=max(int(lines.form.max()) - 2, 8),
         ),
     )

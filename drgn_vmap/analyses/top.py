@@ -101,6 +101,8 @@ def reconcile(
     areas = snapshot.areas
     counted = areas.flags & vm_flag("VM_ALLOC") != 0
     counted &= areas.flags & vm_flag("VM_MAP_PUT_PAGES") == 0
+    if counter and counter.uncounted_vm:
+        counted &= areas.vm != np.uint64(counter.uncounted_vm)
     summed = int(areas.nr_pages[counted].sum())
     if not count_addresses:
         return Reconciliation(summed, counter)

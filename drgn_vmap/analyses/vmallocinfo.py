@@ -12,7 +12,7 @@ from .._numpy import Array, np
 from ..model.areas import Snapshot, State, vm_flag
 from .kinds import ram_mask
 
-__all__ = ("listed_rows",)
+__all__ = ("listed_rows", "may_leave_out_lazy")
 
 
 def listed_rows(snapshot: Snapshot) -> Array:
@@ -28,8 +28,25 @@ def listed_rows(snapshot: Snapshot) -> Array:
         has_line &= areas.flags & vm_flag("VM_UNINITIALIZED") == 0
     busy = np.flatnonzero(areas.state == State.BUSY)
     lazy = np.flatnonzero(areas.state == State.LAZY)
+    if rules.lazy_by_flag:
+        all_ = np.concatenate((busy, lazy))
+        return all_[np.argsort(areas.start[all_], kind="stable")]
     if not rules.per_node and not len(busy):
         lazy = lazy[:0]
-    if rules.lazy_after_vm_only and len(busy) and not areas.vm[busy[-1]]:
+    if rules.lazy_after_vm_only and _ends_without_vm(snapshot):
         lazy = lazy[:0]
     return np.concatenate((busy[has_line[busy]], lazy))
+
+
+def may_leave_out_lazy(snapshot: Snapshot) -> bool:
+    """Return whether nothing tells if the file has lines of lazily freed areas."""
+    unsure = snapshot.kernel.rules.lazy_after_vm_only is None
+    lazy = bool(np.any(snapshot.areas.state == State.LAZY))
+    return unsure and lazy and _ends_without_vm(snapshot)
+
+
+def _ends_without_vm(snapshot: Snapshot) -> bool:
+    """Whether the last area in use is one that vm_map_ram() made."""
+    areas = snapshot.areas
+    busy = np.flatnonzero(areas.state == State.BUSY)
+    return bool(len(busy)) and not areas.vm[busy[-1]]

@@ -248,6 +248,7 @@ def verb_parser(verb: str, way: Way) -> argparse.ArgumentParser:
     module.add_arguments(parser)
     if verb not in WITHOUT_TARGET:
         way.add_target(parser)
+        _add_lists(parser)
     return parser
 
 
@@ -267,11 +268,23 @@ def _run(verb: str, way: Way, argv: Sequence[str]) -> int:
         raise UsageError("--from FILE needs no kernel: name one, or the file")
     if getattr(args, "snapshot", None) is not None and not from_file:
         raise UsageError("--snapshot is of a text with several: give --from FILE too")
+    if getattr(args, "lists", False) and getattr(args, "saved", None) is not None:
+        raise UsageError("--lists is of a kernel's areas: leave out --from FILE")
     if hasattr(module, "check_arguments"):
         module.check_arguments(args)
     if way.open is None or verb in WITHOUT_TARGET or from_file:
         status: int = module.run(None, args)
         return status
     with way.open(args) as target:
+        target.by_lists = args.lists
         status = module.run(target, args)
     return status
+
+
+def _add_lists(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lists",
+        action="store_true",
+        help="find areas by their lists, not by the trees that have the same ones: if a "
+        "tree is damaged in a way that nobody notices",
+    )

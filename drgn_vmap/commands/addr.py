@@ -23,6 +23,7 @@ Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Dict, List, Sequence, Tuple
 
 from ..analyses.addr import are_in_areas, block_starts, find_places, virtual_addresses
@@ -67,7 +68,9 @@ def run(target: "Target", args: argparse.Namespace) -> int:
     addresses = virtual_addresses(spots)
     snapshot = take_areas_around(target, addresses)
     if not target.vmcoreinfo.is_slice:
-        snapshot = with_owners(target, snapshot)
+        # Whose it is goes beyond what was asked: where that cannot be told, all else can.
+        found = with_owners(target, snapshot)
+        snapshot = replace(found, problems=snapshot.problems)
     translation, by_vm_struct = AreaPages(target, snapshot).complete(
         addresses, target.page_table.translate(addresses)
     )

@@ -122,7 +122,7 @@ class _Found(NamedTuple):
 def _of_target(target: "Target", args: argparse.Namespace) -> _Found:
     # Not at the top of the file: --from works without drgn.
     from ..kernel.vmalloc.counters import ram_bytes
-    from ..kernel.vmalloc.free import lowest_fit
+    from ..kernel.vmalloc.free import has_tree, lowest_fit
     from ..kernel.vmalloc.lazy import lazy_pages
     from ..kernel.vmalloc.ranges import SPACES
     from ..kernel.vmalloc.snapshot import take_snapshot
@@ -136,10 +136,12 @@ def _of_target(target: "Target", args: argparse.Namespace) -> _Found:
     fit = None
     if args.fit is not None:
         needed = needed_bytes(args.fit, snapshot.kernel.page_size)
-        where = lowest_fit(target, needed, args.align or 1, space)
-        fit = find_fit(
-            snapshot, space, args.fit, args.align or 1, where, ram_bytes(target)
-        )
+        align = args.align or 1
+        if has_tree(target):
+            where = lowest_fit(target, needed, align, space)
+        else:
+            where = lowest_free(snapshot, space, needed, align)
+        fit = find_fit(snapshot, space, args.fit, align, where, ram_bytes(target))
     return _Found(snapshot, gaps, fit, _title(args, f"{args.space or _VMALLOC} space"))
 
 

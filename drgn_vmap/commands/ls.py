@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Iterable, Optional, Sequence, Tuple
 from ..analyses.describe import describe
 from ..analyses.kinds import KINDS
 from ..analyses.select import SORTS, Selection, select_rows
+from ..analyses.vmallocinfo import may_leave_out_lazy
 from ..errors import UsageError
 from ..model.areas import Problem
 from ..render.escape import printable
@@ -51,6 +52,7 @@ from .common import (
     write_text,
 )
 from .progress import Progress
+from .streams import tell
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -60,6 +62,11 @@ __all__ = ("add_arguments", "check_arguments", "run")
 _FILTERS = ("kind", "caller", "min-size", "range")
 _Output = Tuple[Sequence[Problem], Iterable[str]]
 """What could not be read, and the texts to print."""
+
+_UNSURE = (
+    "the kernel's own file may not list unpurged areas now, as the last area in use is of "
+    "vm_map_ram(): Linux 5.16 mended that, and nothing tells whether this kernel has it"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -195,6 +202,8 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
     if not len(rows):
         tell_of_no_match("ls", args, *_FILTERS)
     if args.format == "proc":
+        if may_leave_out_lazy(snapshot):
+            tell("vmap ls", _UNSURE)
         word_size = snapshot.kernel.word_size
         pointers = pointer_format(args.pointers, word_size, policy)
         return snapshot.problems, proc_lines(snapshot, rows, pointers)

@@ -78,7 +78,7 @@ class VmallocFunctions:
             return ()
 
     def has_parameter(self, function: str, parameter: str) -> bool:
-        """Return whether a function has a parameter of this name."""
+        """Return whether a function is known to have a parameter of this name."""
         found = self._find(function)
         if found is not None:
             return any(p.name == parameter for p in found.type_.parameters)
@@ -138,14 +138,6 @@ _TOLD_BY_CALLS = {
 }
 """A function that another one goes into, by name: that one, and what is called there."""
 _PARAMETER_SIGNS: Dict[Tuple[str, str], Callable[[Values], bool]] = {
-    # The parameter came in Linux kernel commit aaab830ad887 ("mm/vmalloc: eliminated
-    # the lock contention from twice to once") (in v6.10), which left no other trace.
-    # The member came in commit 8c61291fd850 ("mm: fix incorrect vbq reference in
-    # purge_fragmented_block") (in v6.10, also in v6.6.y), and v6.6.y has no nodes.
-    ("alloc_vmap_area", "vm"): lambda values: (
-        has_member(values.prog, "struct vmap_node", "busy")
-        and has_member(values.prog, "struct vmap_block", "cpu")
-    ),
     ("show_numa_info", "counters"): _shares_no_counters,
 }
 """What came in with a function or parameter, for where inlining hides it."""

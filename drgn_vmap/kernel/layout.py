@@ -21,7 +21,13 @@ from .doors import Values
 from .functions import VmallocFunctions
 from .memory.numa import numa_nodes
 from .types.carried import carried_by
-from .types.structs import find_type, has_member, need_offset, record_dtype
+from .types.structs import (
+    find_type,
+    has_member,
+    member_offset,
+    need_offset,
+    record_dtype,
+)
 
 __all__ = ("Layout", "probe_layout")
 
@@ -50,8 +56,11 @@ _VM_STRUCT_MEMBERS = {
     "requested_size": "requested_size",
 }
 
-_VMALLOC_VARIABLES = ("free_vmap_area_list", "free_vmap_area_root", "vmap_lazy_nr")
-"""Variables that each kernel with an MMU has."""
+_TREE_MEMBERS = ("rb_parent", "rb_left", "rb_right", "subtree_max_size")
+"""Fields of those members that go, or came, with trees of areas."""
+
+_VMALLOC_VARIABLES = ("free_vmap_area_list", "vmap_area_root", "vmap_lazy_nr")
+"""Variables one of which each kernel with an MMU has."""
 
 _VMAP_NODE_MEMBERS = {
     "busy_root": "busy.root.rb_node",
@@ -68,10 +77,14 @@ class Layout:
     vmap_area: Record
     vm_struct: Record
     """Without any members if they are lost."""
-    rb_offset: int
-    """Offset of vmap_area.rb_node."""
+    rb_offset: Optional[int]
+    """Offset of vmap_area.rb_node; None where there are no red-black trees of areas."""
     list_offset: int
     """Offset of vmap_area.list."""
+    has_old_flags: bool
+    """vmap_area.flags has the bits of before 5.4."""
+    has_free_tree: bool
+    """What is free is kept in a tree and a list (since 5.2)."""
     vmap_node: Optional[Record]
     """None where there are no nodes (before 6.9)."""
     problems: Tuple[Problem, ...]
@@ -94,8 +107,12 @@ def probe_layout(
         prog,
         "struct vmap_area",
         _VMAP_AREA_MEMBERS,
-        optional=("flags",),
+        optional=("flags", *_TREE_MEMBERS),
     )
+    fields = vmap_area.names or ()
+    has_old_flags = _has_old_flags(prog)
+    if has_old_flags:
+        _check_listing(prog)
     nodes: Tuple[int, ...] = ()
     problems = _torn_sources(prog) if symbols == "btf" else []
     try:
@@ -116,13 +133,13 @@ def probe_layout(
         detail = f"of areas there is nothing but their ranges: {e}"
         problems.append(Problem(ProblemKind.UNREADABLE, "vm_struct", detail))
     has_nodes = find_type(prog, "struct vmap_node") is not None
-    has_flags = "flags" in (vmap_area.names or ())
+    has_flags = "flags" in fields and not has_old_flags
     return Layout(
         kernel=Kernel(
             release=values.need(
                 "UTS_RELEASE", values.text(lambda prog: prog["UTS_RELEASE"])
             ),
-            layout=_generation(prog, has_nodes, has_flags),
+            layout=_generation(prog, has_nodes, has_flags, has_old_flags),
             live=bool(prog.flags & ProgramFlags.IS_LIVE),
             symbols=symbols,
             page_size=page_size,
@@ -130,14 +147,26 @@ def probe_layout(
             has_va_flags=has_flags,
             has_nodes=has_nodes,
             numa_nodes=nodes,
-            rules=_vmallocinfo_rules(prog, has_nodes, has_flags, functions),
+            rules=_vmallocinfo_rules(
+                prog, has_nodes, has_flags, has_old_flags, functions
+            ),
         ),
         vmap_area=vmap_area,
         vm_struct=vm_struct,
-        rb_offset=need_offset(prog, "struct vmap_area", "rb_node"),
+        # A series under review keeps areas in maple trees and in these lists.
+        rb_offset=member_offset(prog, "struct vmap_area", "rb_node"),
         list_offset=need_offset(prog, "struct vmap_area", "list"),
+        has_old_flags=has_old_flags,
+        # Since Linux kernel commit 68ad4a330433 ("mm/vmalloc.c: keep track of free
+        # blocks for vmap allocation") (in v5.2).
+        has_free_tree="subtree_max_size" in fields,
         vmap_node=(
-            record_dtype(prog, "struct vmap_node", _VMAP_NODE_MEMBERS)
+            record_dtype(
+                prog,
+                "struct vmap_node",
+                _VMAP_NODE_MEMBERS,
+                optional=("busy_root", "lazy_root"),
+            )
             if has_nodes
             else None
         ),
@@ -184,7 +213,42 @@ def _check_types(prog: Program) -> None:
     raise TargetError("this kernel has no vmap areas (no MMU): nothing to show")
 
 
-def _generation(prog: Program, has_nodes: bool, has_flags: bool) -> str:
+def _has_old_flags(prog: Program) -> bool:
+    """
+    Return whether the bits of vmap_area.flags are VM_LAZY_FREE and VM_VM_AREA.
+
+    :raises SymbolsError: if that is lost.
+    """
+    # Until Linux kernel commit 688fcbfc06e4 ("mm/vmalloc: modify struct vmap_area to
+    # reduce its size") (in v5.4), which put purge_list where vm is. Vendors' kernels that
+    # took the later flags have them beside that.
+    if not has_member(prog, "struct vmap_area", "flags"):
+        return False
+    purge_list = member_offset(prog, "struct vmap_area", "purge_list")
+    return purge_list is not None and purge_list != member_offset(
+        prog, "struct vmap_area", "vm"
+    )
+
+
+def _check_listing(prog: Program) -> None:
+    """
+    See that a kernel with old flags lists what has no vm.
+
+    :raises TargetError: if it may not.
+    """
+    # Since Linux kernel commit 78c72746f56b ("vmalloc: show lazy-purged vma info in
+    # vmallocinfo") (in v4.13), of which nothing tells. So older ones than commit
+    # fddda2b7b521 ("proc: introduce proc_create_seq{,_data}") (in v4.18) are refused.
+    if not has_member(prog, "struct proc_dir_entry", "seq_ops"):
+        raise TargetError(
+            "kernels before Linux 4.18 are not understood: go through vmap_area_list "
+            "with drgn's own for_each_vmap_area()"
+        )
+
+
+def _generation(
+    prog: Program, has_nodes: bool, has_flags: bool, has_old_flags: bool
+) -> str:
     # Since Linux kernel commit d093602919ad ("mm: vmalloc: remove global vmap_area_root
     # rb-tree") (in v6.9), areas are spread over nodes.
     if has_nodes:
@@ -196,6 +260,10 @@ def _generation(prog: Program, has_nodes: bool, has_flags: bool) -> str:
         # vmap_blocks xarray") (in v6.4), each CPU has an xarray of blocks.
         per_cpu = has_member(prog, "struct vmap_block_queue", "vmap_blocks")
         return "D" if per_cpu else "C"
+    # Until Linux kernel commit dd3b8353bae7 ("mm/vmalloc: do not keep unpurged areas in
+    # the busy tree") (in v5.4), lazily freed areas stayed among the others.
+    if has_old_flags:
+        return "before A"
     # Until Linux kernel commit 96e2db456135 ("mm/vmalloc: rework the drain logic")
     # (in v5.11), lazily freed areas were in an llist.
     return "A" if _has_purge_list(prog) else "B"
@@ -218,7 +286,11 @@ def _has_purge_list(prog: Program) -> bool:
 
 
 def _vmallocinfo_rules(
-    prog: Program, has_nodes: bool, has_flags: bool, functions: VmallocFunctions
+    prog: Program,
+    has_nodes: bool,
+    has_flags: bool,
+    has_old_flags: bool,
+    functions: VmallocFunctions,
 ) -> VmallocinfoRules:
     return VmallocinfoRules(
         per_node=has_nodes,
@@ -230,14 +302,31 @@ def _vmallocinfo_rules(
         # show_numa_info()") (in v6.16, also in v6.12.y and v6.15.y), the caller passes
         # the counters, and skips areas that are not yet initialized.
         uninitialized_listed=not functions.has_parameter("show_numa_info", "counters"),
-        # Until Linux kernel commit 7cc7913e8e61 ("mm/vmalloc: make sure to dump
-        # unpurged areas in /proc/vmallocinfo") (in v5.16). It changed no prototype; the
-        # llist that commit 96e2db456135 ("mm/vmalloc: rework the drain logic") (in
-        # v5.11) removed is the nearest sign of the older kernels. Nothing tells of those
-        # in between, which are taken for mended.
-        lazy_after_vm_only=not has_flags and _has_purge_list(prog),
+        # The labels came in Linux kernel commit 78c72746f56b ("vmalloc: show lazy-purged
+        # vma info in vmallocinfo") (in v4.13), and went by flags until commit
+        # dd3b8353bae7 ("mm/vmalloc: do not keep unpurged areas in the busy tree") (in
+        # v5.4).
+        lazy_by_flag=has_old_flags,
+        lazy_after_vm_only=_lazy_after_vm_only(prog, has_flags, functions),
         # Since Linux kernel commit e6f798225a31 ("mm: Introduce VM_SPARSE kind and
         # vm_area_[un]map_pages().") (in v6.9).
         sparse_label=functions.has("vm_area_map_pages"),
         phys_digits=2 * _phys_addr_bytes(prog),
     )
+
+
+def _lazy_after_vm_only(
+    prog: Program, has_flags: bool, functions: VmallocFunctions
+) -> Optional[bool]:
+    """Return whether the last area has to have a vm; None if nothing tells."""
+    # Until Linux kernel commit 7cc7913e8e61 ("mm/vmalloc: make sure to dump unpurged
+    # areas in /proc/vmallocinfo") (in v5.16), which changed no prototype. Older ones have
+    # the llist that commit 96e2db456135 ("mm/vmalloc: rework the drain logic") (in v5.11)
+    # removed, newer ones a parameter of commit 9333fe98d0a6 ("mm/vmalloc: add
+    # adjust_search_size parameter") (in v5.18) or flags.
+    if has_flags:
+        return False
+    if _has_purge_list(prog):
+        return True
+    newer = functions.has_parameter("find_vmap_lowest_match", "adjust_search_size")
+    return False if newer else None

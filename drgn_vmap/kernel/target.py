@@ -55,6 +55,9 @@ class Target:
             advice = _mending(prog) or "give -c a kernel's vmcore"
             raise TargetError(f"this is no Linux kernel: {advice}")
         self.prog = prog
+        self.by_lists = False
+        """Whether to find areas by their lists, and not look at the trees that have the
+        same ones."""
         self.live = bool(prog.flags & ProgramFlags.IS_LIVE)
         """Whether the kernel runs."""
         self.symbols = ensure_types(prog)

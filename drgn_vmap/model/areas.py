@@ -21,6 +21,8 @@ __all__ = (
     "VM_LABELS",
     "VMAP_RAM",
     "VMAP_BLOCK",
+    "VM_LAZY_FREE",
+    "VM_VM_AREA",
     "vm_flag",
     "State",
     "ProblemKind",
@@ -68,6 +70,10 @@ VM_LABELS: Mapping[str, str] = {
 # mark vm_map_ram area") (in v6.3).
 VMAP_RAM = 0x1
 VMAP_BLOCK = 0x2
+# Those that stood there until commit 688fcbfc06e4 ("mm/vmalloc: modify struct vmap_area to
+# reduce its size") (in v5.4).
+VM_LAZY_FREE = 0x2
+VM_VM_AREA = 0x4
 
 
 def vm_flag(name: str) -> "np.uint64":
@@ -144,8 +150,12 @@ class VmallocinfoRules:
     """An area without vm is listed only if its flags have VMAP_RAM."""
     uninitialized_listed: bool
     """Areas with VM_UNINITIALIZED are listed (without N counts)."""
-    lazy_after_vm_only: bool
-    """Unpurged areas are listed only if the last busy area has a vm."""
+    lazy_by_flag: bool
+    """Unpurged areas are listed among the others (before 5.4), and as areas of
+    vm_map_ram() unless their flags have VM_LAZY_FREE."""
+    lazy_after_vm_only: Optional[bool]
+    """Unpurged areas are listed only if the last busy area has a vm; None if nothing
+    tells (of some kernels before 5.18)."""
     sparse_label: bool
     """VM_SPARSE is known and labelled."""
     phys_digits: int
@@ -154,7 +164,7 @@ class VmallocinfoRules:
 
 @dataclass(frozen=True)
 class PointerPolicy:
-    """What %pK prints on this kernel (lib/vsprintf.c)."""
+    """What /proc/vmallocinfo has of addresses on this kernel (lib/vsprintf.c)."""
 
     kptr_restrict: int
     """The sysctl: 0 hashes, 1 shows root the address, 2 shows zeros."""
@@ -180,7 +190,8 @@ class Kernel:
 
     release: str
     layout: str
-    """Layout generation, "A" (before 5.11) to "E" (since 6.9)."""
+    """Layout generation, "before A" (before 5.4), "A" (before 5.11) to "E" (since
+    6.9)."""
     live: bool
     symbols: str
     """Where types came from: "dwarf", "btf", or the name of another finder."""
@@ -188,7 +199,7 @@ class Kernel:
     word_size: int
     """Size of a pointer."""
     has_va_flags: bool
-    """struct vmap_area has the member flags (series patch 2)."""
+    """struct vmap_area has flags that say VMAP_RAM (series patch 2)."""
     has_nodes: bool
     """Areas are split among struct vmap_node (since 6.9)."""
     numa_nodes: Tuple[int, ...]
@@ -252,7 +263,8 @@ class AreaTable:
     vmap_node: Array
     """Index of the struct vmap_node that holds the area, -1 if none does."""
     va_flags: U64Array
-    """vmap_area.flags, zero on kernels that have none."""
+    """vmap_area.flags, zero on kernels that have none. Before 5.4 they are of
+    VM_LAZY_FREE and VM_VM_AREA."""
     is_block: Array
     """Whether the area is that of a struct vmap_block."""
     vm: U64Array

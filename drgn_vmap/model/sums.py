@@ -30,6 +30,8 @@ class PageCounter:
     """What /proc/meminfo shows as VmallocUsed, in kB there."""
     pending_pages: int
     """What CPUs have counted by themselves and not yet added; may be negative."""
+    uncounted_vm: int = 0
+    """Address of a vm_struct with VM_ALLOC whose pages it leaves out, 0 if none is."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ Areas as lines of /proc/vmallocinfo, byte for byte (mm/vmalloc.c).
 from typing import Dict, Iterator, List
 
 from .._numpy import Array, U64Array, np
-from ..model.areas import AreaTable, Kernel, Snapshot, State
+from ..model.areas import VM_LAZY_FREE, AreaTable, Kernel, Snapshot, State
 from ..model.vmallocinfo import PLAIN_LABELS, VPAGES, flag_labels, line_tail
 from .escape import printable
 from .pointers import PointerFormat
@@ -71,7 +71,7 @@ def _line_ends(
         areas.vm != 0,
         areas.vm_ok,
         areas.vpages,
-        areas.state,
+        _state_printed(kernel, areas),
         *areas.numa_pages.T,
     )
 
@@ -81,6 +81,15 @@ def _line_ends(
             yield _line_end(kernel, callers[caller], size, *rest)
 
     return texts_of_rows(columns, make)
+
+
+def _state_printed(kernel: Kernel, areas: AreaTable) -> Array:
+    """Return the state that the line of each area has in its words."""
+    if not kernel.rules.lazy_by_flag:
+        return areas.state
+    unmarked = areas.va_flags & np.uint64(VM_LAZY_FREE) == 0
+    unmarked &= areas.state == State.LAZY
+    return np.where(unmarked, int(State.BUSY), areas.state)
 
 
 def _line_end(

@@ -14,7 +14,7 @@ from drgn_vmap.model.blocks import NO_CPU, Blocks, BlockTable
 BITS = 128
 PAGE = 4096
 START = 0xFFFFC90000080000
-RULES = VmallocinfoRules(True, True, False, False, True, 16)
+RULES = VmallocinfoRules(True, True, False, False, False, True, 16)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ KERNEL = Kernel(
         per_node=True,
         ram_by_flag=True,
         uninitialized_listed=False,
+        lazy_by_flag=False,
         lazy_after_vm_only=False,
         sparse_label=True,
         phys_digits=16,

@@ -46,6 +46,8 @@ name was not tested. A text needs no symbols: of each line is tested that it is 
 "live" is /proc/kcore, "ELF" and "kdump" are vmcores, "QMP" is `drgn --qemu`, "slice" what
 `vmap slice` wrote, and "text" a copy of /proc/vmallocinfo.
 
+[Other kernels](field.md) were made as fakes, or looked at by hand.
+
 The samples in vmcores/ are read, without debug information, with drgn 0.0.31, 0.0.33, 0.2.0
 and the newest: `make installed`. `vmap slice` needs 0.1.0, and `%vmap` 0.0.33.
 

@@ -77,7 +77,10 @@ class PageTable:
         if root is not None:
             self._root = root
             self._format = table_format(
-                values.prog.platform, numbers, memory.page_size, self._root_entry
+                values.prog.platform,
+                {**numbers, "physical_mask": _physical_mask(values)},
+                memory.page_size,
+                self._root_entry,
             )
 
     def _root_entry(self, order: str) -> int:
@@ -283,6 +286,25 @@ class PageTable:
     def _report(self, what: ProblemKind, where: str, detail: str) -> None:
         """Note a problem that many addresses may have, once."""
         self._problems[Problem(what, where, detail)] = None
+
+
+def _physical_mask(values: Values) -> int:
+    """
+    Return which bits of an entry on x86_64 are of an address, by what the kernel says.
+
+    All that there may be where it says nothing, or what cannot be.
+    """
+    # With CONFIG_DYNAMIC_PHYSICAL_MASK it leaves out the bit that says that memory is
+    # encrypted (AMD's SME and SEV), or shared with the host (Intel's TDX).
+    try:
+        mask = values.number(lambda prog: prog["physical_mask"]) or 0
+    except Fault:
+        mask = 0
+    return mask if mask & _LEAST_PHYSICAL == _LEAST_PHYSICAL else ~0
+
+
+_LEAST_PHYSICAL = (1 << 36) - 1
+"""Bits that the physical addresses of each x86_64 have, and none of these is a mark."""
 
 
 def _within(

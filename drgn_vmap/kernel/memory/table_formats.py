@@ -108,7 +108,7 @@ def table_format(
     """
     Return the format of a kernel's page tables; None if it is not known here.
 
-    :param numbers: Of VMCOREINFO.
+    :param numbers: Of VMCOREINFO, and physical_mask, a variable of x86_64.
     :param root_entry: Reads the first entry of the root, in a byte order.
     """
     make = _FORMATS.get(platform.arch) if platform else None
@@ -130,8 +130,10 @@ def _x86_64(
     five_levels = numbers.get("pgtable_l5_enabled", 0)
     bits = 57 if five_levels else 48
     present, is_leaf = _bit(0), _bit(7)
-    # With memory encryption, entries have a bit that is no part of the address.
-    address = _masked(((1 << 52) - 1) & ~0xFFF & ~numbers.get("sme_mask", 0))
+    # With memory encryption, entries have a bit that is no part of the address: AMD's,
+    # which VMCOREINFO names, or Intel's, which is left out of physical_mask.
+    mask = numbers.get("physical_mask", ~0) & ~numbers.get("sme_mask", 0)
+    address = _masked(((1 << 52) - 1) & ~0xFFF & mask)
     return TableFormat(
         shifts=(48,) * five_levels + (39, 30, 21, 12),
         # The highest one is extended to all above.

@@ -84,8 +84,12 @@ _VARIABLES: Dict[str, _Variable] = {
     "vmap_area_cachep": _Variable("struct kmem_cache *", _VMALLOC_C),
     "vmap_block_queue": _Variable("struct vmap_block_queue", _VMALLOC_C),
     "vmap_blocks": _Variable("struct xarray", _VMALLOC_C),
+    # The root of an xarray or of a radix tree; all that is asked for is where it is.
+    "vmap_block_tree": _Variable("unsigned long", _VMALLOC_C),
+    "vm_module_tags": _Variable("struct vm_struct *", "lib/alloc_tag.c"),
     # Where vmalloc space is, and how its addresses are printed.
     "init_mm": _Variable("struct mm_struct"),
+    "physical_mask": _Variable("phys_addr_t"),
     "kcore_vmalloc": _Variable("struct kcore_list", "fs/proc/kcore.c"),
     "vmalloc_base": _WORD,
     "module_load_offset": _WORD,

@@ -10,11 +10,11 @@ being purged, pooled for reuse, or free.
 """
 
 from dataclasses import dataclass
-from typing import Callable, Iterable, List, Optional, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 from ..._numpy import Array, U64Array, np
 from ...errors import Fault, SymbolsError, VmapError
-from ...model.areas import Problem, ProblemKind, State
+from ...model.areas import VM_LAZY_FREE, VM_VM_AREA, Problem, ProblemKind, State
 from ..target import Target
 from ..types.structs import array_length, need_offset, record_dtype
 from .lists import walk_list, walk_llist
@@ -66,12 +66,16 @@ class AreaReader:
         self.lasting: List[Problem] = []
         self._nodes: Optional[VmapNodes] = None
         self._why_no_nodes: VmapError = Fault("all vmap_nodes")
+        self._mixed: Dict[State, AreaRecords] = {}
+        self._lists_only = target.by_lists or target.layout.rb_offset is None
         if self._layout.vmap_node:
             self._nodes = self._read_nodes()
             self.problems += self._nodes.problems
 
     def busy(self) -> AreaRecords:
         """Read areas in use, node by node, each by ascending address."""
+        if self._layout.has_old_flags:
+            return self._of_mixed(State.BUSY)
         # Since Linux kernel commit d093602919ad ("mm: vmalloc: remove global
         # vmap_area_root rb-tree") (in v6.9), each node has a tree.
         if self._nodes and not self._nodes.address:
@@ -82,11 +86,14 @@ class AreaReader:
 
     def lazy(self) -> AreaRecords:
         """Read areas that were freed but may still be in some CPU's TLB."""
+        if self._layout.has_old_flags:
+            return self._of_mixed(State.LAZY)
         if self._nodes:
             return self._from_trees(State.LAZY, *self._node_trees("lazy"))
         # Since Linux kernel commit 96e2db456135 ("mm/vmalloc: rework the drain
-        # logic") (in v5.11), they are in a tree; before, in an llist.
-        if self._target.values.address("purge_vmap_area_root") is None:
+        # logic") (in v5.11), they are in a tree and a list; before, in an llist.
+        names = ("purge_vmap_area_root", "purge_vmap_area_list")
+        if not any(map(self._target.values.address, names)):
             return self._from_llist()
         return self._from_trees(State.LAZY, *self._global_tree("purge_vmap_area"))
 
@@ -130,6 +137,8 @@ class AreaReader:
 
     def free(self) -> AreaRecords:
         """Read ranges that belong to nobody, by ascending address."""
+        if not self._has_free_list():
+            return self._between(self.busy(), self.lazy(), self.purging(), self.pools())
         return self._from_trees(State.FREE, *self._global_tree("free_vmap_area"))
 
     def busy_around(self, addresses: U64Array) -> AreaRecords:
@@ -140,7 +149,7 @@ class AreaReader:
 
         :param addresses: In ascending order.
         """
-        if self._nodes and not self._nodes.address:
+        if self._nodes and not self._nodes.address or self._layout.has_old_flags:
             return self.busy()
         if self._nodes:
             roots, _ = self._node_trees("busy")
@@ -151,6 +160,8 @@ class AreaReader:
 
     def free_around(self, addresses: U64Array) -> AreaRecords:
         """Read only the free ranges that hold these addresses, and their neighbours."""
+        if not self._has_free_list():
+            return self.free()
         roots, _ = self._global_tree("free_vmap_area")
         found = self._around(State.FREE, roots, addresses)
         return self.free() if found is None else found
@@ -158,8 +169,10 @@ class AreaReader:
     def _around(
         self, state: State, heads: U64Array, addresses: U64Array
     ) -> Optional[AreaRecords]:
-        """Search trees; None if one is damaged where the search went."""
+        """Search trees; None if there are none, or one is damaged on the way."""
         dtype, offset = self._layout.vmap_area, self._layout.rb_offset
+        if self._lists_only or offset is None:
+            return None
         try:
             roots = read_rb_roots(self._memory, heads, dtype)
         except Fault:
@@ -193,6 +206,9 @@ class AreaReader:
         """
         values = self._target.values
         root, head = f"{name}_root", f"{name}_list"
+        if self._lists_only:
+            at = values.need(head, values.address(head))
+            return np.zeros(1, np.uint64), [at]
         found = [values.address(root), values.address(head)]
         for one, address in zip((root, head), found):
             if address is None:
@@ -226,24 +242,25 @@ class AreaReader:
             areas = self._areas_of_blocks()
         except (Fault, SymbolsError):
             raise self._why_no_nodes
-        roots = climb_to_roots(
-            self._memory, areas, self._layout.vmap_area, self._layout.rb_offset
-        )
+        offset = self._layout.rb_offset
+        if offset is None:
+            raise self._why_no_nodes
+        roots = climb_to_roots(self._memory, areas, self._layout.vmap_area, offset)
         if not len(roots):
             raise self._why_no_nodes
         detail = "areas are missing that are in no tree with a vmap_block"
         self.problems.append(Problem(ProblemKind.UNREADABLE, "vmap_nodes", detail))
-        tree = walk_rb_trees(
-            self._memory, roots, self._layout.vmap_area, self._layout.rb_offset
-        )
+        tree = walk_rb_trees(self._memory, roots, self._layout.vmap_area, offset)
         self.lasting += tree.problems
         nodes = np.full(len(tree.root), NO_NODE)
         return self._sane(AreaRecords(State.BUSY, tree.address, tree.records, nodes))
 
     def _node_trees(self, name: str) -> Tuple[U64Array, List[int]]:
         """Return the addresses of each node's rb_root and list head of this name."""
-        roots = np.array(self._members(f"{name}.root"), np.uint64)
-        return roots, self._members(f"{name}.head")
+        heads = self._members(f"{name}.head")
+        if self._lists_only:
+            return np.zeros(len(heads), np.uint64), heads
+        return np.array(self._members(f"{name}.root"), np.uint64), heads
 
     def _members(self, member: str) -> List[int]:
         """Return the address of a member of each node."""
@@ -264,31 +281,73 @@ class AreaReader:
             address += self._list(head)
         return address
 
-    def _list(self, head: int) -> List[int]:
-        links, problems = walk_list(self._memory, head, self._target.live)
+    def _list(self, head: int, long: bool = False) -> List[int]:
+        """
+        Return the addresses of areas in a list.
+
+        :param long: It may be so also on a live kernel.
+        """
+        live = self._target.live and not long
+        links, problems = walk_list(self._memory, head, live)
         self.problems += problems
         return [_containing(link, self._layout.list_offset) for link in links]
 
-    def _from_llist(self) -> AreaRecords:
+    def _of_mixed(self, state: State) -> AreaRecords:
+        """Return those areas of a state that are kept among others (before 5.4)."""
+        if not self._mixed:
+            all_ = self._from_trees(State.BUSY, *self._global_tree("vmap_area"))
+            freed = all_.records["flags"] & np.uint64(VM_LAZY_FREE) != 0
+            # vm_unmap_ram() sets no flag.
+            freed |= np.isin(all_.address, np.array(self._freed(), np.uint64))
+            for one, rows in ((State.BUSY, ~freed), (State.LAZY, freed)):
+                records = all_.records[rows]
+                # Where the flag is missing, nobody ever wrote a vm.
+                records["vm"][records["flags"] & np.uint64(VM_VM_AREA) == 0] = 0
+                address, node = all_.address[rows], all_.vmap_node[rows]
+                self._mixed[one] = AreaRecords(one, address, records, node)
+        return self._mixed[state]
+
+    def _has_free_list(self) -> bool:
+        """Whether what is free is kept anywhere."""
+        list_ = self._target.values.address("free_vmap_area_list")
+        return self._layout.has_free_tree or list_ is not None
+
+    def _between(self, *held: AreaRecords) -> AreaRecords:
+        """Return what no area holds, where that is all that tells what is free."""
+        size = self._layout.kernel.word_size
+        start = np.concatenate([areas.records["va_start"] for areas in held])
+        end = np.concatenate([areas.records["va_end"] for areas in held])
+        start = np.sort(np.append(start, np.uint64((1 << 8 * size) - 1)))
+        end = np.maximum.accumulate(np.sort(np.append(end, np.uint64(1))))
+        rows = np.flatnonzero(end < start)
+        records = np.zeros(len(rows), self._layout.vmap_area)
+        records["va_start"], records["va_end"] = end[rows], start[rows]
+        nowhere = np.zeros(len(rows), np.uint64)
+        nodes = np.full(len(rows), NO_NODE)
+        return AreaRecords(State.FREE, nowhere, records, nodes)
+
+    def _freed(self) -> List[int]:
+        """Return the addresses of areas in the llist of those that were freed."""
         head = self._address("vmap_purge_list")
         links, problems = walk_llist(self._memory, head, self._target.live)
         self.problems += problems
         offset = need_offset(self._target.prog, "struct vmap_area", "purge_list")
-        address = [_containing(link, offset) for link in links]
+        return [_containing(link, offset) for link in links]
+
+    def _from_llist(self) -> AreaRecords:
+        address = self._freed()
         return self._records(State.LAZY, address, [NO_NODE] * len(address))
 
     def _from_trees(
         self, state: State, roots: U64Array, heads: Iterable[int]
     ) -> AreaRecords:
-        kernel = self._layout.kernel
+        kernel, offset = self._layout.kernel, self._layout.rb_offset
         heads = list(heads)
+        if self._lists_only or offset is None:
+            return self._from_lists(state, heads)
         try:
             tree = read_rb_trees(
-                self._memory,
-                roots,
-                self._layout.vmap_area,
-                self._layout.rb_offset,
-                tries(kernel),
+                self._memory, roots, self._layout.vmap_area, offset, tries(kernel)
             )
         except Fault as e:
             tree = self._from_lists_only(heads, e)
@@ -296,10 +355,21 @@ class AreaReader:
         # On a live kernel, an area that is freed leads from its list into others.
         if tree.problems and not kernel.live:
             tree = self._add_from_lists(tree, heads)
-        nodes = np.full(len(tree.root), NO_NODE)
-        if self._nodes and state != State.FREE:
-            nodes = self._nodes.index[tree.root]
+        nodes = self._nodes_of(state, tree.root)
         return self._sane(AreaRecords(state, tree.address, tree.records, nodes))
+
+    def _nodes_of(self, state: State, at: Array) -> Array:
+        """Return the node of each area, of which it is known at which place it is."""
+        if self._nodes and state != State.FREE:
+            return self._nodes.index[at]
+        return np.full(len(at), NO_NODE)
+
+    def _from_lists(self, state: State, heads: List[int]) -> AreaRecords:
+        """Read areas where there are no trees, or none that anybody wants to read."""
+        found = [self._list(head, long=True) for head in heads]
+        address = [one for some in found for one in some]
+        at = np.repeat(np.arange(len(found)), [len(some) for some in found])
+        return self._records(state, address, self._nodes_of(state, at).tolist())
 
     def _from_lists_only(self, heads: List[int], why: Fault) -> TreeNodes:
         """

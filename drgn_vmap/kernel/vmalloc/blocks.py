@@ -17,10 +17,15 @@ from ...model.areas import Problem, ProblemKind
 from ...model.blocks import NO_CPU, Blocks, BlockTable
 from ..memory.cpus import per_cpu_addresses, possible_cpus
 from ..target import Target
-from ..types.structs import has_member, need_offset, record_dtype
+from ..types.structs import (
+    has_member,
+    member_offset,
+    need_offset,
+    record_dtype,
+)
 from .lists import walk_list
 from .racing import as_races, tries
-from .trees import read_xarrays
+from .trees import RADIX_TREE, XARRAY, IndexTree, read_xarrays
 
 __all__ = ("block_areas", "take_blocks")
 
@@ -131,10 +136,10 @@ class _Reader:
 
         :return: Addresses, records, and the CPU whose xarray holds each.
         """
-        heads, cpus = self._xarrays()
-        node = record_dtype(self._target.prog, "struct xa_node", {"slots": "slots"})
+        heads, cpus, form = self._xarrays()
+        node = record_dtype(self._target.prog, form.node, {"slots": "slots"})
         address, owner, problems = read_xarrays(
-            self._memory, heads, node, tries(self._kernel)
+            self._memory, heads, node, tries(self._kernel), form
         )
         self.problems += problems
         records, ok = self._memory.records(address, self._dtype)
@@ -147,22 +152,35 @@ class _Reader:
             for at in addresses.tolist()
         ]
 
-    def _xarrays(self) -> Tuple[U64Array, Array]:
-        """Return the address of each xarray's head, and the CPU that it belongs to."""
+    def _xarrays(self) -> Tuple[U64Array, Array, IndexTree]:
+        """Return the address of each xarray's head, its CPU, and what form it has."""
         # Since Linux kernel commit 062eacf57ad9 ("mm: vmalloc: remove a global
         # vmap_blocks xarray") (in v6.4), each CPU has one. Which CPU's holds a block
         # changed without a trace, in commit a34acf30b19b ("mm: vmalloc: check if a
         # hash-index is in cpu_possible_mask") (in v6.10, also in v6.6.y and v6.9.y), so
         # all of them are looked through.
-        prog, values = self._target.prog, self._target.values
+        prog = self._target.prog
         if not has_member(prog, "struct vmap_block_queue", "vmap_blocks"):
-            blocks = values.need("vmap_blocks", values.address("vmap_blocks"))
-            head = blocks + need_offset(prog, "struct xarray", "xa_head")
-            return np.array([head], np.uint64), np.array([NO_CPU])
+            head, form = self._global_xarray()
+            return np.array([head], np.uint64), np.array([NO_CPU]), form
         offset = need_offset(prog, "struct vmap_block_queue", "vmap_blocks.xa_head")
         queues = self._queues()
         heads = [(queue + offset) % (1 << 64) for queue in queues.values()]
-        return np.array(heads, np.uint64), np.array(list(queues))
+        return np.array(heads, np.uint64), np.array(list(queues)), XARRAY
+
+    def _global_xarray(self) -> Tuple[int, IndexTree]:
+        """Return the address of the head of the one that has all blocks, and its form."""
+        prog, values = self._target.prog, self._target.values
+        # Until Linux kernel commit 0f14599c607d ("vmalloc: convert to XArray") (in v5.9),
+        # it was a radix tree, which has been an xarray since commit f8d5d0cc145c ("xarray:
+        # Add definition of struct xarray") (in v4.20).
+        names = ("vmap_blocks", "vmap_block_tree")
+        found = next(filter(None, map(values.address, names)), None)
+        root = values.need(names[0], found)
+        head = member_offset(prog, "struct radix_tree_root", "rnode")
+        if head is not None and values.address(names[0]) is None:
+            return root + head, RADIX_TREE
+        return root + need_offset(prog, "struct xarray", "xa_head"), XARRAY
 
     def _queues(self) -> Dict[int, int]:
         """Return the address of each CPU's struct vmap_block_queue."""

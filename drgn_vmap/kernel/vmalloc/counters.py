@@ -44,12 +44,23 @@ def vmalloc_pages(target: Target) -> Optional[PageCounter]:
     pages = target.values.number(lambda prog: prog["vm_node_stat"][item].counter)
     if pages is None:
         return None
-    return PageCounter("NR_VMALLOC", pages, _pending(target, item))
+    return PageCounter("NR_VMALLOC", pages, _pending(target, item), _tags(target))
 
 
 def _global_counter(target: Target) -> Optional[PageCounter]:
     pages = target.values.number(lambda prog: prog["nr_vmalloc_pages"].counter)
-    return None if pages is None else PageCounter("nr_vmalloc_pages", pages, 0)
+    if pages is None:
+        return None
+    return PageCounter("nr_vmalloc_pages", pages, 0, _tags(target))
+
+
+def _tags(target: Target) -> int:
+    """
+    Return the address of the vm_struct of modules' allocation tags, 0 if there is none.
+
+    With CONFIG_MEM_ALLOC_PROFILING, lib/alloc_tag.c fills it page by page, by itself.
+    """
+    return target.values.number(lambda prog: prog["vm_module_tags"]) or 0
 
 
 def _pending(target: Target, item: int) -> int:

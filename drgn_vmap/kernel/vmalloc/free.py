@@ -13,11 +13,18 @@ from typing import Iterator, List, NamedTuple, Optional, Set
 from ...errors import Fault
 from ...model.space import VmallocRange
 from ..target import Target
+from ..types.structs import need_offset
 
-__all__ = ("lowest_fit",)
+__all__ = ("has_tree", "lowest_fit")
 
 _MAX_NODES = 100_000
 """More nodes than the search of a healthy tree looks at."""
+
+
+def has_tree(target: Target) -> bool:
+    """Return whether there is a tree of free areas to search."""
+    layout = target.layout
+    return layout.has_free_tree and layout.rb_offset is not None and not target.by_lists
 
 
 def lowest_fit(
@@ -26,7 +33,7 @@ def lowest_fit(
     """
     Return the address that a new area would get, None if there is no place.
 
-    Ranges that nodes pool (since 6.9) are not considered.
+    Only where :func:`has_tree` says so. Ranges that nodes pool (since 6.9) are not considered.
 
     :param size: Bytes, guard page included.
     :param align: A power of two.
@@ -66,7 +73,7 @@ class _Search:
     def __init__(self, target: Target, longest: int, start: int) -> None:
         self._memory = target.memory
         self._area = target.layout.vmap_area
-        self._rb_offset = target.layout.rb_offset
+        self._rb_offset = need_offset(target.prog, "struct vmap_area", "rb_node")
         self._root = target.values.number(
             lambda prog: prog["free_vmap_area_root"].rb_node
         )

@@ -16,7 +16,7 @@ from ...model.areas import AreaTable
 from ...model.inspection import AreaTree, Inspection, VmPages
 from ..layout import Layout
 from ..target import Target
-from ..types.structs import array_length, need_offset, record_dtype
+from ..types.structs import array_length, has_member, need_offset, record_dtype
 from .activity import activity
 from .area_pages import named_pages, rows_with_pages
 from .blocks import take_blocks
@@ -38,7 +38,8 @@ def inspect(target: Target) -> Inspection:
     target.forget()
     layout, values = target.layout, target.values
     nodes = read_nodes(values, target.memory, layout) if layout.vmap_node else None
-    trees = tuple(_area_trees(target, nodes))
+    offset = None if target.by_lists else layout.rb_offset
+    trees = () if offset is None else tuple(_area_trees(target, nodes, offset))
     snapshot = take_snapshot(target, all_states=True, once=True)
     return Inspection(
         snapshot=snapshot,
@@ -58,13 +59,18 @@ def inspect(target: Target) -> Inspection:
         # space over and over") (in v6.5), a flush empties the dirty ranges. It changed
         # no prototype; commit ca5e46c3400b ("mm/vmalloc: avoid iterating over per CPU
         # vmap blocks twice") (in v6.5), of the same series, made
-        # purge_fragmented_block() a function of its own.
-        dirty_range_reset=target.functions.has("purge_fragmented_block"),
+        # purge_fragmented_block() a function of its own. Where inlining may hide it,
+        # kernels that are not older than the xarrays of CPUs may be as new as that.
+        dirty_range_reset=target.functions.has("purge_fragmented_block")
+        or not target.functions.knows("purge_fragmented_block")
+        and has_member(target.prog, "struct vmap_block_queue", "vmap_blocks"),
         activity=activity(target),
     )
 
 
-def _area_trees(target: Target, nodes: Optional[VmapNodes]) -> Iterator[AreaTree]:
+def _area_trees(
+    target: Target, nodes: Optional[VmapNodes], rb_offset: int
+) -> Iterator[AreaTree]:
     """Yield each tree whose areas are in a list as well."""
     if nodes:
         for kind in ("busy", "lazy"):
@@ -72,7 +78,7 @@ def _area_trees(target: Target, nodes: Optional[VmapNodes]) -> Iterator[AreaTree
             heads = [address + offset for address in nodes.address]
             names = [f"{kind} areas of node {i}" for i in nodes.index.tolist()]
             roots = nodes.records[f"{kind}_root"]
-            yield from _trees(target, names, roots, heads)
+            yield from _trees(target, rb_offset, names, roots, heads)
     for name, variable in (
         ("busy areas", "vmap_area"),
         ("lazy areas", "purge_vmap_area"),
@@ -81,17 +87,22 @@ def _area_trees(target: Target, nodes: Optional[VmapNodes]) -> Iterator[AreaTree
         root = target.values.number(lambda prog: prog[f"{variable}_root"].rb_node)
         head = target.values.address(f"{variable}_list")
         if root is not None and head is not None:
-            yield from _trees(target, [name], np.array([root], np.uint64), [head])
+            roots = np.array([root], np.uint64)
+            yield from _trees(target, rb_offset, [name], roots, [head])
 
 
 def _trees(
-    target: Target, names: List[str], roots: U64Array, heads: List[int]
+    target: Target,
+    rb_offset: int,
+    names: List[str],
+    roots: U64Array,
+    heads: List[int],
 ) -> Iterator[AreaTree]:
     layout, memory = target.layout, target.memory
-    found = walk_rb_trees(memory, roots, layout.vmap_area, layout.rb_offset)
+    found = walk_rb_trees(memory, roots, layout.vmap_area, rb_offset)
     word = layout.kernel.word_size
     for index, (name, root, head) in enumerate(zip(names, roots.tolist(), heads)):
-        tree = _tree(layout, found, index)
+        tree = _tree(layout, rb_offset, found, index)
         yield replace(
             tree,
             name=name,
@@ -103,7 +114,7 @@ def _trees(
         )
 
 
-def _tree(layout: Layout, found: TreeNodes, index: int) -> AreaTree:
+def _tree(layout: Layout, rb_offset: int, found: TreeNodes, index: int) -> AreaTree:
     """Return the areas of one of the trees that were walked."""
     rows = np.flatnonzero(found.root == index)
     records, address = found.records.take(rows), found.address[rows]
@@ -119,10 +130,10 @@ def _tree(layout: Layout, found: TreeNodes, index: int) -> AreaTree:
         link=address + np.uint64(layout.list_offset),
         next=records["next"],
         prev=records["prev"],
-        rb=address + np.uint64(layout.rb_offset),
+        rb=address + np.uint64(rb_offset),
         left=records["rb_left"],
         right=records["rb_right"],
-        largest=records["subtree_max_size"],
+        largest=records["subtree_max_size"] if layout.has_free_tree else None,
     )
 
 

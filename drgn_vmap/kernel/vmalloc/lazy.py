@@ -26,6 +26,9 @@ def lazy_pages(target: Target) -> LazyPages:
     """
     values = target.values
     counted = values.number(lambda prog: prog["vmap_lazy_nr"].counter)
+    if counted is not None and target.layout.has_old_flags:
+        # It was an int once, and BTF does not tell; nothing has so many pages.
+        counted &= 0xFFFFFFFF
     steps = len(online_cpus(values)).bit_length()
     return LazyPages(
         counted=values.need("vmap_lazy_nr", counted),

@@ -6,7 +6,7 @@ Trees
 
 Walks red-black trees (``struct rb_root``, include/linux/rbtree.h) level by
 level, so that a whole level is read at once, and xarrays (``struct xarray``,
-include/linux/xarray.h) in the same way. Both walks end on any input: a node is
+include/linux/xarray.h) in the same way, radix trees as well. Both walks end on any input: a node is
 taken once, and the depth of a healthy tree of the largest size is the limit.
 """
 
@@ -20,6 +20,9 @@ from ..memory.bulk import Memory
 from ..types.structs import join_records
 
 __all__ = (
+    "RADIX_TREE",
+    "XARRAY",
+    "IndexTree",
     "TreeNodes",
     "climb_to_roots",
     "join_nodes",
@@ -38,11 +41,25 @@ _RB_COLOR = np.uint64(3)
 _PAIRS_AT_ONCE = 1 << 17
 """Keys times trees that are searched in one go, which bounds the memory it takes."""
 
-# An entry whose two lowest bits are 10 points to a struct xa_node, unless it is
-# a small number, which stands for a sibling or retry entry (xa_is_node()).
 _XA_INTERNAL_MASK = np.uint64(3)
-_XA_INTERNAL = np.uint64(2)
 _XA_FIRST_NODE = np.uint64(4096)
+"""Smaller numbers stand for a sibling or retry entry (xa_is_node())."""
+
+
+@dataclass(frozen=True)
+class IndexTree:
+    """A form of trees from indices to pointers."""
+
+    node: str
+    """C type of its nodes."""
+    internal: "np.uint64"
+    """The two lowest bits of an entry that points to one."""
+
+
+XARRAY = IndexTree("struct xa_node", np.uint64(2))
+# Until Linux kernel commit 3159f943aafd ("xarray: Replace exceptional entries") (in
+# v4.20), these bits were swapped.
+RADIX_TREE = IndexTree("struct radix_tree_node", np.uint64(1))
 
 
 _Nodes = Tuple[U64Array, Array, Array]
@@ -342,7 +359,11 @@ def _search(
 
 
 def read_xarrays(
-    memory: Memory, heads: U64Array, dtype: Record, times: int
+    memory: Memory,
+    heads: U64Array,
+    dtype: Record,
+    times: int,
+    form: IndexTree = XARRAY,
 ) -> Tuple[U64Array, Array, Tuple[Problem, ...]]:
     """
     Read all entries of some xarrays that are pointers.
@@ -353,11 +374,12 @@ def read_xarrays(
     :param heads: Address of the ``xa_head`` of each ``struct xarray``.
     :param dtype: Of ``struct xa_node``, with the field ``slots``.
     :param times: How often to read at most; more than once on a live kernel.
+    :param form: Whether they are radix trees instead.
     :return: The pointers, the index of the xarray of each, and what was damaged.
     """
     entries, ok = _xa_heads(memory, heads, dtype)
     for tries_left in reversed(range(times)):
-        pointers, owners, problems = _walk_xarrays(memory, entries, dtype)
+        pointers, owners, problems = _walk_xarrays(memory, entries, dtype, form)
         before, (entries, ok) = entries, _xa_heads(memory, heads, dtype)
         changed = np.flatnonzero(entries != before)
         if not (len(changed) and tries_left):
@@ -396,7 +418,7 @@ def _xa_heads(memory: Memory, heads: U64Array, dtype: Record) -> Tuple[U64Array,
 
 
 def _walk_xarrays(
-    memory: Memory, entries: U64Array, dtype: Record
+    memory: Memory, entries: U64Array, dtype: Record, form: IndexTree
 ) -> Tuple[U64Array, Array, Tuple[Problem, ...]]:
     """
     Read all entries of some xarrays that are pointers.
@@ -410,12 +432,12 @@ def _walk_xarrays(
     owners: List[Array] = [np.empty(0, np.intp)]
     # Each level of nodes resolves at least four bits of a 64-bit index.
     for _ in range(16):
-        internal = (entries & _XA_INTERNAL_MASK) == _XA_INTERNAL
+        internal = (entries & _XA_INTERNAL_MASK) == form.internal
         plain = (entries & _XA_INTERNAL_MASK == 0) & (entries != 0)
         pointers.append(entries[plain])
         owners.append(tree[plain])
         node = internal & (entries > _XA_FIRST_NODE)
-        address, first = np.unique(entries[node] - _XA_INTERNAL, return_index=True)
+        address, first = np.unique(entries[node] - form.internal, return_index=True)
         tree = tree[node][first]
         if not len(address):
             break
