@@ -9,15 +9,19 @@ there are, which bits of an address are the index at each of them, and what an e
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from drgn import Architecture, Platform
 
 from ..._numpy import Array, U64Array, np
 
-__all__ = ("TableFormat", "table_format")
+__all__ = ("ENTRY_BYTES", "ENTRY_SHIFT", "TableFormat", "table_format")
 
-_ENTRY_BYTES = 8
+ENTRY_SHIFT = 3
+ENTRY_BYTES = 1 << ENTRY_SHIFT
+
+Entries = Any
+"""Of tables: an array of them, or one ``int``."""
 
 # Shifts of the levels whose entries may lead to memory: 1 GiB and 2 MiB, 2 GiB and 1 MiB.
 _X86_64_LEAVES = frozenset((30, 21))
@@ -29,7 +33,8 @@ class TableFormat:
     """
     The page tables of one kernel.
 
-    The methods take entries of tables; ``last`` says whether of tables of single pages.
+    The functions take entries of tables, an array of them or one by itself as an ``int``;
+    ``last`` says whether of tables of single pages.
     """
 
     shifts: Tuple[int, ...]
@@ -44,16 +49,16 @@ class TableFormat:
     order: str
     """Byte order of entries, as numpy has it."""
 
-    present: Callable[[U64Array, bool], Array]
+    present: Callable[[Entries, bool], Any]
     """Whether they lead anywhere."""
 
-    leaf: Callable[[U64Array, int], Array]
+    leaf: Callable[[Entries, int], Any]
     """Whether what they lead to is memory rather than a table; and the level's shift."""
 
-    table: Callable[[U64Array], U64Array]
+    table: Callable[[Entries], Any]
     """Physical address of the table that they lead to."""
 
-    frame: Callable[[U64Array], U64Array]
+    frame: Callable[[Entries], Any]
     """Physical address of the memory that they lead to."""
 
     def index_bits(self, level: int) -> int:
@@ -65,7 +70,7 @@ class TableFormat:
         """Return the physical addresses of entries of a level."""
         mask = np.uint64((1 << self.index_bits(level)) - 1)
         index = (addresses >> np.uint64(self.shifts[level])) & mask
-        return tables + index * np.uint64(_ENTRY_BYTES)
+        return tables + index * np.uint64(ENTRY_BYTES)
 
     def reaches(self, addresses: U64Array) -> Array:
         """Return which addresses the tables may translate."""
@@ -115,12 +120,18 @@ def table_format(
     return make(numbers, page_size, root_entry) if make else None
 
 
-def _masked(mask: int) -> Callable[[U64Array], U64Array]:
-    return lambda entries: entries & np.uint64(mask)
+def _masked(mask: int) -> Callable[[Entries], Any]:
+    return lambda entries: entries & mask
 
 
-def _bit(number: int) -> Callable[[U64Array], Array]:
-    return lambda entries: entries & np.uint64(1 << number) != 0
+def _bit(number: int) -> Callable[[Entries], Any]:
+    bit = 1 << number
+    return lambda entries: entries & bit != 0
+
+
+def _no_bit(number: int) -> Callable[[Entries], Any]:
+    bit = 1 << number
+    return lambda entries: entries & bit == 0
 
 
 def _x86_64(
@@ -129,7 +140,7 @@ def _x86_64(
     """Intel's manual, volume 3: 4-level and 5-level paging."""
     five_levels = numbers.get("pgtable_l5_enabled", 0)
     bits = 57 if five_levels else 48
-    present, is_leaf = _bit(0), _bit(7)
+    is_leaf = _bit(7)
     # With memory encryption, entries have a bit that is no part of the address: AMD's,
     # which VMCOREINFO names, or Intel's, which is left out of physical_mask.
     mask = numbers.get("physical_mask", ~0) & ~numbers.get("sme_mask", 0)
@@ -140,7 +151,7 @@ def _x86_64(
         bits=bits,
         upper=(0, (1 << (64 - bits)) - 1),
         order="<",
-        present=lambda entries, last: present(entries),
+        present=lambda entries, last: entries & 1 != 0,
         leaf=lambda entries, shift: is_leaf(entries) & (shift in _X86_64_LEAVES),
         table=address,
         frame=address,
@@ -160,8 +171,7 @@ def _aarch64(
     if page_shift != 16:
         bits = 64 - numbers.get("TCR_EL1_T1SZ", 64 - bits)
     last_to_first = range(page_shift, bits, page_shift - 3)
-    valid = np.uint64(1)
-    kind = np.uint64(3)
+    valid, kind = 1, 3
     return TableFormat(
         shifts=tuple(reversed(last_to_first)),
         bits=bits,
@@ -177,7 +187,7 @@ def _aarch64(
     )
 
 
-def _aarch64_address(page_shift: int, bits: int) -> Callable[[U64Array], U64Array]:
+def _aarch64_address(page_shift: int, bits: int) -> Callable[[Entries], Any]:
     low = (1 << page_shift) - 1
     if page_shift == 16:
         # Bits 51 to 48 of the address are in bits 15 to 12.
@@ -189,9 +199,7 @@ def _aarch64_address(page_shift: int, bits: int) -> Callable[[U64Array], U64Arra
         mask = ((1 << 50) - 1) & ~low
     else:
         return _masked(((1 << 48) - 1) & ~low)
-    return lambda entries: (entries & np.uint64(mask)) | (
-        (entries & np.uint64(upper)) << np.uint64(shift)
-    )
+    return lambda entries: (entries & mask) | ((entries & upper) << shift)
 
 
 def _ppc64(
@@ -219,7 +227,7 @@ def _s390x(
     # kind.
     upper_levels = 1 + (root_entry(">") >> 2 & 3)
     shifts = (53, 42, 31, 20)[-upper_levels:]
-    invalid, invalid_page, is_large = _bit(5), _bit(10), _bit(10)
+    valid, valid_page, is_large = _no_bit(5), _no_bit(10), _bit(10)
     # Page tables have 2 KiB, others 16, and the memory below an entry 4 or more.
     table, frame = _masked(~0x7FF % (1 << 64)), _masked(~0xFFF % (1 << 64))
     return TableFormat(
@@ -227,9 +235,7 @@ def _s390x(
         bits=min(64, shifts[0] + 11),
         upper=(0,),
         order=">",
-        present=lambda entries, last: ~(
-            invalid_page(entries) if last else invalid(entries)
-        ),
+        present=lambda entries, last: (valid_page if last else valid)(entries),
         leaf=lambda entries, shift: is_large(entries) & (shift in _S390X_LEAVES),
         table=table,
         frame=frame,
