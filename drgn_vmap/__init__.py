@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .analyses.describe import describe
-    from .api import load_module_types, load_types, take_snapshot
+    from .api import (
+        load_module_types,
+        load_types,
+        take_snapshot,
+        use_direct_reads,
+    )
     from .errors import VmapError
     from .model.areas import (
         Area,
@@ -46,6 +51,7 @@ _HOMES = {
     "load_module_types": "api",
     "load_types": "api",
     "take_snapshot": "api",
+    "use_direct_reads": "api",
 }
 
 __all__ = (
@@ -62,6 +68,7 @@ __all__ = (
     "load_module_types",
     "load_types",
     "take_snapshot",
+    "use_direct_reads",
 )
 
 

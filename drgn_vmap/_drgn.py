@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
 import drgn
+from _drgn import _linux_helper_follow_phys  # type: ignore[import-not-found]
 from drgn import FaultError, IntegerLike, Object, Program
 
 from .errors import DrgnError, SymbolsError, VmapError
@@ -23,6 +24,7 @@ __all__ = (
     "as_raised",
     "check_drgn",
     "connect_qemu",
+    "follow_page_table",
     "follow_phys",
     "linux_kernel_command",
     "make_linux_kernel",
@@ -94,6 +96,18 @@ def follow_phys(mm: Object, address: IntegerLike) -> Object:
     from drgn.helpers.linux import mm as helpers
 
     return helpers.follow_phys(mm, address)
+
+
+def follow_page_table(prog: Program, table: int, address: int) -> int:
+    """
+    Return the physical address that a page table leads to. follow_phys() is this, but
+    needs the kernel's types, which may come later.
+
+    :param table: Virtual address of the table, which may be the kernel's own.
+    :raises FaultError: if nothing is mapped there.
+    :raises NotImplementedError: if drgn does not know such page tables.
+    """
+    return int(_linux_helper_follow_phys(prog, table, address))
 
 
 def linux_kernel_command(

@@ -14,12 +14,13 @@ from . import kernel  # noqa: F401  # isort: skip
 from drgn import Program
 from drgn.helpers.common.prog import takes_program_or_default
 
+from .kernel.memory.direct import direct_reads
 from .kernel.target import Target
 from .kernel.types import module_types
 from .kernel.vmalloc import snapshot
 from .model.areas import Snapshot
 
-__all__ = ("load_module_types", "load_types", "take_snapshot")
+__all__ = ("load_module_types", "load_types", "take_snapshot", "use_direct_reads")
 
 
 @takes_program_or_default
@@ -63,3 +64,25 @@ def load_module_types(prog: Program, name: str) -> None:
     """
     with Target(prog):
         module_types.load_module_types(prog, name)
+
+
+@takes_program_or_default
+def use_direct_reads(prog: Program, on: bool = True) -> bool:
+    """
+    Have drgn itself read vmalloc space of the running kernel right, modules and per-CPU
+    memory included: prog.read(), Objects, helpers and whatever else reads memory.
+
+    drgn reads it through /proc/kcore, whose reader returns zeros, or another page's bytes,
+    of what vm_map_ram() mapped. From now on, each address is looked up in the kernel's page
+    table, and RAM is read. What is not mapped, or is no RAM, is a ``FaultError``, as in a
+    vmcore; no device is read.
+
+    >>> use_direct_reads()
+    True
+
+    :param on: False to read through /proc/kcore again.
+    :return: Whether that is for us to say. Of vmcores, and of other machines' kernels, drgn
+        reads page tables by itself, and nothing changes.
+    :raises TargetError: if its page tables cannot be read.
+    """
+    return direct_reads(prog, on)

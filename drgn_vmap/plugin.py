@@ -1,19 +1,27 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-Registers the drgn command ``%vmap``, where drgn has commands. drgn imports this at every start, so it
-imports nothing heavy.
+Registers the drgn command ``%vmap``, where drgn has commands, and with DRGN_VMAP_DIRECT=1 has
+new programs read vmalloc space right. drgn imports this at every start, so it imports
+nothing heavy.
 """
 
 import argparse
+import os
 from typing import Any
 
 from drgn import Program
 
 from ._drgn import linux_kernel_command
-from .commands import overview, run, show_help, target_of, verbs_text
+from .commands import module_of, overview, run, show_help, target_of, verbs_text
 
-__all__ = ()
+__all__ = ("drgn_prog_set",)
+
+
+def drgn_prog_set(prog: Program) -> None:
+    """Get a program that drgn just opened: this is the name of drgn's hook for it."""
+    if os.environ.get("DRGN_VMAP_DIRECT") == "1":
+        module_of("direct").switch_on(prog)
 
 
 @linux_kernel_command(

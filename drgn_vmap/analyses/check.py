@@ -19,6 +19,7 @@ from ..model.kcore import (
     Look,
     PageClass,
     PageFinding,
+    Reader,
 )
 from .describe import describe
 from .kcore import guarded_mask, unread_mask
@@ -214,6 +215,7 @@ def classify(pages: Pages, look: Look, primed: bool) -> Array:
     """
     no_memory = ~look.known | look.mapped & ~look.in_memory
     rules = (
+        (~look.read & look.known & ~look.mapped, PageClass.UNMAPPED_FAULT),
         (~look.read, PageClass.UNREADABLE),
         (look.repeated & ~look.equal & primed, PageClass.STALE),
         (look.zero & pages.by_design, PageClass.BY_DESIGN),
@@ -331,9 +333,13 @@ class Tally:
 
 
 def sum_up(
-    targets: Targets, tally: Tally, rules: KcoreRules, problems: Sequence[Problem]
+    targets: Targets,
+    tally: Tally,
+    rules: KcoreRules,
+    problems: Sequence[Problem],
+    through: Reader = Reader.KCORE,
 ) -> KcoreCheck:
-    """Return what was found."""
+    """Return what was found of what somebody returned."""
     areas = tally.areas()
     return KcoreCheck(
         kernel=targets.snapshot.kernel,
@@ -345,6 +351,7 @@ def sum_up(
         all_pages=int(targets.span.sum()),
         sample_pages=targets.sample_pages,
         problems=tuple(dict.fromkeys(problems)),
+        through=through,
     )
 
 

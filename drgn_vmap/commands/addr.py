@@ -93,7 +93,8 @@ def run(target: "Target", args: argparse.Namespace) -> int:
         body = [place_json(place) for place in places]
         sys.stdout.write(document("addr", snapshot.kernel, problems, addresses=body))
     else:
-        write_text("\n".join(place_text(place) for place in places))
+        live = target.is_this_machine
+        write_text("\n".join(place_text(place, live) for place in places))
         warn_of_problems("addr", problems)
     return problem_status(problems)
 

@@ -15,8 +15,12 @@ differ on is read again, until it is clear that it did not just change. Each pag
   by-design       zeros, as the kernel means to return there: guard page, ioremap,
                   sparse, an area not yet set up, the last page of a per-CPU chunk
   unmapped-zero   zeros, and there is no page
+  unmapped-fault  an error, and there is no page: right, if drgn is compared
   raced           it changed each time
   unreadable      one of the views cannot be had, as of a device's memory
+
+With --through drgn it compares what drgn itself returns, which is what /proc/kcore
+does, until %vmap direct has drgn read page tables.
 
 It reads all of what vm_map_ram() mapped, and a sample of other areas. It needs a
 running kernel, and root. Nothing is written, and no device is read.
@@ -24,6 +28,7 @@ running kernel, and root. Nothing is written, and no device is read.
   vmap check
   vmap check --kind vm_map_ram,vmap_block --json
   vmap check --all-pages
+  drgn -k scripts/vmap_direct.py scripts/vmap_check.py --through drgn
 
 Exit status: 0, or 1 if a page is zero, wrong, stale or unmapped-wrong, or 2 if it
 cannot.
@@ -34,6 +39,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..analyses.check import CHECKED_KINDS, Scope
+from ..model.kcore import Reader
 from ..render.check import check_json, check_text
 from ..render.records import document
 from . import EXIT_FOUND, EXIT_OK
@@ -81,13 +87,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read every page of every area, not just a sample of ordinary ones",
     )
+    parser.add_argument(
+        "--through",
+        choices=[reader.value for reader in Reader],
+        default=Reader.KCORE.value,
+        help="compare what the file /proc/kcore returns, or drgn (default: kcore)",
+    )
 
 
 def run(target: "Target", args: argparse.Namespace) -> int:
     """Print how what kcore returns compares with memory."""
     scope = Scope(args.kind, args.range, args.all_pages, args.limit_pages)
     with Progress("check", "pages") as progress:
-        found = measure(target, scope, progress.update)
+        found = measure(target, scope, progress.update, Reader(args.through))
     if args.json:
         body = check_json(found)
         sys.stdout.write(document("check", found.kernel, found.problems, **body))

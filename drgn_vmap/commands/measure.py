@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Callable
 from ..analyses.certainty import Measurer
 from ..analyses.check import Scope, Tally, find_targets, primers, sum_up
 from ..errors import TargetError
-from ..kernel.memory.views import TwoViews
+from ..kernel.memory.views import ThroughDrgn, TwoViews
 from ..kernel.vmalloc.snapshot import take_areas_around, take_snapshot
 from ..kernel.vmalloc.vread import kcore_rules
-from ..model.kcore import KcoreCheck
+from ..model.kcore import KcoreCheck, Reader
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -27,10 +27,13 @@ _BATCH_BYTES = 8 << 20
 
 
 def measure(
-    target: "Target", scope: Scope, on_read: Callable[[int, int], None]
+    target: "Target",
+    scope: Scope,
+    on_read: Callable[[int, int], None],
+    through: Reader = Reader.KCORE,
 ) -> KcoreCheck:
     """
-    Compare what /proc/kcore returns with what memory holds.
+    Compare what /proc/kcore returns, or drgn itself, with what memory holds.
 
     :param on_read: Called with how many pages were read, of how many.
     :raises TargetError: if that is not the kernel of this machine, or is closed to us.
@@ -44,7 +47,8 @@ def measure(
     targets = find_targets(snapshot, scope, rules)
     tally = Tally(targets)
     page_size = snapshot.kernel.page_size
-    with TwoViews(target.page_table, page_size, primers(snapshot)) as views:
+    drgn = ThroughDrgn(target.prog, page_size) if through == Reader.DRGN else None
+    with TwoViews(target.page_table, page_size, primers(snapshot), drgn) as views:
         measurer = Measurer(
             targets, rules, views, lambda at: take_areas_around(target, at), time.sleep
         )
@@ -52,4 +56,4 @@ def measure(
             tally.add(pages, *measurer.measure(pages))
             on_read(tally.pages, targets.total)
         problems = (*snapshot.problems, *views.problems)
-    return sum_up(targets, tally, rules, problems)
+    return sum_up(targets, tally, rules, problems, through)

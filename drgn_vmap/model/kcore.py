@@ -19,6 +19,7 @@ __all__ = (
     "KcoreRules",
     "Look",
     "PageClass",
+    "Reader",
     "PageFinding",
     "CheckedArea",
     "KcoreCheck",
@@ -89,6 +90,15 @@ class Look:
     """What kcore returned: a row of words a page."""
 
 
+class Reader(enum.Enum):
+    """Who returns what is compared with memory."""
+
+    KCORE = "kcore"
+    """/proc/kcore, the file."""
+    DRGN = "drgn"
+    """drgn, which reads that file unless its reads are direct."""
+
+
 class PageClass(enum.IntEnum):
     """How what /proc/kcore returned for a page compares with memory."""
 
@@ -108,6 +118,8 @@ class PageClass(enum.IntEnum):
     RACED = 7
     """Page or contents changed, however often it was read."""
     UNREADABLE = 8
+    UNMAPPED_FAULT = 9
+    """There is no page, and reading it is an error, as it should be."""
 
     @property
     def label(self) -> str:
@@ -171,6 +183,7 @@ class KcoreCheck:
     """Pages that were read at most of an area that vm_map_ram() did not make; None if
     all were."""
     problems: Tuple[Problem, ...] = ()
+    through: Reader = Reader.KCORE
 
     @property
     def found_bad(self) -> bool:

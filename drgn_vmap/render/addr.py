@@ -27,12 +27,18 @@ _KCORE_TEXTS = {
 }
 
 
-def place_text(place: Place) -> str:
-    """Return what is at an address in a few lines."""
+def place_text(place: Place, live: bool = False) -> str:
+    """
+    Return what is at an address in a few lines.
+
+    :param live: Whether drgn would read it through /proc/kcore.
+    """
     if place.address is None:
         return f"{printable(place.asked)}: {_unmapped(place)}\n"
     lines = [_headline(place)]
     lines += [f"  {name:10}{text}" for name, text in _facts(place)]
+    if live and _is_lost(place):
+        lines.append(f"  {'cure':10}%vmap direct has drgn read it right")
     return "\n".join(lines) + "\n"
 
 
@@ -70,6 +76,14 @@ def place_json(place: Place) -> Dict[str, Any]:
         "above": place.above and area_json(place.above),
     }
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _is_lost(place: Place) -> bool:
+    """Whether there is memory that /proc/kcore does not return, and no device's."""
+    answer, area = place.kcore, place.area
+    lost = answer is not None and answer.returns != Returned.DATA
+    is_memory = place.phys is not None and area is not None
+    return lost and is_memory and not (area and "ioremap" in area.kinds)
 
 
 def _is_bare_guard(place: Place) -> bool:

@@ -18,11 +18,12 @@ _AREAS_TOLD = 10
 _RUNS_TOLD = 6
 
 _VERDICTS = {
-    "equal": "kcore returns what memory holds",
-    "zero": "kcore returns zeros or stale bytes where memory holds data",
-    "wrong": "kcore returns other bytes than memory holds",
+    "equal": "{} returns what memory holds",
+    "zero": "{} returns zeros or stale bytes where memory holds data",
+    "wrong": "{} returns other bytes than memory holds",
     "none-found": "there is no such area",
 }
+_CURE = "%vmap direct has drgn read it right: vmap direct --help\n"
 
 
 def check_text(found: KcoreCheck) -> str:
@@ -33,6 +34,8 @@ def check_text(found: KcoreCheck) -> str:
     if len(bad) > _AREAS_TOLD:
         parts.append(f"… and {len(bad) - _AREAS_TOLD} more areas, see --json\n")
     parts.append(_coverage(found))
+    if found.found_bad:
+        parts.append(_CURE)
     return "\n".join(parts)
 
 
@@ -42,6 +45,7 @@ def check_json(found: KcoreCheck) -> Dict[str, Any]:
         "areas": [_area_json(area) for area in found.areas],
         "totals": {kind: _classes(pages) for kind, pages in found.totals.items()},
         "verdict": dict(found.verdict),
+        "through": found.through.value,
         "pages_read": found.pages,
         "pages_in_question": found.all_pages,
         "sample_pages": found.sample_pages,
@@ -93,7 +97,8 @@ def _table(found: KcoreCheck) -> str:
 
 def _verdict(found: KcoreCheck) -> str:
     lines = [
-        f"{kind:12}{verdict:12}{_VERDICTS[verdict]}{_blank(found, kind, verdict)}"
+        f"{kind:12}{verdict:12}{_VERDICTS[verdict].format(found.through.value)}"
+        f"{_blank(found, kind, verdict)}"
         for kind, verdict in found.verdict.items()
     ]
     return "\n".join(lines) + "\n"

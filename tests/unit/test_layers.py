@@ -70,6 +70,7 @@ ALLOWED: Dict[str, Set[str]] = {
         "kernel",
         "kernel.target",
         "kernel.types",
+        "kernel.memory",
         "kernel.vmalloc",
         "model",
         "errors",

@@ -12,12 +12,12 @@ which order.
 
 import os
 import struct
-from typing import Optional
+from typing import List, NamedTuple, Optional
 
 from ..._numpy import Array, Record, U64Array, np
 from ...errors import TargetError
 
-__all__ = ("NOWHERE", "Kcore")
+__all__ = ("NOWHERE", "Kcore", "Space")
 
 NOWHERE = -1
 """Stands for the offset of what is not in the file."""
@@ -32,6 +32,18 @@ _PROGRAM_HEADERS = {
     1: (("type", "offset", "vaddr", "paddr", "filesz", "memsz", "flags", "align"), 4),
     2: (("type", "flags", "offset", "vaddr", "paddr", "filesz", "memsz", "align"), 8),
 }
+
+_MOST_OF_RAM = 16
+"""At most one part in so many of RAM are its struct pages: 256 bytes of 4 KiB."""
+
+
+class Space(NamedTuple):
+    """Addresses that lie in the file in one piece."""
+
+    start: int
+    size: int
+    offset: int
+    """Where in the file."""
 
 
 class Kcore:
@@ -59,8 +71,10 @@ class Kcore:
         self._virtual = _Segments(loads["vaddr"], loads["memsz"], loads["offset"])
         # Since Linux kernel commit 464920104bf7 ("/proc/kcore: update physical
         # address for kcore ram and text") (in v4.11), what is no RAM has all ones.
-        in_ram = loads[loads["paddr"] != np.iinfo(loads["paddr"].dtype).max]
+        is_ram = loads["paddr"] != np.iinfo(loads["paddr"].dtype).max
+        in_ram = loads[is_ram]
         self._ram = _Segments(in_ram["paddr"], in_ram["memsz"], in_ram["offset"])
+        self._mapped = loads[~is_ram & ~_is_of_struct_pages(loads["memsz"], is_ram)]
 
     def __enter__(self) -> "Kcore":
         return self
@@ -79,6 +93,14 @@ class Kcore:
     def ram_offsets(self, addresses: U64Array) -> Array:
         """Return where the pages at physical addresses are, if these are RAM."""
         return self._ram.offsets(addresses, self._page_size)
+
+    def mapped_spaces(self) -> List[Space]:
+        """
+        Return what is read by way of mappings: vmalloc space, and where modules lie if that
+        is elsewhere. Page tables alone tell what is there.
+        """
+        names = ("vaddr", "memsz", "offset")
+        return [Space(*(int(load[name]) for name in names)) for load in self._mapped]
 
     def read(self, offsets: Array, into: Array) -> Array:
         """
@@ -106,6 +128,20 @@ class Kcore:
         except OSError:
             return None
         return page if len(page) == self._page_size else None
+
+    def read_bytes(self, offset: int, count: int) -> bytes:
+        """
+        Return bytes that lie in one piece, fewer if there the file ends.
+
+        :raises OSError: if they cannot be read.
+        """
+        data = b""
+        while len(data) < count:
+            part = os.pread(self._fd, count - len(data), offset + len(data))
+            if not part:
+                break
+            data += part
+        return data
 
     def _read_run(
         self, offset: int, buffer: memoryview, ok: Array, first: int, last: int
@@ -143,6 +179,17 @@ def _program_header_dtype(elf_class: int, order: str) -> Record:
     names, word = _PROGRAM_HEADERS[elf_class]
     sizes = [4 if name in ("type", "flags") else word for name in names]
     return np.dtype([(name, f"{order}u{size}") for name, size in zip(names, sizes)])
+
+
+def _is_of_struct_pages(sizes: Array, is_ram: Array) -> Array:
+    """
+    Return which program headers are of struct pages. They are no RAM, but each comes
+    right behind the RAM that it is of (kcore_ram_list()).
+    """
+    found = np.zeros(len(sizes), bool)
+    found[1:] = is_ram[:-1] & ~is_ram[1:]
+    found[1:] &= sizes[1:] <= sizes[:-1] // _MOST_OF_RAM
+    return found
 
 
 class _Segments:

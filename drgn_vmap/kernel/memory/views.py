@@ -4,9 +4,9 @@
 Two views of memory
 -------------------
 
-What /proc/kcore returns for addresses of vmalloc space, and what is there: the page
-table, then physical memory. Neither goes through drgn's own reads of virtual memory,
-which on a live kernel are reads of /proc/kcore.
+What /proc/kcore returns for addresses of vmalloc space, or drgn itself, and what is there:
+the page table, then physical memory. The latter never goes through drgn's own reads of
+virtual memory, which on a live kernel are reads of /proc/kcore, unless they are direct.
 
 Before Linux 6.4, read_kcore() copies a buffer that it keeps for each open file, and
 vread() leaves it alone where it finds nothing to read: the reader then gets what was
@@ -16,16 +16,19 @@ where that is to be told: a page whose contents are like no other's.
 Memory that is no RAM is never read: a device may take a read for a command.
 """
 
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple, Union
+
+from drgn import Program
 
 from ..._numpy import Array, U64Array, np
 from ...errors import TargetError
 from ...model.areas import Problem
 from ...model.kcore import Look, Translation
+from ..doors import UNREADABLE
 from .kcore import NOWHERE, Kcore
 from .page_table import PageTable
 
-__all__ = ("TwoViews",)
+__all__ = ("ThroughDrgn", "TwoViews")
 
 _PRIMERS_AT_ONCE = 64
 _PRIMED_AT_ONCE = 256
@@ -33,10 +36,43 @@ _TRIES = 3
 _ZERO = np.uint64(0)
 
 
+class ThroughDrgn:
+    """What drgn itself returns, in place of /proc/kcore: there, offsets are addresses."""
+
+    def __init__(self, prog: Program, page_size: int) -> None:
+        self._prog = prog
+        self._page_size = page_size
+
+    def close(self) -> None:
+        """Do nothing: the program is the user's."""
+
+    def virtual_offsets(self, addresses: U64Array) -> Array:
+        """Return where the pages at virtual addresses are."""
+        return addresses.astype(np.int64)
+
+    def read(self, offsets: Array, into: Array) -> Array:
+        """Read pages in order; see :meth:`.kcore.Kcore.read`."""
+        ok = offsets != NOWHERE
+        for row in np.flatnonzero(ok).tolist():
+            page = self.read_page(int(offsets[row]))
+            ok[row] = page is not None
+            if page is not None:
+                into[row] = np.frombuffer(page, into.dtype)
+        return ok
+
+    def read_page(self, offset: int) -> Optional[bytes]:
+        """Return the page at an offset, or None if it cannot be read."""
+        try:
+            return self._prog.read(offset % (1 << 64), self._page_size)
+        except UNREADABLE:
+            return None
+
+
 class TwoViews:
     """
     Both views of a live kernel: a context manager that closes its files.
 
+    :param through: What to compare with memory; /proc/kcore if it is not said.
     :param table: The kernel's page table; what was read of it is forgotten each time.
     :param page_size: Bytes of a page.
     :param primers: Addresses of pages that vmalloc() or vmap() mapped, some of which
@@ -44,14 +80,20 @@ class TwoViews:
     :raises TargetError: if /proc/kcore cannot be read.
     """
 
-    def __init__(self, table: PageTable, page_size: int, primers: U64Array) -> None:
+    def __init__(
+        self,
+        table: PageTable,
+        page_size: int,
+        primers: U64Array,
+        through: Optional[ThroughDrgn] = None,
+    ) -> None:
         self._page_size = page_size
         self._words = page_size // 8
         self._table = table
         self._problems: Dict[Problem, None] = {}
         self._candidates = primers
         self._primers: List[int] = []
-        self._kcore = Kcore(page_size)
+        self._kcore: Union[Kcore, ThroughDrgn] = through or Kcore(page_size)
         try:
             self._ram = Kcore(page_size)
         except TargetError:
@@ -157,7 +199,9 @@ class TwoViews:
         )
         return self._read(self._ram, offsets)
 
-    def _read(self, file: Kcore, offsets: Array) -> Tuple[Array, Array]:
+    def _read(
+        self, file: Union[Kcore, ThroughDrgn], offsets: Array
+    ) -> Tuple[Array, Array]:
         """Read pages of a file; return a row of words a page, and which could be read."""
         rows: Array = np.empty((len(offsets), self._words), np.uint64)
         read = file.read(offsets, rows)

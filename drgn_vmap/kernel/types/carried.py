@@ -7,7 +7,7 @@ What a kernel carries
 Its own names (kallsyms) and types (BTF), in its memory, and what it tells those who read
 that (VMCOREINFO). They do not change as long as the kernel runs, and drgn keeps a finder
 of them as long as the program lives: so they are read once a program, by whoever asks
-first, and this is the one thing that stays in ``Program.cache``.
+first, and this stays in ``Program.cache``.
 """
 
 from functools import cached_property

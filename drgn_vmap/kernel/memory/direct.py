@@ -1,0 +1,132 @@
+# Copyright (c) drgn_vmap authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Direct reads
+------------
+
+How drgn itself reads vmalloc space of a running kernel right: a memory segment laid over
+it looks each address up in the kernel's page table and reads RAM, where drgn would read
+/proc/kcore. RAM is what /proc/kcore gives a physical address, so no device is ever read.
+
+It needs no types, as a program may get them later. drgn cannot take a segment away: once
+switched off, it reads the file as drgn did.
+"""
+
+import struct
+from typing import Callable, Dict, Optional
+
+from drgn import FaultError, Program, ProgramFlags
+
+from ..._drgn import follow_page_table
+from ...errors import TargetError
+from ..doors import UNREADABLE
+from ..types.carried import carried_by
+from .address_space import AddressSpace, Buffer
+from .kcore import Kcore, Space
+from .table_formats import ENTRY_BYTES, table_format
+
+__all__ = ("DirectReads", "direct_reads", "reads_kcore")
+
+_KEY = "drgn_vmap direct"
+_ROOT = "swapper_pg_dir"
+
+
+class DirectReads:
+    """
+    How one program reads vmalloc space; use :func:`direct_reads`.
+
+    :raises TargetError: if it cannot be read otherwise than now.
+    """
+
+    def __init__(self, prog: Program) -> None:
+        vmcoreinfo = carried_by(prog).vmcoreinfo
+        self._page_size = vmcoreinfo.page_size or 0
+        self._kcore: Optional[Kcore] = None
+        self._memory = _address_space(prog, vmcoreinfo.numbers, self._page_size)
+        with Kcore(self._page_size) as kcore:
+            spaces = kcore.mapped_spaces()
+        for space in spaces:
+            prog.add_memory_segment(space.start, space.size, self._reader(space))
+
+    @property
+    def is_on(self) -> bool:
+        """Whether page table and RAM are read, and not /proc/kcore."""
+        return self._kcore is None
+
+    def switch(self, on: bool) -> None:
+        """
+        Read page table and RAM, or /proc/kcore.
+
+        :raises TargetError: if that cannot be opened.
+        """
+        if not on and self._kcore is None:
+            self._kcore = Kcore(self._page_size)
+        elif on and self._kcore is not None:
+            self._kcore.close()
+            self._kcore = None
+
+    def _reader(self, space: Space) -> Callable[[int, int, int, bool], Buffer]:
+        def read(address: int, count: int, offset: int, physical: bool) -> Buffer:
+            if self._kcore is None:
+                return self._memory.read(address, count)
+            at = space.offset + address - space.start
+            data = self._kcore.read_bytes(at, count)
+            if len(data) < count:
+                raise FaultError("short read from memory file", address + len(data))
+            return data
+
+        return read
+
+
+def reads_kcore(prog: Program) -> bool:
+    """Return whether drgn reads a program's vmalloc space through /proc/kcore."""
+    here = ProgramFlags.IS_LINUX_KERNEL | ProgramFlags.IS_LIVE | ProgramFlags.IS_LOCAL
+    return prog.flags & here == here
+
+
+def direct_reads(prog: Program, on: bool = True) -> bool:
+    """
+    Have a program read vmalloc space by page table and RAM, or, as drgn does by itself,
+    through /proc/kcore.
+
+    :return: Whether that is for us to say: of all but the kernel of this very machine,
+        drgn reads page tables by itself.
+    :raises TargetError: if its page tables cannot be read here.
+    """
+    if not reads_kcore(prog):
+        return False
+    reads: Optional[DirectReads] = prog.cache.get(_KEY)
+    if reads is None and on:
+        reads = prog.cache[_KEY] = DirectReads(prog)
+    if reads is not None:
+        reads.switch(on)
+    return True
+
+
+def _address_space(
+    prog: Program, numbers: Dict[str, int], page_size: int
+) -> AddressSpace:
+    """Return the kernel's, without any of its types."""
+    root_address = carried_by(prog).vmcoreinfo.symbols.get(_ROOT)
+    try:
+        if root_address is None:
+            raise ValueError(f"VMCOREINFO does not name {_ROOT}")
+        root = follow_page_table(prog, root_address, root_address)
+    except UNREADABLE as e:
+        raise _unknown(str(e)) from e
+    format_ = table_format(
+        prog.platform,
+        numbers,
+        page_size,
+        lambda order: struct.unpack(f"{order}Q", prog.read(root, ENTRY_BYTES, True))[0],
+    )
+    if format_ is None:
+        raise _unknown("their format on this architecture is not known here")
+    return AddressSpace(prog, format_, root)
+
+
+def _unknown(why: str) -> TargetError:
+    return TargetError(
+        f"this kernel's page tables cannot be read ({why}): "
+        "take a vmcore, or drgn with the newest release"
+    )
