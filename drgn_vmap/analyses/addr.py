@@ -20,7 +20,13 @@ from .blocks import page_states
 from .describe import describe
 from .kcore import is_guarded, unread_flags
 
-__all__ = ("are_in_areas", "block_starts", "find_places", "virtual_addresses")
+__all__ = (
+    "are_in_areas",
+    "area_around",
+    "block_starts",
+    "find_places",
+    "virtual_addresses",
+)
 
 _NONE = -1
 _UNKNOWN = "nothing that is known"
@@ -37,6 +43,15 @@ def block_starts(snapshot: Snapshot, addresses: U64Array) -> U64Array:
     rows = np.unique(rows[rows != _NONE])
     starts: U64Array = snapshot.areas.start[rows[snapshot.areas.is_block[rows]]]
     return starts
+
+
+def area_around(snapshot: Snapshot, address: int) -> Optional[Tuple[int, int]]:
+    """Return where the range that is not free begins and ends which holds an address."""
+    areas = snapshot.areas
+    [row] = _Finder(snapshot).rows_at(np.array([address], np.uint64)).tolist()
+    if row == _NONE or areas.state[row] == State.FREE:
+        return None
+    return int(areas.start[row]), int(areas.end[row])
 
 
 def are_in_areas(snapshot: Snapshot, addresses: U64Array) -> bool:

@@ -69,6 +69,7 @@ VERBS: Mapping[str, str] = {
     "top": "show who holds vmalloc space: by caller, module, kind or NUMA node",
     "gaps": "show what is left: free space by size, and whether SIZE would fit",
     "addr": "show what an address is: area, page, block, caller, neighbours",
+    "read": "show what an area holds, read past the reader of /proc/kcore",
     "direct": "let drgn itself, and any script, read vmalloc space right",
     "mem-usage": "show what memory is used for, and how much of it vmalloc maps",
     "diff": "show what changed between two listings, slices or vmcores; needs no kernel",

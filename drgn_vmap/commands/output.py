@@ -26,13 +26,15 @@ _STANDARD_OUTPUT = "-"
 _STREAMS = ("/dev/stdin", "/dev/stdout", "/dev/stderr")
 
 
-def add_output(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add -o, which says where to write what is no text for a terminal."""
+def add_output(
+    parser: argparse.ArgumentParser, what: str, required: bool = True
+) -> None:
+    """Add -o, which says where to write; required of what is no text for a terminal."""
     parser.add_argument(
         "-o",
         metavar="FILE",
         dest="output",
-        required=True,
+        required=required,
         help=f"where to write the {what}, - for standard output; a file that is there "
         "is replaced once all is written",
     )

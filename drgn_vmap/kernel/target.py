@@ -14,6 +14,7 @@ from typing import List, Optional
 from drgn import (
     Architecture,
     FaultError,
+    PlatformFlags,
     Program,
     ProgramFlags,
 )
@@ -21,7 +22,7 @@ from drgn import (
 from .._drgn import follow_phys, opened_files
 from ..errors import Fault, TargetError
 from ..model.areas import Kernel
-from .doors import Values
+from .doors import Values, door
 from .functions import VmallocFunctions
 from .layout import Layout, probe_layout
 from .memory.budget import ram_pages
@@ -44,7 +45,7 @@ class Target:
     Two things stay with the user's program when it closes, as drgn takes neither back:
     finders of types and names (:mod:`.types.debug_info`), which serve who goes on by hand;
     and on ppc64's hash MMU, a segment that makes its refusals faults
-    (:mod:`.memory.ppc64`).
+    (:mod:`.memory.ppc64`). A third one stays if it is asked for (:mod:`.memory.direct`).
 
     :raises TargetError: if it is no Linux kernel, or none that can be read.
     :raises SymbolsError: if nothing tells its types and names.
@@ -125,6 +126,26 @@ class Target:
         """Whether it is the running kernel of this very machine."""
         local = ProgramFlags.IS_LIVE | ProgramFlags.IS_LOCAL
         return self.prog.flags & local == local
+
+    @property
+    def word_size(self) -> int:
+        """Bytes of an ``unsigned long``."""
+        return 8 if self._has(PlatformFlags.IS_64_BIT) else 4
+
+    @property
+    def byte_order(self) -> str:
+        """``<`` if it stores the lowest byte first, else ``>``."""
+        return "<" if self._has(PlatformFlags.IS_LITTLE_ENDIAN) else ">"
+
+    def _has(self, flag: PlatformFlags) -> bool:
+        platform = self.prog.platform
+        return platform is not None and bool(platform.flags & flag)
+
+    def symbol_address(self, name: str) -> Optional[int]:
+        """Return the address of a symbol, None if none or several have the name."""
+        with door():
+            found = {symbol.address for symbol in self.prog.symbols(name)}
+        return found.pop() if len(found) == 1 else None
 
     @property
     def carried(self) -> Carried:
