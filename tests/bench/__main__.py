@@ -23,6 +23,7 @@ from tabulate import tabulate
 
 from .bars import bars
 from .decompression import decompression
+from .direct import direct_table, measure_direct
 from .kcore import kcore_table, measure_kcore
 from .measure import Figures, measure
 from .targets import Target, target
@@ -49,7 +50,7 @@ def main() -> None:
     args = _arguments()
     sizes = [(areas, 0) for areas in args.areas]
     sizes += [(0, blocks) for blocks in args.blocks]
-    results, kcore = [], []
+    results, kcore, direct = [], [], []
     print(_machine())
     for kernel in args.kernels:
         for areas, blocks in sizes:
@@ -60,6 +61,9 @@ def main() -> None:
         if args.kcore:
             kcore.append(measure_kcore(kernel, args.kcore))
             print(f"\n{kcore_table(kcore[-1])}", flush=True)
+        if args.direct:
+            direct.append(measure_direct(kernel))
+            print(f"\n{direct_table(direct[-1])}", flush=True)
     texts = measure_texts(args.texts, args.runs) if args.texts else None
     if texts:
         print(f"\n{texts_table(texts)}", flush=True)
@@ -74,6 +78,7 @@ def main() -> None:
             "results": results,
             "bars": found,
             "kcore": kcore,
+            "direct": direct,
             "texts": texts,
         }
         args.json.write_text(json.dumps(document, indent=1) + "\n")
@@ -88,6 +93,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--live", type=int, default=200_000, metavar="AREAS")
     help_ = "read so much vmalloc space of a running kernel; 0 is none"
     parser.add_argument("--kcore", type=int, default=4, metavar="GIB", help=help_)
+    help_ = "time drgn's reads of a running kernel, plain and direct"
+    parser.add_argument("--direct", action="store_true", help=help_)
     help_ = "read a copy of /proc/vmallocinfo of so many lines; 0 is none"
     parser.add_argument(
         "--texts", type=int, default=1_000_000, metavar="LINES", help=help_
