@@ -31,6 +31,11 @@ _GOOD: dict[str, tuple[str, ...]] = {
         *("{address}", "{address} {address} --json", "phys:1000000", "page:{address}"),
         "phys:1000000 {address} --json",
     ),
+    "read": (
+        *("{address}", "{address} --area --json", "{address} --page 1 --format words"),
+        *("{address} --format strings --length 1M", "phys:1000 --format raw -o out"),
+    ),
+    "direct": ("", "off"),
     "slice": ("-o out", "--data -o out"),
     "report": ("-o out",),
     "diff": ("{vmcore} {vmcore} --json",),
@@ -112,7 +117,7 @@ def any_line(draw: Random, verb: str, addresses: Sequence[int]) -> tuple[str, ..
             words.append(hex(draw.choice(addresses)))
         else:
             words.append(draw.choice(_ODD))
-    if verb in ("report", "slice") and draw.random() < 0.7:
+    if verb in ("read", "report", "slice") and draw.random() < 0.7:
         words += [
             "-o",
             draw.choice(("out", "there", "folder", "link", "none/x", "x" * 300)),
