@@ -71,7 +71,7 @@ td a { white-space: nowrap; } td a:has(code) { white-space: normal; }
 td ul { margin: .2em 0 .5em; padding-left: 1.4em; }
 :target { outline: 2px solid var(--link); outline-offset: 2px; }
 .bad { color: var(--bad); font-weight: 600; } .good { color: var(--good); }
-.faint { color: var(--faint); }
+.faint, .origin { color: var(--faint); }
 .warnings { background: var(--warn); border-left: 4px solid var(--edge); margin: .8em 0;
   padding: .6em 1em .6em 2em; } .warnings li { margin: .2em 0; }
 .share { display: block; min-width: 5em; padding: 0 .3em; margin: 0 -.3em;
@@ -121,7 +121,7 @@ def report_html(report: Report) -> str:
         element(
             "header",
             element("h1", f"vmalloc report: {name}"),
-            element("p", " · ".join(origin(report)), _class="faint"),
+            element("p", ", ".join(origin(report)), _class="origin"),
             nav,
         ),
         element(

@@ -45,7 +45,7 @@ class _Section(NamedTuple):
 
 def report_markdown(report: Report) -> str:
     """Return the report as Markdown, as most trackers of tickets take it."""
-    parts = [f"# {_marked(_title(report))}", _marked(" · ".join(origin(report)))]
+    parts = [f"# {_marked(_title(report))}", _marked(", ".join(origin(report)))]
     for section in _sections(report):
         parts.append(f"## {_marked(section.title)}")
         if section.lines:
@@ -57,7 +57,7 @@ def report_markdown(report: Report) -> str:
 
 def report_text(report: Report) -> str:
     """Return the report as plain text."""
-    parts = [_clean(_title(report)), _clean(" · ".join(origin(report)))]
+    parts = [_clean(_title(report)), _clean(", ".join(origin(report)))]
     for section in _sections(report):
         title = _clean(section.title)
         parts.append(f"{title}\n{'-' * len(title)}")

@@ -176,7 +176,7 @@ def test_where_it_is_from() -> None:
     """Host, time of the crash, when and by what it was made stand below the title."""
     parts = {"made": "M by drgn_vmap", "host": "db<1>", "crashed": "C"}
     html = report_html(report_of(snapshot_of([area(0, 5)]), **parts))
-    assert "host db&lt;1&gt; · from vmcore · crashed C · made M by drgn_vmap" in html
+    assert "host db&lt;1&gt;, from vmcore, crashed C, made M by drgn_vmap" in html
 
 
 @pytest.mark.parametrize("form", ["html", "markdown", "text"])
