@@ -281,9 +281,13 @@ def test_no_sign_stands_for_another(
 
 
 class ExcludingKernel(FieldKernel):
-    """A kernel of which a dump left out a page."""
+    """A kernel of which a dump left out a page; each of its structs has its own."""
 
     excluded = 0
+
+    def _allocate(self, size: int) -> int:
+        self._next = -(-self._next // PAGE) * PAGE
+        return super()._allocate(size)
 
     def read(self, address: int, count: int, offset: int, physical: bool) -> bytes:
         if address // PAGE <= self.excluded <= (address + count - 1) // PAGE:
@@ -291,18 +295,15 @@ class ExcludingKernel(FieldKernel):
         return super().read(address, count, offset, physical)
 
 
-@LISTS
-@KERNELS
-def test_excluded_is_not_corrupt(name: str, lists: list[str]) -> None:
+@pytest.mark.parametrize("name", ["4.18", "RHEL 8.5", "RHEL 9"])
+def test_excluded_is_not_corrupt(name: str) -> None:
     """Of a page that a dump left out, nothing is said but that it is not there."""
     kernel = ExcludingKernel(FIELD[name])
-    pages = range(BASE // PAGE, kernel._next // PAGE + 1)
     said: set[str] = set()
-    for kernel.excluded in pages:
+    for kernel.excluded in range(BASE // PAGE, kernel._next // PAGE + 1):
         for take in (take_snapshot, take_blocks):
             try:
                 with Target(kernel.program()) as target:
-                    target.by_lists = bool(lists)
                     problems = take(target).problems
             except VmapError:
                 continue

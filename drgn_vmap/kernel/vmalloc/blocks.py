@@ -188,6 +188,8 @@ class _Reader:
 
     def _list_cpus(self, address: U64Array, records: Array) -> Array:
         """Return the CPU on whose list of blocks with free pages each block is."""
+        # Any of those that could not be read may be on a list.
+        all_read = not self.problems
         rows = {at: row for row, at in enumerate(address.tolist())}
         list_cpu = np.full(len(address), NO_CPU)
         prog = self._target.prog
@@ -199,9 +201,9 @@ class _Reader:
             self.problems += problems
             for link in links:
                 row = rows.get(link - link_offset)
-                if row is None:
+                if row is None and all_read:
                     self._stray(cpu, link - link_offset, "is in no xarray")
-                else:
+                elif row is not None:
                     if records["free_prev"][row] != before:
                         self._stray(cpu, link - link_offset, "names another neighbour")
                     if list_cpu[row] != NO_CPU:
