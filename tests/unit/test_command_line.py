@@ -157,7 +157,7 @@ def test_a_whole_parser() -> None:
     parser = whole_parser()
     for verb in VERBS:
         target = [] if verb in WITHOUT_TARGET else ["-c", "core"]
-        needed = {"diff": ["old"], "addr": ["0"]}.get(verb, [])
+        needed = {"diff": ["old"], "addr": ["0"], "read": ["0"]}.get(verb, [])
         if verb in ("report", "slice"):
             needed = ["-o", "file"]
         args = parser.parse_args([verb, *target, *needed])
