@@ -212,7 +212,7 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
         texts = json_areas(snapshot, rows, describe)
         return problems, area_document(snapshot.kernel, problems, texts)
     if args.format == "csv":
-        return problems, csv_areas(snapshot, rows, describe)
+        return problems, csv_areas(snapshot, rows, describe, bool(args.owners))
     areas = describe(snapshot, rows)
     return problems, [area_table(areas, terminal_width(), bool(args.owners))]
 

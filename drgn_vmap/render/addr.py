@@ -7,6 +7,7 @@ Addresses
 What is at an address, for people and as JSON.
 """
 
+from dataclasses import replace
 from typing import Any, Dict, List, Optional, Tuple
 
 from ..model.areas import Area, State
@@ -14,7 +15,7 @@ from ..model.kcore import Returned
 from ..model.owners import Owner
 from ..model.places import Place
 from .escape import printable
-from .records import area_json, owner_text
+from .records import area_json, owner_text, owners_json
 from .sizes import counted, size_text
 
 __all__ = ("place_json", "place_text")
@@ -48,7 +49,8 @@ def place_json(place: Place) -> Dict[str, Any]:
     values: Dict[str, Any] = {
         "asked": place.asked,
         "address": None if place.address is None else f"{place.address:#x}",
-        "area": place.area and area_json(place.area),
+        "area": place.area and _as_listed(place.area),
+        **owners_json(place.area.owners if place.area else ()),
         "page": place.page,
         "guard": _is_bare_guard(place) if place.area else None,
         "vb": None if place.vb is None else f"{place.vb:#x}",
@@ -72,8 +74,8 @@ def place_json(place: Place) -> Dict[str, Any]:
             "start": f"{place.region.start:#x}",
             "end": f"{place.region.end:#x}",
         },
-        "below": place.below and area_json(place.below),
-        "above": place.above and area_json(place.above),
+        "below": place.below and _as_listed(place.below),
+        "above": place.above and _as_listed(place.above),
     }
     return {key: value for key, value in values.items() if value is not None}
 
@@ -148,6 +150,11 @@ def _facts(place: Place) -> List[Tuple[str, str]]:
     facts.append(("below", _neighbour(place, place.below)))
     facts.append(("above", _neighbour(place, place.above)))
     return facts
+
+
+def _as_listed(area: Area) -> Dict[str, Any]:
+    """Return an area as ``ls`` has it, which does not look for owners by itself."""
+    return area_json(replace(area, owners=()))
 
 
 def _owner_line(owner: Owner) -> str:

@@ -40,8 +40,8 @@ __all__ = (
     "json_areas",
     "json_document",
     "kernel_json",
-    "owner_json",
     "owner_text",
+    "owners_json",
 )
 
 _SCHEMA = 1
@@ -65,7 +65,6 @@ _CSV_COLUMNS = (
     "numa",
     "node",
     "requested_size",
-    "owner",
 )
 _FORMULAS_START = ("=", "+", "-", "@", "'")
 """And the quote that says that a cell is none. Tabs and line ends are escaped."""
@@ -177,14 +176,22 @@ def area_json(area: Area) -> Dict[str, Any]:
         "numa": area.numa and {str(node): n for node, n in area.numa.items()},
         "node": area.vmap_node,
         "requested_size": area.requested_size,
-        "owner": owner_json(area.owners[0]) if area.owners else None,
-        "owners": [*map(owner_json, area.owners)] if area.owners[1:] else None,
+        **owners_json(area.owners),
     }
     return {key: value for key, value in values.items() if value is not None}
 
 
-def owner_json(owner: Owner) -> Dict[str, Any]:
-    """Return an owner as JSON has it: what it has not is absent."""
+def owners_json(owners: Sequence[Owner]) -> Dict[str, Any]:
+    """Return owners as JSON has them: the first by itself, all if there are several."""
+    found: Dict[str, Any] = {}
+    if owners:
+        found["owner"] = _owner_json(owners[0])
+    if owners[1:]:
+        found["owners"] = [*map(_owner_json, owners)]
+    return found
+
+
+def _owner_json(owner: Owner) -> Dict[str, Any]:
     values = {
         "kind": owner.kind,
         "name": owner.name,
@@ -201,20 +208,32 @@ def owner_text(owner: Owner) -> str:
     return f"{owner.kind}{id_} {printable(owner.name)}"
 
 
-def csv_areas(snapshot: Snapshot, rows: Array, describe: _Describe) -> Iterator[str]:
-    """Yield areas as CSV with a header, as :func:`json_areas` yields JSON."""
+def csv_areas(
+    snapshot: Snapshot, rows: Array, describe: _Describe, with_owners: bool = False
+) -> Iterator[str]:
+    """
+    Yield areas as CSV with a header, as :func:`json_areas` yields JSON.
+
+    :param with_owners: Whether to say whose they are.
+    """
+    columns = _csv_columns(with_owners)
 
     def rest(area: Area) -> str:
-        return "," + _csv_rows([area]).split(",", 2)[2]
+        return "," + _csv_rows([area], columns).split(",", 2)[2]
 
-    yield _csv_header()
+    yield _csv_header(columns)
     for texts in _areas(snapshot, rows, describe, ("", ","), rest):
         yield "".join(texts)
 
 
-def area_csv(areas: Iterable[Area]) -> str:
-    """Return areas as CSV with a header; what does not apply is empty."""
-    return _csv_header() + _csv_rows(areas)
+def area_csv(areas: Iterable[Area], with_owners: bool = False) -> str:
+    """
+    Return areas as CSV with a header; what does not apply is empty.
+
+    :param with_owners: Whether to say whose they are.
+    """
+    columns = _csv_columns(with_owners)
+    return _csv_header(columns) + _csv_rows(areas, columns)
 
 
 def area_table(
@@ -319,20 +338,25 @@ def _what_is_told(areas: AreaTable) -> Sequence[Array]:
     )
 
 
-def _csv_header() -> str:
-    return ",".join(_CSV_COLUMNS) + "\n"
+def _csv_columns(with_owners: bool) -> Sequence[str]:
+    return (*_CSV_COLUMNS, "owner") if with_owners else _CSV_COLUMNS
 
 
-def _csv_rows(areas: Iterable[Area]) -> str:
+def _csv_header(columns: Sequence[str]) -> str:
+    return ",".join(columns) + "\n"
+
+
+def _csv_rows(areas: Iterable[Area], columns: Sequence[str]) -> str:
     out = io.StringIO()
-    writer = csv.DictWriter(out, _CSV_COLUMNS, restval="", lineterminator="\n")
+    writer = csv.DictWriter(
+        out, columns, restval="", extrasaction="ignore", lineterminator="\n"
+    )
     for area in areas:
         row = area_json(area)
         row["kinds"] = " ".join(area.kinds)
         row["numa"] = _numa(area)
         row["caller"] = _csv_text(printable(area.caller or ""))
         row["owner"] = _csv_text("; ".join(map(owner_text, area.owners)))
-        row.pop("owners", None)
         writer.writerow(row)
     return out.getvalue()
 

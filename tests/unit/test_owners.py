@@ -99,7 +99,7 @@ def test_json() -> None:
 def test_csv_and_table() -> None:
     """What a target says is escaped, and is no formula."""
     areas = [*describe(snapshot_of([area(0, 5, owners=1)], owners=((EVIL,),)))]
-    [row] = csv.DictReader(io.StringIO(area_csv(areas)))
+    [row] = csv.DictReader(io.StringIO(area_csv(areas, with_owners=True)))
     assert row["owner"] == "task 3 =\\x1b[31mcmd"
     table = area_table(areas, with_owners=True)
     assert "OWNER" in table and "task 3 =\\x1b[31mcmd" in table

@@ -10,7 +10,7 @@ stand here. All of them are the same in each kernel that has the variable.
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Optional, Union
 
 from drgn import Program, Type, filename_matches
 
@@ -21,7 +21,8 @@ _VMALLOC_C = "mm/vmalloc.c"
 
 @dataclass(frozen=True)
 class _Variable:
-    type: str
+    type: Union[str, Callable[[Program], Type]]
+    """Its name, or what makes it."""
     file: Optional[str] = None
     """Where it is defined, if it is asked for by that."""
     length: Optional[Callable[[Program], int]] = None
@@ -37,7 +38,8 @@ def variable_type(prog: Program, name: str, filename: Optional[str]) -> Optional
     variable = _VARIABLES.get(name)
     if variable is None or not filename_matches(variable.file, filename):
         return None
-    type_ = prog.type(variable.type)
+    make = variable.type
+    type_ = prog.type(make) if isinstance(make, str) else make(prog)
     if variable.length is None:
         return type_
     return prog.array_type(type_, variable.length(prog))
@@ -53,6 +55,12 @@ def _max_numnodes(prog: Program) -> int:
     """Return MAX_NUMNODES, a macro: a zonelist has each zone of each node."""
     zones = prog.type("struct zonelist").member("_zonerefs").type.length or 0
     return (zones - 1) // int(prog.constant("__MAX_NR_ZONES").value_())
+
+
+def _char_pointer(prog: Program) -> Type:
+    """Return ``char *``, of which drgn by itself takes each char to be signed."""
+    comm = prog.type("struct task_struct").member("comm").type
+    return prog.pointer_type(comm.type)
 
 
 def _constant(name: str) -> Callable[[Program], int]:
@@ -117,7 +125,7 @@ _VARIABLES: Dict[str, _Variable] = {
     "runqueues": _Variable("struct rq"),
     "mem_section": _Variable("struct mem_section **"),
     "__highest_present_section_nr": _WORD,
-    "saved_command_line": _Variable("char *"),
+    "saved_command_line": _Variable(_char_pointer),
     "min_low_pfn": _WORD,
     "max_low_pfn": _WORD,
     "_totalram_pages": _Variable("atomic_long_t"),
@@ -137,7 +145,6 @@ _VARIABLES: Dict[str, _Variable] = {
     "btf_modules": _Variable("struct list_head", "kernel/bpf/btf.c"),
     "init_task": _Variable("struct task_struct"),
     "init_pid_ns": _Variable("struct pid_namespace"),
-    "hardirq_stack_ptr": _Variable("void *"),
     "idle_threads": _Variable("struct task_struct *", "kernel/smpboot.c"),
     # NR_CACHED_STACKS is 2.
     "cached_stacks": _Variable("struct vm_struct *", "kernel/fork.c", lambda prog: 2),

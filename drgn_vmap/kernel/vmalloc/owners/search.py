@@ -8,6 +8,7 @@ What all kinds of owners are looked for in.
 """
 
 from functools import cached_property
+from typing import Optional
 
 from ....model.areas import Snapshot
 from ...target import Target
@@ -27,6 +28,11 @@ class Search:
     def __init__(self, target: Target, snapshot: Snapshot) -> None:
         self.target = target
         self.busy = BusyAreas(snapshot)
+
+    def symbol(self, name: str) -> Optional[int]:
+        """Return the address of a variable, whatever its type is; None if there is none."""
+        found = self.target.prog.symbols(name)
+        return int(found[0].address) if found else None
 
     @cached_property
     def tasks(self) -> Tasks:

@@ -12,7 +12,7 @@ from typing import Iterator
 
 from ...._numpy import np
 from ....model.owners import Owner, OwnerKind
-from ...memory.cpus import per_cpu_addresses, possible_cpus
+from ...memory.cpus import per_cpu_addresses, per_cpu_offsets, possible_cpus
 from ...types.structs import member_offset, word_dtype
 from .busy import NONE, BusyAreas, Claim
 from .search import Search
@@ -64,10 +64,12 @@ def irq_stacks(search: Search) -> Iterator[Claim]:
     # current_task") (in v6.2), and for a while, it was part of another variable.
     offset = member_offset(target.prog, "struct pcpu_hot", "hardirq_stack_ptr")
     name = "hardirq_stack_ptr" if offset is None else "pcpu_hot"
-    if target.values.address(name) is None:
+    first = search.symbol(name)
+    if first is None:
         return
-    for cpu, address in per_cpu_addresses(target.values, name, cpus).items():
-        top = target.memory.array(address + (offset or 0), 1, word).astype(np.uint64)
+    for cpu, shift in per_cpu_offsets(target.values, cpus).items():
+        place = (first + shift + (offset or 0)) % (1 << 64)
+        top = target.memory.array(place, 1, word).astype(np.uint64)
         for _, row in search.busy.pairs(top):
             owner = Owner(OwnerKind.IRQ_STACK, f"CPU {cpu}", proof=name)
             yield row, owner

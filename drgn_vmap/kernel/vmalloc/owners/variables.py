@@ -56,7 +56,7 @@ def variables(search: Search) -> Iterator[Claim]:
     target = search.target
     names = CallerNames(target)
     space = vmalloc_range(target)
-    for data in _within_budget(_all_data(target)):
+    for data in _within_budget(_all_data(search)):
         for address, pointer in _pointers(target, data):
             at = np.flatnonzero(pointer != np.uint64(space.start))
             rows = search.busy.starting(pointer[at])
@@ -88,34 +88,30 @@ def _within_budget(all_data: Iterable[_Data]) -> Iterator[_Data]:
             yield data
 
 
-def _all_data(target: Target) -> Iterator[_Data]:
+def _all_data(search: Search) -> Iterator[_Data]:
     for first, last in _DATA:
-        start, end = _symbol(target, first), _symbol(target, last)
+        start, end = search.symbol(first), search.symbol(last)
         if start is not None and end is not None:
             yield _Data(start, end)
-    yield from _per_cpu_data(target)
+    yield from _per_cpu_data(search)
     try:
-        for part in module_parts(target):
+        for part in module_parts(search.target):
             if part.name not in _NOT_DATA:
                 yield _Data(part.start, part.end)
     except VmapError:
         return
 
 
-def _per_cpu_data(target: Target) -> Iterator[_Data]:
-    start, end = (_symbol(target, name) for name in _PER_CPU)
+def _per_cpu_data(search: Search) -> Iterator[_Data]:
+    start, end = (search.symbol(name) for name in _PER_CPU)
     if start is None or end is None:
         return
-    offsets = per_cpu_offsets(target.values, possible_cpus(target.values))
+    values = search.target.values
+    offsets = per_cpu_offsets(values, possible_cpus(values))
     for cpu, offset in offsets.items():
         yield _Data(
             (start + offset) % (1 << 64), (end + offset) % (1 << 64), -offset, cpu
         )
-
-
-def _symbol(target: Target, name: str) -> Optional[int]:
-    found = target.prog.symbols(name)
-    return int(found[0].address) if found else None
 
 
 def _pointers(target: Target, data: _Data) -> Iterator[Tuple[U64Array, U64Array]]:
