@@ -26,7 +26,13 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Dict, List, Sequence, Tuple
 
-from ..analyses.addr import are_in_areas, block_starts, find_places, virtual_addresses
+from ..analyses.addr import (
+    are_in_areas,
+    are_in_use,
+    block_starts,
+    find_places,
+    virtual_addresses,
+)
 from ..kernel.memory.holes import why_no_page, why_no_ram
 from ..kernel.vmalloc.area_pages import AreaPages
 from ..kernel.vmalloc.blocks import take_blocks
@@ -67,9 +73,9 @@ def run(target: "Target", args: argparse.Namespace) -> int:
     spots, problems = _spots(target, args.addresses)
     addresses = virtual_addresses(spots)
     snapshot = take_areas_around(target, addresses)
-    if not target.vmcoreinfo.is_slice:
+    if are_in_use(snapshot, addresses) and not target.vmcoreinfo.is_slice:
         # Whose it is goes beyond what was asked: where that cannot be told, all else can.
-        found = with_owners(target, snapshot)
+        found = with_owners(target, snapshot, with_variables=False)
         snapshot = replace(found, problems=snapshot.problems)
     translation, by_vm_struct = AreaPages(target, snapshot).complete(
         addresses, target.page_table.translate(addresses)

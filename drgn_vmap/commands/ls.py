@@ -197,7 +197,7 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
     if args.owners:
         with Progress("ls", "pages of RAM") as progress:
             deep = progress.update if args.owners == "deep" else None
-            snapshot = with_owners(target, snapshot, deep)
+            snapshot = with_owners(target, snapshot, on_read=deep)
     rows = select_rows(snapshot, _selection(args), as_listed=args.format == "proc")
     if not len(rows):
         tell_of_no_match("ls", args, *_FILTERS)

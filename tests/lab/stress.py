@@ -17,7 +17,7 @@ LAB = "/proc/vmap_lab"
 REPEAT = "drgn -q -c /proc/kcore tests/lab/inside/repeat.py"
 SECONDS_A_RUN = 90.0
 
-RUNS = int(os.environ.get("VMAP_STRESS_RUNS", "4"))
+RUNS = int(os.environ.get("VMAP_STRESS_RUNS", "3"))
 """How often each verb is run on each kernel; what is rare takes more to be seen."""
 
 

@@ -103,6 +103,7 @@ def test_off(found: Any) -> None:
     assert found["off"] == found["before"]
 
 
+@pytest.mark.kernels("5.10", "7.3")
 def test_check(module_guest: Guest) -> None:
     """check --through drgn finds all equal once reads are direct, and not before."""
     check = "scripts/vmap_check.py --through drgn --all-pages --json"
