@@ -26,6 +26,7 @@ from .guest import Guest
 from .kernel import Kernel
 from .kernels import BUILT_KERNELS, KERNELS
 from .machine import why_not
+from .marks import SLOW_KERNELS
 from .sh_kernel import ShKernel
 from .vmcore import CANARY, KDUMP_KERNEL, CountedPages, KdumpVmcore, Vmcore
 
@@ -54,6 +55,8 @@ def kernel_of(item: pytest.Item) -> str | None:
 def is_for_its_kernel(item: pytest.Item) -> bool:
     """Whether a test is to run on the kernel it was collected for."""
     kernel, wanted = kernel_of(item), item.get_closest_marker("kernels")
+    if item.get_closest_marker("slow") and kernel not in (None, *SLOW_KERNELS):
+        return False
     return kernel is None or kernel in (wanted.args if wanted else KERNELS)
 
 

@@ -4,14 +4,27 @@
 
 from __future__ import annotations
 
+import os
+from typing import Collection
+
 import pytest
 
-from .kernels import BUILT_KERNELS, KERNELS
+from .kernels import ALL_KERNELS, BUILT_KERNELS, KERNELS
 
-__all__ = ("on_all_kernels", "on_built_kernels")
+__all__ = ("SLOW_KERNELS", "on_all_kernels", "on_built_kernels", "slow")
 
 on_all_kernels = pytest.mark.kernels(*KERNELS, *BUILT_KERNELS)
 """Runs a test on the kernels built here as well."""
 
 on_built_kernels = pytest.mark.kernels(*BUILT_KERNELS)
 """Runs a test on those alone, for what no other kernel shows."""
+
+slow = pytest.mark.slow
+"""
+Runs a test on the kernels of SLOW_KERNELS alone, unless all are asked for: it takes long,
+and what it shows hardly depends on the kernel.
+"""
+
+EVERYWHERE = os.environ.get("VMAP_SLOW") == "everywhere"
+SLOW_KERNELS: Collection[str] = ALL_KERNELS if EVERYWHERE else ("5.10", "7.3")
+"""The oldest and the newest generation of vmalloc state."""

@@ -15,6 +15,7 @@ from tests.expect.blocks import expect_blocks, in_blocks, page_set, taken
 from tests.running import LIVE, on_vmcore, run_on
 
 from .guest import Guest
+from .marks import slow
 from .stress import runs_under_stress
 from .truth import Truth
 from .vmcore import Vmcore
@@ -74,6 +75,7 @@ def test_selections(vmcore: Vmcore) -> None:
     assert on_vmcore(vmcore, "blocks", "--address", "1")["blocks"] == []
 
 
+@slow
 def test_while_blocks_come_and_go(module_guest: Guest) -> None:
     """Under stress each run ends well, and always has the mappings that stay."""
     truth = Truth.parse(module_guest.read("/proc/vmap_lab").decode())

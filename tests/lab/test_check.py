@@ -15,7 +15,7 @@ import pytest
 
 from .guest import Guest
 from .kernels import KERNELS
-from .marks import on_all_kernels
+from .marks import on_all_kernels, slow
 from .stress import RUNS, runs_under_stress
 from .truth import Truth
 
@@ -190,6 +190,7 @@ def test_sample(module_guest: Guest) -> None:
     assert (done.status, done.stderr) == (0 if fixed else 1, b"")
 
 
+@slow
 @pytest.mark.kernels(*KERNELS)
 def test_under_stress(module_guest: Guest) -> None:
     """What comes and goes meanwhile is never taken for wrong; what stays has its class."""

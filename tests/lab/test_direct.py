@@ -14,7 +14,7 @@ import pytest
 
 from .guest import Guest
 from .kernels import KERNELS
-from .marks import on_all_kernels
+from .marks import on_all_kernels, slow
 from .stress import stress
 from .truth import Truth
 
@@ -103,7 +103,7 @@ def test_off(found: Any) -> None:
     assert found["off"] == found["before"]
 
 
-@pytest.mark.kernels("5.10", "7.3")
+@slow
 def test_check(module_guest: Guest) -> None:
     """check --through drgn finds all equal once reads are direct, and not before."""
     check = "scripts/vmap_check.py --through drgn --all-pages --json"
@@ -141,6 +141,7 @@ def test_read(module_guest: Guest) -> None:
     assert len(piece["data"]) == 2 * 4096
 
 
+@slow
 @pytest.mark.kernels(*KERNELS)
 def test_under_stress(module_guest: Guest) -> None:
     """What goes away meanwhile is a FaultError and nothing else; what stays is right."""

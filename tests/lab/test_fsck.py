@@ -29,6 +29,7 @@ from tests.running import on_vmcore
 
 from .damage import DamagedVmcore
 from .guest import Guest
+from .marks import slow
 from .stress import runs_under_stress
 from .truth import Mapping, Truth
 from .vmcore import Vmcore
@@ -442,6 +443,7 @@ def test_quiet_live(module_guest: Guest) -> None:
     expect_all_ok(json.loads(result.stdout)["checks"], module_guest.kernel.name)
 
 
+@slow
 def test_stress(module_guest: Guest) -> None:
     """While areas come and go, nothing is called damage."""
     for status, out, err in runs_under_stress(module_guest, "fsck --json"):
@@ -457,6 +459,7 @@ def live_fsck(guest: Guest) -> tuple[int, dict[str, dict[str, object]]]:
     return done.status, {check["id"]: check for check in checks}
 
 
+@slow
 def test_live_damage(module_guest: Guest) -> None:
     """What is damaged while the kernel runs is found, and gone when it is mended."""
     module_guest.write(LAB, b"reset")

@@ -19,6 +19,7 @@ from drgn import Program
 from tests.running import on_vmcore
 
 from .guest import Guest
+from .marks import slow
 from .vmcore import Vmcore
 from .walked import walked
 
@@ -72,6 +73,7 @@ def full_guest(module_guest: Guest) -> Iterator[Guest]:
     module_guest.write("/proc/vmap_lab", b"purge\n")
 
 
+@slow
 def test_no_room(full_guest: Guest) -> None:
     """In a full space the kernel fails where the answer said so, and only there."""
     pairs = [(LARGEST, GIB), (GIB, GIB), (128 * GIB, GIB), (7 * PAGE, PAGE)]
@@ -98,6 +100,7 @@ def test_no_room(full_guest: Guest) -> None:
 SIZES = (LARGEST, 32 * GIB, 2 * GIB, 32 * MIB)
 
 
+@slow
 def test_room_after_a_purge(full_guest: Guest) -> None:
     """What only freed areas have room for fits once they are purged, which is done."""
     for size in SIZES:

@@ -19,7 +19,7 @@ from tests.running import LIVE, drgn, target_of
 
 from .guest import VMALLOCINFO, Guest
 from .kernels import KERNELS
-from .marks import on_built_kernels
+from .marks import on_built_kernels, slow
 from .stress import RUNS, runs_under_stress
 from .support import shows
 from .truth import Truth
@@ -186,6 +186,7 @@ def test_not_root(guest: Guest) -> None:
     assert b"Traceback" not in result.stderr
 
 
+@slow
 def test_while_areas_come_and_go(module_guest: Guest) -> None:
     """
     Under stress each run ends well and lists what is there to stay: all of it, or

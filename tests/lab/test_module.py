@@ -18,6 +18,7 @@ from typing import Iterable, Iterator
 import pytest
 
 from .guest import Guest
+from .marks import slow
 from .truth import Mapping, Truth, page_bytes
 
 PAGE = 4096
@@ -284,6 +285,7 @@ def test_nonsense_is_refused(lab_guest: Guest, line: str) -> None:
     assert truth_of(lab_guest) == before
 
 
+@slow
 def test_stress(lab_guest: Guest) -> None:
     """A minute of it: the counters run, all is freed again, the kernel is content."""
     command(lab_guest, "stress start")

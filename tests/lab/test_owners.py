@@ -17,6 +17,7 @@ from tests.running import LIVE, drgn
 
 from .guest import Guest
 from .kernels import KERNELS
+from .marks import slow
 from .truth import Truth
 
 SECONDS = 60
@@ -93,6 +94,7 @@ def owned(
     )
 
 
+@slow
 @pytest.mark.kernels(*KERNELS)
 def test_owners(owned: Owned) -> None:
     """

@@ -18,6 +18,7 @@ from drgn_vmap.commands import run
 from tests.running import on_vmcore, script
 
 from .guest import Guest
+from .marks import slow
 from .stress import stress
 from .support import NO_SYMBOLS, shows
 from .vmcore import Vmcore
@@ -101,6 +102,7 @@ def leak_between(old: Path, new: Path) -> list[tuple[int, int, int]]:
     ]
 
 
+@slow
 def test_leak(module_guest: Guest, vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
     """Between two live moments, kept in each form, and a vmcore and a live moment."""
 

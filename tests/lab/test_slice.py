@@ -18,6 +18,7 @@ from tests.expect.slices import expect_answers, fills, frames
 from tests.running import answers, drgn, target_of
 
 from .guest import VMALLOCINFO, Guest
+from .marks import slow
 from .stress import stress
 from .support import shows
 from .truth import Truth, page_bytes
@@ -94,6 +95,7 @@ def test_no_data(vmcores: dict[str, Vmcore], tmp_path: Path) -> None:
         assert page_bytes(mapping.fill, mapping.pages - 1, PAGE) in data
 
 
+@slow
 def test_no_neighbours(module_guest: Guest, tmp_path: Path) -> None:
     """Nothing of what lies beside vmalloc's own objects is in it, in the same pages too."""
     guest = module_guest
@@ -147,6 +149,7 @@ def test_live(module_guest: Guest, tmp_path: Path) -> None:
 
 
 # It takes minutes under emulation.
+@slow
 @pytest.mark.kernels(STRESSED)
 def test_while_areas_come_and_go(module_guest: Guest) -> None:
     """Under stress there is a slice, which says if it is not of one moment."""
