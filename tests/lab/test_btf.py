@@ -225,11 +225,16 @@ def compare_variables(dwarf: Program, btf: Program) -> None:
 
 
 def variable_outline(variable: Object) -> object:
-    """Return a variable's type; pg_data_t is struct pglist_data by another name."""
+    """
+    Return a variable's type; pg_data_t is struct pglist_data by another name, and whether
+    a char by itself is signed is a matter of how the kernel was built.
+    """
     type_, lengths = resolved(variable.type_), []
     while type_.kind in (TypeKind.ARRAY, TypeKind.POINTER):
         lengths.append(type_.length if type_.kind == TypeKind.ARRAY else None)
         type_ = resolved(type_.type)
+    if type_.type_name() == "char":
+        return lengths, "char"
     return lengths, outline(type_)
 
 

@@ -10,7 +10,7 @@ stand here. All of them are the same in each kernel that has the variable.
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, Optional, Union
+from typing import Callable, Dict, Optional
 
 from drgn import Program, Type, filename_matches
 
@@ -21,8 +21,7 @@ _VMALLOC_C = "mm/vmalloc.c"
 
 @dataclass(frozen=True)
 class _Variable:
-    type: Union[str, Callable[[Program], Type]]
-    """Its name, or what makes it."""
+    type: str
     file: Optional[str] = None
     """Where it is defined, if it is asked for by that."""
     length: Optional[Callable[[Program], int]] = None
@@ -38,8 +37,7 @@ def variable_type(prog: Program, name: str, filename: Optional[str]) -> Optional
     variable = _VARIABLES.get(name)
     if variable is None or not filename_matches(variable.file, filename):
         return None
-    make = variable.type
-    type_ = prog.type(make) if isinstance(make, str) else make(prog)
+    type_ = prog.type(variable.type)
     if variable.length is None:
         return type_
     return prog.array_type(type_, variable.length(prog))
@@ -55,12 +53,6 @@ def _max_numnodes(prog: Program) -> int:
     """Return MAX_NUMNODES, a macro: a zonelist has each zone of each node."""
     zones = prog.type("struct zonelist").member("_zonerefs").type.length or 0
     return (zones - 1) // int(prog.constant("__MAX_NR_ZONES").value_())
-
-
-def _char_pointer(prog: Program) -> Type:
-    """Return ``char *``, of which drgn by itself takes each char to be signed."""
-    comm = prog.type("struct task_struct").member("comm").type
-    return prog.pointer_type(comm.type)
 
 
 def _constant(name: str) -> Callable[[Program], int]:
@@ -125,7 +117,7 @@ _VARIABLES: Dict[str, _Variable] = {
     "runqueues": _Variable("struct rq"),
     "mem_section": _Variable("struct mem_section **"),
     "__highest_present_section_nr": _WORD,
-    "saved_command_line": _Variable(_char_pointer),
+    "saved_command_line": _Variable("char *"),
     "min_low_pfn": _WORD,
     "max_low_pfn": _WORD,
     "_totalram_pages": _Variable("atomic_long_t"),
