@@ -32,6 +32,8 @@ from .vmcore import CANARY, KDUMP_KERNEL, CountedPages, KdumpVmcore, Vmcore
 
 VMCORE_FORMATS = ("elf", "kdump-zlib")
 COUNTING_SECONDS = 240
+CHOSEN = os.environ.get("VMAP_KERNELS", "").split()
+"""The kernels whose guests are shared, if not all."""
 
 
 # First, for what shares the work out looks at the marks in the same hook.
@@ -55,6 +57,8 @@ def kernel_of(item: pytest.Item) -> str | None:
 def is_for_its_kernel(item: pytest.Item) -> bool:
     """Whether a test is to run on the kernel it was collected for."""
     kernel, wanted = kernel_of(item), item.get_closest_marker("kernels")
+    if CHOSEN and kernel not in (None, *CHOSEN):
+        return False
     if item.get_closest_marker("slow") and kernel not in (None, *SLOW_KERNELS):
         return False
     return kernel is None or kernel in (wanted.args if wanted else KERNELS)
