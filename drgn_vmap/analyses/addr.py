@@ -22,7 +22,6 @@ from .kcore import is_guarded, unread_flags
 
 __all__ = (
     "are_in_areas",
-    "are_in_use",
     "area_around",
     "block_starts",
     "find_places",
@@ -61,14 +60,6 @@ def are_in_areas(snapshot: Snapshot, addresses: U64Array) -> bool:
     rows = np.flatnonzero(areas.state != State.FREE)
     rows = rows[np.argsort(areas.start[rows], kind="stable")]
     return bool((_holding(snapshot, rows, addresses) != _NONE).all())
-
-
-def are_in_use(snapshot: Snapshot, addresses: U64Array) -> bool:
-    """Return whether any address is in an area in use."""
-    areas = snapshot.areas
-    rows = np.flatnonzero(areas.state == State.BUSY)
-    rows = rows[np.argsort(areas.start[rows], kind="stable")]
-    return bool((_holding(snapshot, rows, addresses) != _NONE).any())
 
 
 def find_places(

@@ -14,6 +14,7 @@ RAM and a struct page are there.
 
   vmap addr ffffc90000004010
   vmap addr phys:0x12345000 page:ffffea0000048d40
+  vmap addr --owners ffffc90000004010
 
 One address takes a search in a tree, thousands take hardly longer. Physical
 addresses take a walk over all areas, as the kernel keeps no way back.
@@ -23,12 +24,10 @@ Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
 
 import argparse
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Dict, List, Sequence, Tuple
 
 from ..analyses.addr import (
     are_in_areas,
-    are_in_use,
     block_starts,
     find_places,
     virtual_addresses,
@@ -65,6 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_address,
         help="a virtual address, phys:ADDR or page:ADDR, in hexadecimal",
     )
+    parser.add_argument(
+        "--owners",
+        action="store_true",
+        help="also whose the area is, told by who points at it, as ls --owners does",
+    )
     add_json(parser)
 
 
@@ -73,10 +77,8 @@ def run(target: "Target", args: argparse.Namespace) -> int:
     spots, problems = _spots(target, args.addresses)
     addresses = virtual_addresses(spots)
     snapshot = take_areas_around(target, addresses)
-    if are_in_use(snapshot, addresses) and not target.vmcoreinfo.is_slice:
-        # Whose it is goes beyond what was asked: where that cannot be told, all else can.
-        found = with_owners(target, snapshot, with_variables=False)
-        snapshot = replace(found, problems=snapshot.problems)
+    if args.owners:
+        snapshot = with_owners(target, snapshot)
     translation, by_vm_struct = AreaPages(target, snapshot).complete(
         addresses, target.page_table.translate(addresses)
     )

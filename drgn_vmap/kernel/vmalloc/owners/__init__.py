@@ -62,7 +62,6 @@ _NOT_IN_SLICES = Problem(
 def with_owners(
     target: Target,
     snapshot: Snapshot,
-    with_variables: bool = True,
     on_read: Optional[Callable[[int, int], None]] = None,
 ) -> Snapshot:
     """
@@ -70,16 +69,14 @@ def with_owners(
 
     Where a kind of owner cannot be looked for, that is a problem.
 
-    :param with_variables: Whether to look through all data of the kernel, tens of MiB.
     :param on_read: If given, all of RAM is searched for slab objects that point to the
         areas that have no other owner; called with how many pages were read, of how many.
     """
     search = Search(target, snapshot)
     problems: List[Problem] = []
     owners = _owners(search, _SOURCES, problems)
-    if with_variables:
-        for row, some in _owners(search, _LAST, problems).items():
-            owners.setdefault(row, some)
+    for row, some in _owners(search, _LAST, problems).items():
+        owners.setdefault(row, some)
     if on_read:
         wanted = {int(row) for row in search.busy.rows} - owners.keys()
         deep = {"slab objects": lambda one: slab_objects(one, wanted, on_read)}

@@ -28,7 +28,7 @@ __all__ = ("slab_objects",)
 _ITS_OWN = "vmap_area"
 """The cache of struct vmap_area."""
 _PIECE_PAGES = 1 << 10
-_MOST_AN_AREA = 8
+_MOST_AN_AREA = 64
 """Pointers that are followed to the objects that hold them; more say nothing new."""
 
 
