@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
 import drgn
-from _drgn import _linux_helper_follow_phys  # type: ignore[import-not-found]
 from drgn import FaultError, IntegerLike, Object, Program
 
 from .errors import DrgnError, SymbolsError, VmapError
@@ -107,6 +106,9 @@ def follow_page_table(prog: Program, table: int, address: int) -> int:
     :raises FaultError: if nothing is mapped there.
     :raises NotImplementedError: if drgn does not know such page tables.
     """
+    # Not at the top of the file: drgn that is too old for this has it not, and is told so.
+    from _drgn import _linux_helper_follow_phys  # type: ignore[import-not-found]
+
     return int(_linux_helper_follow_phys(prog, table, address))
 
 
