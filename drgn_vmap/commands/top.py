@@ -184,9 +184,9 @@ def _look(target: "Target", by: str) -> Tuple[Snapshot, Optional[PageCounter]]:
     from ..kernel.vmalloc.snapshot import take_snapshot
 
     snapshot = take_snapshot(target)
-    return with_owners(target, snapshot) if by == "owner" else snapshot, (
-        vmalloc_pages(target)
-    )
+    if by == "owner":
+        snapshot = with_owners(target, snapshot)
+    return snapshot, vmalloc_pages(target)
 
 
 def _run(

@@ -131,7 +131,6 @@ _VARIABLES: Dict[str, _Variable] = {
     "pcpu_chunk_lists": _Variable("struct list_head *"),
     "pcpu_nr_slots": _Variable("int"),
     "pcpu_nr_groups": _Variable("int", "mm/percpu.c"),
-    "pcpu_unit_size": _Variable("int", "mm/percpu.c"),
     # Modules, tasks and time.
     "modules": _Variable("struct list_head"),
     "btf_modules": _Variable("struct list_head", "kernel/bpf/btf.c"),

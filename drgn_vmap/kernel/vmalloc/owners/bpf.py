@@ -16,18 +16,16 @@ from ...doors import door
 from ...target import Target
 from ...types.structs import (
     find_type,
-    need_offset,
     pointer_members,
     record_dtype,
     word_dtype,
 )
-from ..trees import read_xarrays
 from .busy import Claim
+from .idr import idr_entries
 from .search import Search
 
 __all__ = ("bpf_maps", "bpf_programs")
 
-_TIMES = 4
 _SYSCALL_C = "kernel/bpf/syscall.c"
 _TAG_BYTES = 8
 _MAX_FUNCTIONS = 4096
@@ -134,21 +132,12 @@ def _map_pointers(
 
 def _entries(target: Target, name: str) -> U64Array:
     """
-    Return what a ``struct idr`` has.
+    Return what one of BPF's tables has.
 
     :raises SymbolsError: if there is none of this name.
-    :raises Fault: if it cannot be read.
     """
     values = target.values
-    idr = values.need(name, values.address(name, _SYSCALL_C))
-    head = idr + need_offset(target.prog, "struct idr", "idr_rt.xa_head")
-    entries, _, _ = read_xarrays(
-        target.memory,
-        np.array([head], np.uint64),
-        record_dtype(target.prog, "struct xa_node", {"slots": "slots"}),
-        _TIMES if target.live else 1,
-    )
-    return np.unique(entries)
+    return idr_entries(target, values.need(name, values.address(name, _SYSCALL_C)))
 
 
 def _enumerators(target: Target, name: str, prefix: str) -> Dict[int, str]:

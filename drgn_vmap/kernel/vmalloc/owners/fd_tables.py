@@ -11,7 +11,7 @@ from typing import Iterator
 
 from ...._numpy import np
 from ....model.owners import Owner, OwnerKind
-from ...types.structs import need_offset, record_dtype
+from ...types.structs import need_offset, record_dtype, word_dtype
 from .busy import Claim
 from .search import Search
 
@@ -28,13 +28,12 @@ def fd_tables(search: Search) -> Iterator[Claim]:
     files, first = np.unique(tasks.files[order], return_index=True)
     of_task = order[first][files != 0]
     files = files[files != 0]
+    word = word_dtype(target.prog)
     offset = np.uint64(need_offset(target.prog, "struct files_struct", "fdt"))
-    word = np.dtype(record_dtype(target.prog, "struct fdtable", _MEMBERS)["fd"])
     tables, ok = target.memory.records(files + offset, word)
     tables, of_task = tables[ok].astype(np.uint64), of_task[ok]
-    records, ok = target.memory.records(
-        tables, record_dtype(target.prog, "struct fdtable", _MEMBERS)
-    )
+    dtype = record_dtype(target.prog, "struct fdtable", _MEMBERS)
+    records, ok = target.memory.records(tables, dtype)
     for member in ("fd", "open_fds"):
         pointers = np.where(ok, records[member], 0).astype(np.uint64)
         for at, row in search.busy.pairs(pointers):

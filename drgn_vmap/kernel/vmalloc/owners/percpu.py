@@ -43,9 +43,8 @@ _CHUNK = {
 def percpu_chunks(search: Search) -> Iterator[Claim]:
     """Yield the chunks that areas belong to."""
     target = search.target
-    word, dtype = word_dtype(target.prog), record_dtype(
-        target.prog, "struct pcpu_chunk", _CHUNK
-    )
+    word = word_dtype(target.prog)
+    dtype = record_dtype(target.prog, "struct pcpu_chunk", _CHUNK)
     groups = _number(target, "pcpu_nr_groups", _MAX_GROUPS)
     addresses = np.array(_chunks(target), np.uint64)
     records, ok = target.memory.records(addresses, dtype)

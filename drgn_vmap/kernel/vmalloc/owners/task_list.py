@@ -8,18 +8,15 @@ Reads every task there is at once, by the kernel's table of PIDs.
 """
 
 from dataclasses import dataclass
-from typing import Tuple
 
 from ...._numpy import Array, Record, U64Array, np
-from ....model.areas import Problem
 from ...memory.cpus import per_cpu_addresses, possible_cpus
 from ...target import Target
-from ...types.structs import need_offset, record_dtype, word_dtype
-from ..trees import read_xarrays
+from ...types.structs import need_offset, word_dtype
+from .idr import idr_entries
 
 __all__ = ("Tasks", "read_idle_tasks", "read_tasks")
 
-_TIMES = 4
 _COMM_BYTES = 16
 """TASK_COMM_LEN."""
 _LINKS = "pid_links"
@@ -39,7 +36,6 @@ class Tasks:
     """The ``struct vm_struct`` of it, zero where tasks do not note it."""
     files: U64Array
     """The ``struct files_struct``, which the threads of a process share."""
-    problems: Tuple[Problem, ...]
 
     def name(self, row: int) -> str:
         """Return a task's comm."""
@@ -58,31 +54,24 @@ def read_tasks(target: Target) -> Tasks:
     # Since Linux kernel commit 95846ecf9dac ("pid: replace pid bitmap implementation with
     # IDR API") (in v4.15).
     space = values.need("init_pid_ns", values.address("init_pid_ns"))
-    head = space + need_offset(prog, "struct pid_namespace", "idr.idr_rt.xa_head")
-    node = record_dtype(prog, "struct xa_node", {"slots": "slots"})
-    pids, _, problems = read_xarrays(
-        target.memory,
-        np.array([head], np.uint64),
-        node,
-        _TIMES if target.live else 1,
-    )
-    pids = np.sort(pids)
+    table = space + need_offset(prog, "struct pid_namespace", "idr")
+    pids = idr_entries(target, table)
     # Since Linux kernel commit 2c4704756cab ("pids: Move the pgrp and session pid
     # pointers from task_struct to signal_struct") (in v4.19), of each kind the first one.
     first = _words(target, pids + np.uint64(need_offset(prog, "struct pid", "tasks")))
     link = np.uint64(need_offset(prog, "struct task_struct", _LINKS))
     # A PID may be that of a group or session whose first process is gone.
-    return _read(target, np.sort(first[first != 0]) - link, problems)
+    return _read(target, np.sort(first[first != 0]) - link)
 
 
 def read_idle_tasks(target: Target) -> Tasks:
     """Read the idle task of each CPU, whose PID is 0; raises the same."""
     at = per_cpu_addresses(target.values, "idle_threads", possible_cpus(target.values))
     tasks = _words(target, np.array([*at.values()], np.uint64))
-    return _read(target, tasks[tasks != 0], ())
+    return _read(target, tasks[tasks != 0])
 
 
-def _read(target: Target, tasks: U64Array, problems: Tuple[Problem, ...]) -> Tasks:
+def _read(target: Target, tasks: U64Array) -> Tasks:
     """Read the members of tasks, each of which is larger than a page."""
 
     def column(member: str, dtype: Record) -> Array:
@@ -105,7 +94,6 @@ def _read(target: Target, tasks: U64Array, problems: Tuple[Problem, ...]) -> Tas
             else column("stack_vm_area", word).astype(np.uint64)
         ),
         files=column("files", word).astype(np.uint64),
-        problems=problems,
     )
 
 
