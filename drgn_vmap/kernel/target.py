@@ -31,7 +31,7 @@ from .memory.direct_map import find_direct_map
 from .memory.frames import PageFrames
 from .memory.page_table import PageTable
 from .memory.ppc64 import LINEAR_START, has_hash_table, read_linear_only
-from .types.carried import Carried, carried_by
+from .types.carried import Carried, carried_by, is_here
 from .types.debug_info import ensure_types, has_dwarf
 from .types.vmcoreinfo import Vmcoreinfo
 
@@ -124,8 +124,7 @@ class Target:
     @property
     def is_this_machine(self) -> bool:
         """Whether it is the running kernel of this very machine."""
-        local = ProgramFlags.IS_LIVE | ProgramFlags.IS_LOCAL
-        return self.prog.flags & local == local
+        return is_here(self.prog)
 
     @property
     def word_size(self) -> int:

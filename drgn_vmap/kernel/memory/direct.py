@@ -20,7 +20,7 @@ from drgn import FaultError, Program, ProgramFlags
 from ..._drgn import follow_page_table
 from ...errors import TargetError
 from ..doors import UNREADABLE
-from ..types.carried import carried_by
+from ..types.carried import carried_by, is_here
 from .address_space import AddressSpace, Buffer
 from .kcore import Kcore, Space
 from .table_formats import ENTRY_BYTES, table_format
@@ -80,8 +80,7 @@ class DirectReads:
 
 def reads_kcore(prog: Program) -> bool:
     """Return whether drgn reads a program's vmalloc space through /proc/kcore."""
-    here = ProgramFlags.IS_LINUX_KERNEL | ProgramFlags.IS_LIVE | ProgramFlags.IS_LOCAL
-    return prog.flags & here == here
+    return bool(prog.flags & ProgramFlags.IS_LINUX_KERNEL) and is_here(prog)
 
 
 def direct_reads(prog: Program, on: bool = True) -> bool:

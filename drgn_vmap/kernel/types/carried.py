@@ -34,7 +34,7 @@ from .torn import Torn
 from .torn_reads import read_torn
 from .vmcoreinfo import Vmcoreinfo
 
-__all__ = ("Carried", "carried_by", "searched_tables")
+__all__ = ("Carried", "carried_by", "is_here", "searched_tables")
 
 _KEY = "drgn_vmap"
 _SYSFS = Path("/sys/kernel/btf/vmlinux")
@@ -66,7 +66,7 @@ class Carried:
         """
         self._mend_image()
         known = known_tables(self._prog, self.vmcoreinfo)
-        if known is None and _is_here(self._prog):
+        if known is None and is_here(self._prog):
             return from_proc()
         if self.kallsyms_tables is None:
             raise SymbolsError(
@@ -124,14 +124,14 @@ def carried_by(prog: Program) -> Carried:
     return found
 
 
-def _is_here(prog: Program) -> bool:
+def is_here(prog: Program) -> bool:
     """Whether it is the kernel that runs this."""
     here = ProgramFlags.IS_LIVE | ProgramFlags.IS_LOCAL
     return prog.flags & here == here
 
 
 def _read_btf(prog: Program, symbols: Kallsyms, tables: Optional[Tables]) -> Torn:
-    if _is_here(prog) and _SYSFS.exists():
+    if is_here(prog) and _SYSFS.exists():
         return Torn(_SYSFS.read_bytes())
     start, stop = (
         found[0].address if found else None
