@@ -56,7 +56,8 @@ class Machine:
             RAM, len(data), lambda _, count, at, __: data[at : at + count], True
         )
         format_ = format_of(Architecture.X86_64)
-        self.space = AddressSpace(self.prog, format_, ROOT, lambda: self.now)
+        space = AddressSpace(self.prog, format_, ROOT, lambda: self.now)
+        self._reader = space.reader()
 
     def _read_table(self, address: int, count: int, at: int, _: bool) -> bytes:
         self.reads.append(address)
@@ -82,7 +83,7 @@ class Machine:
         raise AssertionError(last)
 
     def read(self, address: int, count: int) -> bytes:
-        return bytes(self.space.read(address, count))
+        return self._reader(address, count, 0, False)
 
 
 def page(number: int) -> bytes:
