@@ -100,10 +100,12 @@ class KernelSource:
         with TemporaryDirectory(dir=directory) as workspace:
             tree = KernelTree(tools, Path(workspace))
             tree.unpack(self.package)
-            tree.configure((*CONFIG.read_text().splitlines(), *self.options))
             for variant in self.variants:
                 for patch in self.patches(variant):
                     _apply(tree, patch)
+                if variant == self.variants[0]:
+                    # After its patches: they have options, too.
+                    tree.configure((*CONFIG.read_text().splitlines(), *self.options))
                 tree.make(f"LOCALVERSION=-{variant}", "bzImage", "modules")
                 kernel = directory / f"{self.version}-{variant}"
                 _keep_files(tree, kernel / "files")

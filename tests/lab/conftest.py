@@ -4,7 +4,7 @@
 Real kernels as fixtures: one boot of each serves all tests of a session.
 
 Tests that use ``guest``, or what is made of it, run once for each of Debian's kernels, or
-for those that ``@on_all_kernels`` or ``@on_built_kernels`` says. pytest puts those of one
+for those that a mark of :mod:`.marks` says. pytest puts those of one
 kernel in a row: no more than one shared guest is alive. Where two processes share the
 work, one of them runs all that share a guest.
 """
@@ -24,7 +24,7 @@ from . import support
 from .fixture_module import load_fixture_module
 from .guest import Guest
 from .kernel import Kernel
-from .kernels import BUILT_KERNELS, KERNELS
+from .kernels import BUILT_KERNELS, KERNELS, OFFERED_KERNELS
 from .machine import why_not
 from .marks import SLOW_KERNELS
 from .sh_kernel import ShKernel
@@ -70,6 +70,8 @@ def shared_guests(item: pytest.Item) -> Iterator[str]:
     if kernel in BUILT_KERNELS:
         # All of them: whoever boots the first one builds the others, too.
         yield "built guests"
+    elif kernel in OFFERED_KERNELS:
+        yield "offered guests"
     elif kernel is not None:
         yield f"guest of {kernel}"
     fixtures = getattr(item, "fixturenames", ())
@@ -100,7 +102,7 @@ def shown_support(request: pytest.FixtureRequest) -> Iterator[None]:
         support.record(request.node, kernel)
 
 
-@pytest.fixture(scope="session", params=(*KERNELS, *BUILT_KERNELS))
+@pytest.fixture(scope="session", params=(*KERNELS, *BUILT_KERNELS, *OFFERED_KERNELS))
 def guest(request: pytest.FixtureRequest, lab: None) -> Iterator[Guest]:
     """A guest of each kernel, with debug information and two NUMA nodes."""
     # Twice the usual memory: under stress the module holds hundreds of MiB itself.

@@ -71,10 +71,10 @@ OFFERED_KERNELS = _built(
         "7.3",
         ("trixie", "trixie-security", "trixie-backports"),
         ("plain", "fixed"),
-        options=("CONFIG_SYSCTL=y",),
+        options=("CONFIG_SYSCTL=y", "CONFIG_KUNIT_AUTORUN_ENABLED=y"),
     )
 )
-"""A current kernel before and with the fix to offer to it: to be tried by hand."""
+"""A current kernel before and with the fix to offer to it."""
 
 _BOOKWORM = ("bookworm", "bookworm-security")
 _BACKPORTS = ("bookworm-backports", "bookworm")
