@@ -4,7 +4,7 @@
 Real kernels as fixtures: one boot of each serves all tests of a session.
 
 Tests that use ``guest``, or what is made of it, run once for each of Debian's kernels, or
-for those that a mark of :mod:`.marks` says. pytest puts those of one
+for those that ``@on_all_kernels`` or ``@on_built_kernels`` says. pytest puts those of one
 kernel in a row: no more than one shared guest is alive. Where two processes share the
 work, one of them runs all that share a guest.
 """
@@ -24,7 +24,7 @@ from . import support
 from .fixture_module import load_fixture_module
 from .guest import Guest
 from .kernel import Kernel
-from .kernels import BUILT_KERNELS, KERNELS, OFFERED_KERNELS
+from .kernels import BUILT_KERNELS, KERNELS
 from .machine import why_not
 from .marks import SLOW_KERNELS
 from .sh_kernel import ShKernel
@@ -33,7 +33,7 @@ from .vmcore import CANARY, KDUMP_KERNEL, CountedPages, KdumpVmcore, Vmcore
 VMCORE_FORMATS = ("elf", "kdump-zlib")
 COUNTING_SECONDS = 240
 CHOSEN = os.environ.get("VMAP_KERNELS", "").split()
-"""The kernels whose guests are shared, if not all."""
+"""The kernels to boot, if not all."""
 
 
 # First, for what shares the work out looks at the marks in the same hook.
@@ -48,16 +48,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.xdist_group(guest))
 
 
-def kernel_of(item: pytest.Item) -> str | None:
+def kernel_of(item: pytest.Item, parameter: str = "guest") -> str | None:
     """Return the name of the kernel whose guest a test gets."""
     callspec = getattr(item, "callspec", None)
-    return callspec.params.get("guest") if callspec else None
+    return callspec.params.get(parameter) if callspec else None
 
 
 def is_for_its_kernel(item: pytest.Item) -> bool:
     """Whether a test is to run on the kernel it was collected for."""
     kernel, wanted = kernel_of(item), item.get_closest_marker("kernels")
-    if CHOSEN and kernel not in (None, *CHOSEN):
+    # Some boot one of their own.
+    if CHOSEN and (kernel or kernel_of(item, "kernel")) not in (None, *CHOSEN):
         return False
     if item.get_closest_marker("slow") and kernel not in (None, *SLOW_KERNELS):
         return False
@@ -70,8 +71,6 @@ def shared_guests(item: pytest.Item) -> Iterator[str]:
     if kernel in BUILT_KERNELS:
         # All of them: whoever boots the first one builds the others, too.
         yield "built guests"
-    elif kernel in OFFERED_KERNELS:
-        yield "offered guests"
     elif kernel is not None:
         yield f"guest of {kernel}"
     fixtures = getattr(item, "fixturenames", ())
@@ -102,7 +101,7 @@ def shown_support(request: pytest.FixtureRequest) -> Iterator[None]:
         support.record(request.node, kernel)
 
 
-@pytest.fixture(scope="session", params=(*KERNELS, *BUILT_KERNELS, *OFFERED_KERNELS))
+@pytest.fixture(scope="session", params=(*KERNELS, *BUILT_KERNELS))
 def guest(request: pytest.FixtureRequest, lab: None) -> Iterator[Guest]:
     """A guest of each kernel, with debug information and two NUMA nodes."""
     # Twice the usual memory: under stress the module holds hundreds of MiB itself.

@@ -9,24 +9,15 @@ from typing import Collection
 
 import pytest
 
-from .kernels import ALL_KERNELS, BUILT_KERNELS, KERNELS, OFFERED_KERNELS
+from .kernels import ALL_KERNELS, BUILT_KERNELS, KERNELS
 
-__all__ = (
-    "SLOW_KERNELS",
-    "on_all_kernels",
-    "on_built_kernels",
-    "on_patched_kernels",
-    "slow",
-)
+__all__ = ("SLOW_KERNELS", "on_all_kernels", "on_built_kernels", "slow")
 
 on_all_kernels = pytest.mark.kernels(*KERNELS, *BUILT_KERNELS)
 """Runs a test on the kernels built here as well."""
 
 on_built_kernels = pytest.mark.kernels(*BUILT_KERNELS)
 """Runs a test on those alone, for what no other kernel shows."""
-
-on_patched_kernels = pytest.mark.kernels(*BUILT_KERNELS, *OFFERED_KERNELS)
-"""Runs a test on all that are built here: what patches bring along is in no other."""
 
 slow = pytest.mark.slow
 """

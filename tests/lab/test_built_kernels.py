@@ -15,7 +15,8 @@ from typing import Iterable, Iterator
 import pytest
 
 from .guest import Guest
-from .marks import on_built_kernels, on_patched_kernels
+from .kernels import BUILT_KERNELS, OFFERED_KERNELS
+from .marks import on_built_kernels
 from .truth import Mapping, Truth, page_bytes
 
 PAGE = 4096
@@ -97,11 +98,12 @@ def test_unused_pages_of_a_block(module_guest: Guest) -> None:
     assert read_kcore(module_guest, freed) == expected[module_guest.kernel.name]
 
 
-@on_patched_kernels
-def test_kunit(guest: Guest) -> None:
+@pytest.mark.parametrize("kernel", [*BUILT_KERNELS, *OFFERED_KERNELS])
+def test_kunit(kernel: str) -> None:
     """The test that is offered with the fix passes with it, and not without it."""
-    log = guest.run("dmesg").stdout.decode()
+    with Guest.boot(kernel, append="kunit.enable=1", debug_info=False) as guest:
+        log = guest.run("dmesg").stdout.decode()
     found = {name: verdict for verdict, name in KUNIT_TEST.findall(log)}
-    of_blocks = "ok" if guest.kernel.name.endswith("-fixed") else "not ok"
+    of_blocks = "ok" if kernel.endswith("-fixed") else "not ok"
     expected = {f"vread_block_{name}": of_blocks for name in OF_BLOCKS}
     assert found == {**expected, "vread_vmalloc": "ok"}
