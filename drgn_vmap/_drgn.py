@@ -139,11 +139,15 @@ def make_linux_kernel(prog: Program, vmcoreinfo: bytes, is_live: bool) -> None:
 
 def opened_files(prog: Program) -> List[str]:
     """Return the file that a program reads memory from; none of a running kernel's."""
-    if hasattr(prog, "core_dump_path"):
-        return [] if prog.core_dump_path is None else [prog.core_dump_path]
-    # Before 0.0.33, it is one of those that this process has open.
-    descriptors = os.listdir("/proc/self/fd")
-    return [f"/proc/self/fd/{descriptor}" for descriptor in descriptors]
+    descriptors = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+    if not hasattr(prog, "core_dump_path"):
+        # Before 0.0.33, it is one of those that this process has open.
+        return descriptors
+    path = prog.core_dump_path
+    if path is None or os.path.exists(path):
+        return [] if path is None else [path]
+    # Its name may be gone since.
+    return [name for name in descriptors if os.path.realpath(name) == path]
 
 
 def read_c_string(prog: Program, address: int, physical: bool, max_size: int) -> bytes:

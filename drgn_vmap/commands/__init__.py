@@ -81,6 +81,9 @@ VERBS: Mapping[str, str] = {
 WITHOUT_TARGET = {"diff"}
 """Verbs that never look at the kernel that was opened."""
 
+WITHOUT_TYPES = {"ls", "top"}
+"""Verbs that show what is left where a kernel's names and types are lost."""
+
 
 class Way(NamedTuple):
     """How a verb was started: as a script, in drgn, or as a command."""
@@ -279,6 +282,8 @@ def _run(verb: str, way: Way, argv: Sequence[str]) -> int:
         return status
     with way.open(args) as target:
         target.by_lists = args.lists
+        if verb not in WITHOUT_TYPES:
+            target.need_layout()
         status = module.run(target, args)
     return status
 

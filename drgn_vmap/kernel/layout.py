@@ -29,7 +29,7 @@ from .types.structs import (
     record_dtype,
 )
 
-__all__ = ("Layout", "probe_layout")
+__all__ = ("Layout", "guess_layout", "probe_layout")
 
 _VMAP_AREA_MEMBERS = {
     "va_start": "va_start",
@@ -89,6 +89,58 @@ class Layout:
     """None where there are no nodes (before 6.9)."""
     problems: Tuple[Problem, ...]
     """What could not be found out."""
+    why_guessed: Optional[SymbolsError] = None
+    """What became of the types, if they are lost: then whatever is read by this has to
+    prove itself."""
+
+
+def guess_layout(values: Values, page_size: int, why: SymbolsError) -> Layout:
+    """
+    Return how most kernels keep vmap areas, for a vmcore whose types are lost.
+
+    :param why: What became of its types.
+    """
+    word_size = _word_size(values.prog)
+    # Since Linux kernel commit 688fcbfc06e4 ("mm/vmalloc: modify struct vmap_area to
+    # reduce its size") (in v5.4); flags follow where there are any.
+    names = ("va_start", "va_end", "rb_parent", "rb_right", "rb_left", "next", "prev")
+    word = np.dtype(f"{_byte_order(values.prog)}u{word_size}")
+    vmap_area = np.dtype([(name, word) for name in (*names, "vm")])
+    what = str(why).partition(": ")[0]
+    detail = f"areas are known by their looks, and nothing but where they are: {what}"
+    return Layout(
+        kernel=Kernel(
+            release=values.need(
+                "UTS_RELEASE", values.text(lambda prog: prog["UTS_RELEASE"])
+            ),
+            layout="unknown",
+            live=False,
+            symbols="none",
+            page_size=page_size,
+            word_size=word_size,
+            has_va_flags=False,
+            has_nodes=False,
+            numa_nodes=(),
+            rules=VmallocinfoRules(
+                per_node=False,
+                ram_by_flag=False,
+                uninitialized_listed=True,
+                lazy_by_flag=False,
+                lazy_after_vm_only=False,
+                sparse_label=True,
+                phys_digits=2 * word_size,
+            ),
+        ),
+        vmap_area=vmap_area,
+        vm_struct=np.dtype([]),
+        rb_offset=2 * word_size,
+        list_offset=5 * word_size,
+        has_old_flags=False,
+        has_free_tree=True,
+        vmap_node=None,
+        problems=(Problem(ProblemKind.UNREADABLE, "vmap_area", detail),),
+        why_guessed=why,
+    )
 
 
 def probe_layout(
@@ -186,6 +238,12 @@ def _torn_sources(prog: Program) -> List[Problem]:
 def _word_size(prog: Program) -> int:
     platform = prog.platform
     return 8 if platform and platform.flags & PlatformFlags.IS_64_BIT else 4
+
+
+def _byte_order(prog: Program) -> str:
+    platform = prog.platform
+    little = platform and platform.flags & PlatformFlags.IS_LITTLE_ENDIAN
+    return "<" if little else ">"
 
 
 def _phys_addr_bytes(prog: Program) -> int:

@@ -9,7 +9,7 @@ opened, by the command line, the plugin or the API, and handed down from there.
 """
 
 from functools import cached_property
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from drgn import (
     Architecture,
@@ -20,7 +20,7 @@ from drgn import (
 )
 
 from .._drgn import follow_phys, opened_files
-from ..errors import Fault, TargetError
+from ..errors import Fault, SymbolsError, TargetError
 from ..model.areas import Kernel
 from .doors import Values, door
 from .functions import VmallocFunctions
@@ -48,7 +48,6 @@ class Target:
     (:mod:`.memory.ppc64`). A third one stays if it is asked for (:mod:`.memory.direct`).
 
     :raises TargetError: if it is no Linux kernel, or none that can be read.
-    :raises SymbolsError: if nothing tells its types and names.
     """
 
     def __init__(self, prog: Program) -> None:
@@ -61,8 +60,7 @@ class Target:
         same ones."""
         self.live = bool(prog.flags & ProgramFlags.IS_LIVE)
         """Whether the kernel runs."""
-        self.symbols = ensure_types(prog)
-        """Where types come from: ``dwarf``, ``btf``, or another finder's name."""
+        self._symbols, self._why_no_types = _try_types(prog)
         self.has_dwarf = has_dwarf(prog)
         """Whether stacks, and functions that were inlined, can be told."""
         self.vmcoreinfo = carried_by(prog).vmcoreinfo
@@ -107,6 +105,17 @@ class Target:
         """Drop what was read of memory, so that what is read next is read anew."""
         self.memory.forget()
         self.physical.forget()
+
+    @property
+    def symbols(self) -> str:
+        """
+        Where types come from: ``dwarf``, ``btf``, or another finder's name.
+
+        :raises SymbolsError: if nothing tells its types and names.
+        """
+        if self._why_no_types:
+            raise self._why_no_types
+        return self._symbols
 
     @property
     def files(self) -> List[str]:
@@ -155,7 +164,7 @@ class Target:
     def page_table(self) -> PageTable:
         """The kernel's page table."""
         return PageTable(
-            self.values, self.physical, self.vmcoreinfo.numbers, self.has_hash_table
+            self.values, self.physical, self.vmcoreinfo, self.has_hash_table
         )
 
     @cached_property
@@ -183,10 +192,27 @@ class Target:
         """
         return probe_layout(self.values, self.symbols, self.page_size, self.functions)
 
+    def need_layout(self) -> None:
+        """
+        See that what this kernel has can be told from what is lost of it.
+
+        :raises TargetError: if it has no vmap areas.
+        :raises SymbolsError: if its types or variables are not known.
+        """
+        self.layout
+
     @property
     def kernel(self) -> Kernel:
         """What is told of the kernel beside what was read of it."""
         return self.layout.kernel
+
+
+def _try_types(prog: Program) -> Tuple[str, Optional[SymbolsError]]:
+    """Return where types come from, or why they are not known."""
+    try:
+        return ensure_types(prog), None
+    except SymbolsError as e:
+        return "", e
 
 
 def _page_size(vmcoreinfo: Vmcoreinfo) -> int:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 from bisect import bisect_right
@@ -22,6 +23,7 @@ _EHDR_PHOFF, _EHDR_PHNUM = 32, 56
 _PHDR = struct.Struct("<IIQQQQQQ")
 _PT_LOAD, _PT_NOTE = 1, 4
 _NOTE = struct.Struct("<III")
+_NUMBERS = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ class Image:
 
         :raises Exception: whatever drgn raises.
         """
-        fd = os.memfd_create("vmcore")
+        # Of a name of its own, by which it can be told from others of this process.
+        fd = os.memfd_create(f"vmcore-{next(_NUMBERS)}")
         os.write(fd, self.data)
         for edit in edits:
             if isinstance(edit, Write):

@@ -26,11 +26,13 @@ from drgn_vmap.kernel.types.carried import carried_by
 from drgn_vmap.kernel.types.torn import Torn
 from drgn_vmap.kernel.types.torn_btf import UNNUMBERED
 from tests.fuzz.image import Image
-from tests.fuzz.inputs import Lose
+from tests.fuzz.inputs import Cut, Lose
 from tests.samples import SAMPLES_DIR
 
 SEEDS = range(int(os.environ.get("VMAP_LOST_SEEDS", "4")))
-NAMES = ("6.1", "6.12", "7.3")
+NAMES = ("5.10", "6.1", "6.12", "7.3")
+LISTED = {0.01: 0.99, 0.1: 0.8}
+"""Of how many tries something is to be listed, by the share of pages that is lost."""
 BLANKS = ["vm_struct", "unreadable"]
 PAGE = 4096
 
@@ -68,6 +70,9 @@ def may_be(line: str, caller: int) -> Iterator[list[str]]:
     counts of its NUMA nodes, or without all that only its vm_struct tells.
     """
     words = line.split()
+    if "unpurged" in words:
+        yield words
+        return
     bare = [f"{caller:#x}" if "+0x" in word else word for word in words]
     bare = [word for word in bare if not word.startswith("[")]
     for known, without in product((words, bare), (False, True)):
@@ -75,27 +80,53 @@ def may_be(line: str, caller: int) -> Iterator[list[str]]:
     yield words[:2] + BLANKS
 
 
-@pytest.mark.parametrize("rate", (0.01, 0.1))
+def by_range(lines: list[str]) -> dict[str, str]:
+    """Return the lines of a whole list."""
+    whole = {line.split()[0]: line for line in lines}
+    assert len(whole) == len(lines) > 100
+    return whole
+
+
+def check_lines(name: str, lines: list[str], whole: dict[str, str]) -> None:
+    """See that what is listed of a damaged sample is right, as far as it goes."""
+    for line in lines:
+        range_ = line.split()[0]
+        start = int(range_.split("-")[0], 16)
+        assert line.split() in may_be(whole[range_], callers(name)[start]), line
+
+
+@pytest.mark.parametrize("rate", LISTED)
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_else_is_listed(
     name: str, rate: float, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Each line is one of the whole list, or goes without what is lost."""
     _, lines = listed(image(name).open_file([])[0], capfd)
-    whole = {line.split()[0]: line for line in lines}
-    assert len(whole) == len(lines) > 100
+    whole = by_range(lines)
     good = 0
     for seed in SEEDS:
         status, lines = listed(damaged(name, rate, seed), capfd)
         assert status == 1 or not lines, seed
         good += bool(lines)
-        for line in lines:
-            range_ = line.split()[0]
-            start = int(range_.split("-")[0], 16)
-            expected = may_be(whole[range_], callers(name)[start])
-            assert line.split() in expected, (seed, line, whole[range_])
-    # So few seeds tell no share, but that of most something is left.
-    assert good >= (len(SEEDS) * 3 // 4 if rate < 0.1 else 1)
+        check_lines(name, lines, whole)
+    # So few seeds tell no share, but that all but one list is not luck.
+    assert good >= min(len(SEEDS) * LISTED[rate], len(SEEDS) - 1)
+
+
+@pytest.mark.parametrize("share", (0.3, 0.5, 0.8))
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_left_of_a_file_is_listed(
+    name: str, share: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A slice has its areas first: however much is cut off, they are found."""
+    _, lines = listed(image(name).open_file([])[0], capfd)
+    whole = by_range(lines)
+    end = int(len(image(name).data) * share)
+    status, lines = listed(image(name).open_file([Cut(end)])[0], capfd)
+    assert status == 1
+    check_lines(name, lines, whole)
+    in_use = sum("unpurged" not in line for line in whole.values())
+    assert len(lines) > 0.9 * in_use
 
 
 def torn(data: bytes, seed: int, rate: float = 0.05) -> Torn:

@@ -11,27 +11,16 @@ which order.
 """
 
 import os
-import struct
 from typing import List, NamedTuple, Optional
 
-from ..._numpy import Array, Record, U64Array, np
+from ..._numpy import Array, U64Array, np
 from ...errors import TargetError
+from .elf_loads import read_elf_loads
 
 __all__ = ("NOWHERE", "Kcore", "Space")
 
 NOWHERE = -1
 """Stands for the offset of what is not in the file."""
-
-_PT_LOAD = 1
-_IDENT_BYTES = 16
-_CLASS, _DATA = 4, 5
-_ORDERS = {1: "<", 2: ">"}
-# The ELF header behind e_ident, and a program header, by EI_CLASS.
-_HEADERS = {1: "HHIIIIIHHHHHH", 2: "HHIQQQIHHHHHH"}
-_PROGRAM_HEADERS = {
-    1: (("type", "offset", "vaddr", "paddr", "filesz", "memsz", "flags", "align"), 4),
-    2: (("type", "flags", "offset", "vaddr", "paddr", "filesz", "memsz", "align"), 8),
-}
 
 _MOST_OF_RAM = 16
 """At most one part in so many of RAM are its struct pages: 256 bytes of 4 KiB."""
@@ -64,8 +53,8 @@ class Kcore:
                 "run it as root, and not under lockdown=confidentiality"
             ) from e
         try:
-            loads = self._program_headers(path)
-        except (OSError, struct.error, KeyError, ValueError) as e:
+            loads = read_elf_loads(self._fd)
+        except (OSError, ValueError) as e:
             os.close(self._fd)
             raise TargetError(f"{path} is no ELF core: is /proc mounted?") from e
         self._virtual = _Segments(loads["vaddr"], loads["memsz"], loads["offset"])
@@ -159,26 +148,6 @@ class Kcore:
                 # The kernel stopped before or within this page.
                 ok[at] = False
                 at += 1
-
-    def _program_headers(self, path: str) -> Array:
-        """Return the PT_LOAD headers."""
-        ident = os.pread(self._fd, _IDENT_BYTES, 0)
-        if ident[:4] != b"\x7fELF":
-            raise ValueError(path)
-        order, header = _ORDERS[ident[_DATA]], _HEADERS[ident[_CLASS]]
-        size = struct.calcsize(order + header)
-        fields = struct.unpack(order + header, os.pread(self._fd, size, _IDENT_BYTES))
-        offset, count = fields[4], fields[9]
-        dtype = _program_header_dtype(ident[_CLASS], order)
-        raw = os.pread(self._fd, count * dtype.itemsize, offset)
-        headers = np.frombuffer(raw, dtype, count)
-        return headers[headers["type"] == _PT_LOAD]
-
-
-def _program_header_dtype(elf_class: int, order: str) -> Record:
-    names, word = _PROGRAM_HEADERS[elf_class]
-    sizes = [4 if name in ("type", "flags") else word for name in names]
-    return np.dtype([(name, f"{order}u{size}") for name, size in zip(names, sizes)])
 
 
 def _is_of_struct_pages(sizes: Array, is_ram: Array) -> Array:

@@ -10,7 +10,7 @@ Tables are read by physical address and once each. Where their format is not kno
 drgn walks them, one address at a time.
 """
 
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from drgn import FaultError
 
@@ -20,6 +20,8 @@ from ...errors import Fault
 from ...model.areas import Problem, ProblemKind
 from ...model.kcore import Translation
 from ..doors import UNREADABLE, Values
+from ..types.kernel_image import image_phys
+from ..types.vmcoreinfo import Vmcoreinfo
 from .bulk import Memory
 from .ppc64 import UNTRANSLATED
 from .table_formats import TableFormat, table_format
@@ -47,7 +49,8 @@ class PageTable:
     The kernel's page table.
 
     :param memory: Physical memory, whose pages stay until they are forgotten.
-    :param numbers: Of VMCOREINFO, some of which tell of the tables' format.
+    :param vmcoreinfo: Tells of the tables' format, and where the topmost is if the types
+        are lost that do.
     :param hash_table: Whether there is a hash table that nobody can read here instead.
     """
 
@@ -55,7 +58,7 @@ class PageTable:
         self,
         values: Values,
         memory: Memory,
-        numbers: Mapping[str, int],
+        vmcoreinfo: Vmcoreinfo,
         hash_table: bool,
     ) -> None:
         self._values = values
@@ -73,12 +76,15 @@ class PageTable:
                 )
             )
         except Fault:
-            return  # drgn says why of each address.
+            root = None  # If nothing else tells, drgn says why of each address.
+        top = vmcoreinfo.symbols.get("swapper_pg_dir")
+        if root is None and top is not None:
+            root = image_phys(values.prog, vmcoreinfo, top)
         if root is not None:
             self._root = root
             self._format = table_format(
                 values.prog.platform,
-                {**numbers, "physical_mask": _physical_mask(values)},
+                {**vmcoreinfo.numbers, "physical_mask": _physical_mask(values)},
                 memory.page_size,
                 self._root_entry,
             )

@@ -39,8 +39,6 @@ __all__ = ("Carried", "carried_by", "is_here", "searched_tables")
 _KEY = "drgn_vmap"
 _SYSFS = Path("/sys/kernel/btf/vmlinux")
 _MAX_BYTES = 256 << 20
-_VARIABLES = ("init_uts_ns", "swapper_pg_dir", "node_data", "mem_section")
-"""Some of those in different parts of the kernel image that VMCOREINFO names."""
 _INSTALL = "install the kernel's debug info, or name its vmlinux with drgn -s"
 
 
@@ -64,7 +62,7 @@ class Carried:
         :raises SymbolsError: if they cannot be found.
         :raises Fault: if they cannot be read.
         """
-        self._mend_image()
+        mend_image(self._prog, self.vmcoreinfo)
         known = known_tables(self._prog, self.vmcoreinfo)
         if known is None and is_here(self._prog):
             return from_proc()
@@ -99,13 +97,6 @@ class Carried:
         btf = _read_btf(self._prog, self.kallsyms, self.kallsyms_tables)
         order = self._prog.type("unsigned int").byteorder or "little"
         return BtfTypes(self._prog, read_btf(btf, order))
-
-    def _mend_image(self) -> None:
-        """Have the kernel image read, even if the page table is lost that maps it."""
-        tables = known_tables(self._prog, self.vmcoreinfo) or {}
-        symbols = self.vmcoreinfo.symbols
-        variables = [symbols[name] for name in _VARIABLES if name in symbols]
-        mend_image(self._prog, self.vmcoreinfo, [*tables.values(), *variables])
 
 
 def searched_tables(prog: Program, vmcoreinfo: Vmcoreinfo) -> Optional[Tables]:

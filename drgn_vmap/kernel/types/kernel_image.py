@@ -9,44 +9,57 @@ table. A single page of that may be lost, and then all of the image would be; bu
 lies in physical memory, VMCOREINFO tells as well.
 """
 
-from typing import Iterable
+from typing import Optional
 
 from drgn import Architecture, FaultError, Program, ProgramFlags
 
 from ..doors import UNREADABLE
 from .vmcoreinfo import Vmcoreinfo
 
-__all__ = ("mend_image",)
+__all__ = ("image_phys", "mend_image")
 
 _START = 0xFFFFFFFF80000000
 """__START_KERNEL_map of x86-64 (arch/x86/include/asm/page_64_types.h)."""
 _LARGEST = 1 << 30
 """KERNEL_IMAGE_SIZE, at most."""
 _PAGE = 1 << 12
+_TABLE_BYTES = 1 << 21
+"""What a table of single pages maps."""
 
 
-def mend_image(prog: Program, vmcoreinfo: Vmcoreinfo, places: Iterable[int]) -> None:
-    """
-    Have the kernel image read without the page table, if that is lost.
-
-    :param places: Addresses in the image, at which this is tried out.
-    """
-    base = vmcoreinfo.numbers.get("phys_base")
-    if base is None or prog.flags & ProgramFlags.IS_LIVE or not _is_x86_64(prog):
+def mend_image(prog: Program, vmcoreinfo: Vmcoreinfo) -> None:
+    """Have the kernel image read without the page table, if parts of that are lost."""
+    shift = _shift(prog, vmcoreinfo)
+    if shift is None:
         return
     size = vmcoreinfo.numbers.get("KERNEL_IMAGE_SIZE", _LARGEST)
     if not 0 < size <= _LARGEST:
         size = _LARGEST
-    shift = base - _START
 
     def read(address: int, count: int, offset: int, physical: bool) -> bytes:
         return prog.read((address + shift) % (1 << 64), count, physical=True)
 
     if any(
-        _START <= place < _START + size and _is_table_lost(prog, place, shift)
-        for place in places
+        _is_table_lost(prog, address, shift)
+        for address in range(_START, _START + size, _TABLE_BYTES)
     ):
         prog.add_memory_segment(_START, size, read)
+
+
+def image_phys(prog: Program, vmcoreinfo: Vmcoreinfo, address: int) -> Optional[int]:
+    """Return the physical address of one in the kernel image, if VMCOREINFO tells."""
+    shift = _shift(prog, vmcoreinfo)
+    if shift is None or not _START <= address < _START + _LARGEST:
+        return None
+    return (address + shift) % (1 << 64)
+
+
+def _shift(prog: Program, vmcoreinfo: Vmcoreinfo) -> Optional[int]:
+    """Return what is to be added to an address in the image of a vmcore."""
+    base = vmcoreinfo.numbers.get("phys_base")
+    if base is None or prog.flags & ProgramFlags.IS_LIVE or not _is_x86_64(prog):
+        return None
+    return base - _START
 
 
 def _is_x86_64(prog: Program) -> bool:

@@ -19,6 +19,7 @@ from .standard import may_be
 
 __all__ = (
     "array_length",
+    "field_offset",
     "find_type",
     "has_member",
     "join_records",
@@ -157,6 +158,12 @@ def record_dtype(
 def word_dtype(prog: Program) -> Record:
     """Return the dtype of an ``unsigned long``."""
     return np.dtype(_number_format(_resolved(prog.type("unsigned long"))))
+
+
+def field_offset(dtype: Record, name: str) -> int:
+    """Return where in a record a field is that it has, in bytes."""
+    assert dtype.fields is not None
+    return dtype.fields[name][1]
 
 
 def join_records(parts: Sequence[Array]) -> Array:

@@ -12,22 +12,21 @@ being purged, pooled for reuse, or free.
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
-from ..._numpy import Array, U64Array, np
+from ..._numpy import Array, Record, U64Array, np
 from ...errors import Fault, SymbolsError, VmapError
 from ...model.areas import VM_LAZY_FREE, VM_VM_AREA, Problem, ProblemKind, State
+from ..layout import Layout
 from ..target import Target
-from ..types.structs import array_length, need_offset, record_dtype
+from ..types.structs import array_length, join_records, need_offset, record_dtype
 from .lists import walk_list, walk_llist
 from .nodes import VmapNodes, read_nodes
 from .racing import tries
 from .trees import (
     TreeNodes,
-    climb_to_roots,
     join_nodes,
     read_rb_roots,
     read_rb_trees,
     search_rb_trees,
-    walk_rb_trees,
 )
 
 __all__ = ("NO_NODE", "AreaRecords", "AreaReader")
@@ -54,41 +53,62 @@ class AreaReader:
     ``lasting`` if reading it again does not help. Pages that it reads stay until somebody
     forgets them.
 
-    :param areas_of_blocks: Returns the addresses of areas that are divided.
+    :param layout: How areas are kept.
+    :param find_lost: Looks through a vmcore for areas that nothing leads to
+        (:mod:`.lost_areas`), by the heads of lists of those in use.
     """
 
-    def __init__(self, target: Target, areas_of_blocks: Callable[[], U64Array]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        layout: Layout,
+        find_lost: Callable[[List[int]], Tuple[U64Array, Array, int]],
+    ) -> None:
         self._target = target
-        self._areas_of_blocks = areas_of_blocks
+        self._find_lost = find_lost
         self._memory = target.memory
-        self._layout = target.layout
+        self._layout = layout
         self.problems: List[Problem] = []
         self.lasting: List[Problem] = []
         self._nodes: Optional[VmapNodes] = None
         self._why_no_nodes: VmapError = Fault("all vmap_nodes")
+        """Where there should be some."""
         self._mixed: Dict[State, AreaRecords] = {}
-        self._lists_only = target.by_lists or target.layout.rb_offset is None
-        if self._layout.vmap_node:
-            self._nodes = self._read_nodes()
-            self.problems += self._nodes.problems
+        self._lists_only = target.by_lists or layout.rb_offset is None
+        if layout.vmap_node:
+            self._read_nodes(layout.vmap_node)
 
     def busy(self) -> AreaRecords:
-        """Read areas in use, node by node, each by ascending address."""
+        """
+        Read areas in use, node by node, each by ascending address. Of a damaged vmcore, also
+        those that nothing leads to; they come last.
+        """
+        try:
+            found = self._led_to()
+        except (Fault, SymbolsError) as e:
+            if not self._may_search():
+                raise
+            return self._add_lost(self._records(State.BUSY, [], []), e)
+        is_damaged = self.problems or self.lasting
+        return self._add_lost(found) if is_damaged and self._may_search() else found
+
+    def _led_to(self) -> AreaRecords:
+        """Read areas in use that a tree or a list leads to."""
+        self._need_types()
         if self._layout.has_old_flags:
             return self._of_mixed(State.BUSY)
         # Since Linux kernel commit d093602919ad ("mm: vmalloc: remove global
         # vmap_area_root rb-tree") (in v6.9), each node has a tree.
-        if self._nodes and not self._nodes.address:
-            return self._from_blocks()
-        if self._nodes:
+        if self._need_nodes():
             return self._from_trees(State.BUSY, *self._node_trees("busy"))
         return self._from_trees(State.BUSY, *self._global_tree("vmap_area"))
 
     def lazy(self) -> AreaRecords:
         """Read areas that were freed but may still be in some CPU's TLB."""
+        self._need_types()
         if self._layout.has_old_flags:
             return self._of_mixed(State.LAZY)
-        if self._nodes:
+        if self._need_nodes():
             return self._from_trees(State.LAZY, *self._node_trees("lazy"))
         # Since Linux kernel commit 96e2db456135 ("mm/vmalloc: rework the drain
         # logic") (in v5.11), they are in a tree and a list; before, in an llist.
@@ -102,21 +122,23 @@ class AreaReader:
         try:
             return read(self)
         except (Fault, SymbolsError) as e:
-            why = e.why if isinstance(e, Fault) else str(e).partition(": ")[0]
+            why = e.why if isinstance(e, Fault) else _first_part(e)
             detail = f"{read.__name__} areas are missing: {why}"
             self.problems.append(Problem(ProblemKind.UNREADABLE, "vmap_area", detail))
             return self._records(State.LAZY, [], [])
 
     def purging(self) -> AreaRecords:
         """Read areas that a purge has taken out of the lazy ones."""
-        if not self._nodes:
+        self._need_types()
+        nodes = self._need_nodes()
+        if nodes is None:
             return self._records(State.PURGING, [], [])
         address, node = [], []
         # A node's purge_list is set up by its first purge only.
         for index, head, following in zip(
-            self._nodes.index,
+            nodes.index,
             self._members("purge_list"),
-            self._nodes.records["purge_list"].tolist(),
+            nodes.records["purge_list"].tolist(),
         ):
             if following:
                 found = self._list(head)
@@ -126,17 +148,20 @@ class AreaReader:
 
     def pools(self) -> AreaRecords:
         """Read ranges that nodes keep for reuse, by node and size."""
+        self._need_types()
+        nodes = self._need_nodes()
         address: List[int] = []
         node: List[int] = []
-        if self._nodes:
-            for at, index in enumerate(self._nodes.index.tolist()):
-                found = self._pool(self._nodes, at)
-                address += found
-                node += [index] * len(found)
+        for at, index in enumerate(nodes.index.tolist() if nodes else []):
+            assert nodes is not None
+            found = self._pool(nodes, at)
+            address += found
+            node += [index] * len(found)
         return self._records(State.POOL, address, node)
 
     def free(self) -> AreaRecords:
         """Read ranges that belong to nobody, by ascending address."""
+        self._need_types()
         if not self._has_free_list():
             return self._between(self.busy(), self.lazy(), self.purging(), self.pools())
         return self._from_trees(State.FREE, *self._global_tree("free_vmap_area"))
@@ -149,7 +174,7 @@ class AreaReader:
 
         :param addresses: In ascending order.
         """
-        if self._nodes and not self._nodes.address or self._layout.has_old_flags:
+        if self._layout.has_old_flags or self._layout.vmap_node and not self._nodes:
             return self.busy()
         if self._nodes:
             roots, _ = self._node_trees("busy")
@@ -222,38 +247,88 @@ class AreaReader:
         values = self._target.values
         return values.need(name, values.address(name))
 
-    def _read_nodes(self) -> VmapNodes:
-        """Read the nodes; none if where they are is lost."""
+    def _need_types(self) -> None:
+        """
+        See that what leads to areas is followed by types that are known.
+
+        :raises SymbolsError: if they are not.
+        """
+        if self._layout.why_guessed:
+            raise self._layout.why_guessed
+
+    def _read_nodes(self, dtype: Record) -> None:
         try:
-            return read_nodes(self._target.values, self._memory, self._layout)
+            nodes = read_nodes(self._target.values, self._memory, dtype)
         except (Fault, SymbolsError) as e:
             self._why_no_nodes = e
-            none = np.empty(0, self._layout.vmap_node)
-            return VmapNodes(np.empty(0, np.intp), [], none, [], ())
+            return
+        self.problems += nodes.problems
+        if nodes.address:
+            self._nodes = nodes
 
-    def _from_blocks(self) -> AreaRecords:
+    def _need_nodes(self) -> Optional[VmapNodes]:
         """
-        Read areas in use where all nodes are lost: those whose trees hold the area of a
-        block, which is always in use.
+        Return the nodes, None on kernels without.
 
-        :raises VmapError: what was wrong with the nodes, if there is none.
+        :raises VmapError: if all of them are lost.
+        """
+        if self._layout.vmap_node and not self._nodes:
+            raise self._why_no_nodes
+        return self._nodes
+
+    def _may_search(self) -> bool:
+        """Return whether areas can be found that nothing leads to."""
+        # Where freed ones stay among the others, these would be found too.
+        return not (self._target.live or self._layout.has_old_flags)
+
+    def _add_lost(
+        self, found: AreaRecords, why: Optional[VmapError] = None
+    ) -> AreaRecords:
+        """
+        Add areas in use that nothing leads to.
+
+        :param why: Why nothing does, if that is so of all.
+        :raises VmapError: that, if there are none.
         """
         try:
-            areas = self._areas_of_blocks()
-        except (Fault, SymbolsError):
-            raise self._why_no_nodes
-        offset = self._layout.rb_offset
-        if offset is None:
-            raise self._why_no_nodes
-        roots = climb_to_roots(self._memory, areas, self._layout.vmap_area, offset)
-        if not len(roots):
-            raise self._why_no_nodes
-        detail = "areas are missing that are in no tree with a vmap_block"
-        self.problems.append(Problem(ProblemKind.UNREADABLE, "vmap_nodes", detail))
-        tree = walk_rb_trees(self._memory, roots, self._layout.vmap_area, offset)
-        self.lasting += tree.problems
-        nodes = np.full(len(tree.root), NO_NODE)
-        return self._sane(AreaRecords(State.BUSY, tree.address, tree.records, nodes))
+            address, records, unsure = self._find_lost(self._busy_heads())
+        except VmapError as e:
+            # What was damaged is told already.
+            if why:
+                raise why from e
+            return found
+        new = np.flatnonzero(~np.isin(address, found.address))
+        if why and not len(new):
+            raise why
+        self._tell_of_lost(len(new), unsure, why)
+        nodes = np.full(len(new), NO_NODE)
+        return AreaRecords(
+            State.BUSY,
+            np.concatenate([found.address, address[new]]),
+            join_records([found.records, records[new]]),
+            np.concatenate([found.vmap_node, nodes]),
+        )
+
+    def _tell_of_lost(self, count: int, unsure: int, why: Optional[VmapError]) -> None:
+        because = ""
+        if why:
+            because = f": {why.why if isinstance(why, Fault) else _first_part(why)}"
+        details = []
+        if count:
+            details.append(f"{count} were found in RAM that nothing leads to{because}")
+        if unsure:
+            details.append(f"{unsure} are left out that may be in use, or freed lately")
+        for detail in details:
+            self.problems.append(Problem(ProblemKind.UNREADABLE, "vmap_area", detail))
+
+    def _busy_heads(self) -> List[int]:
+        """Return the addresses of lists of areas in use, as far as they are known."""
+        if self._nodes:
+            return self._members("busy.head")
+        name = "vmap_area_list"
+        told = self._target.vmcoreinfo.symbols.get(name)
+        known = self._target.values.address(name)
+        return [head for head in (told, known) if head is not None]
 
     def _node_trees(self, name: str) -> Tuple[U64Array, List[int]]:
         """Return the addresses of each node's rb_root and list head of this name."""
@@ -427,6 +502,11 @@ class AreaReader:
         return AreaRecords(
             areas.state, areas.address[sane], areas.records[sane], areas.vmap_node[sane]
         )
+
+
+def _first_part(error: VmapError) -> str:
+    """Return what is wrong, without what to do about it."""
+    return str(error).partition(": ")[0]
 
 
 def _containing(member: int, offset: int) -> int:

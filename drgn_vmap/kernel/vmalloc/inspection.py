@@ -37,7 +37,8 @@ def inspect(target: Target) -> Inspection:
     """
     target.forget()
     layout, values = target.layout, target.values
-    nodes = read_nodes(values, target.memory, layout) if layout.vmap_node else None
+    dtype = layout.vmap_node
+    nodes = read_nodes(values, target.memory, dtype) if dtype else None
     offset = None if target.by_lists else layout.rb_offset
     trees = () if offset is None else tuple(_area_trees(target, nodes, offset))
     snapshot = take_snapshot(target, all_states=True, once=True)

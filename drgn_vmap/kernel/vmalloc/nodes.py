@@ -11,11 +11,10 @@ of the areas; kernels before that have one of everything.
 from dataclasses import dataclass
 from typing import List, Tuple
 
-from ..._numpy import Array, np
+from ..._numpy import Array, Record, np
 from ...errors import Fault
 from ...model.areas import Problem, ProblemKind
 from ..doors import Values
-from ..layout import Layout
 from ..memory.bulk import Memory
 from ..types.structs import need_offset
 
@@ -37,17 +36,16 @@ class VmapNodes:
     problems: Tuple[Problem, ...]
 
 
-def read_nodes(values: Values, memory: Memory, layout: Layout) -> VmapNodes:
+def read_nodes(values: Values, memory: Memory, dtype: Record) -> VmapNodes:
     """
     Read all struct vmap_node.
 
-    :param layout: Of a kernel that has them.
+    :param dtype: Of these.
     :raises SymbolsError: if where they are, or how many, is not known.
     :raises Fault: if that cannot be read.
     """
-    assert layout.vmap_node is not None
     problems = []
-    size = layout.vmap_node.itemsize
+    size = dtype.itemsize
     first = _first(values, memory)
     everywhere = [(first + i * size) % (1 << 64) for i in range(_MAX_NODES)]
     try:
@@ -72,7 +70,7 @@ def read_nodes(values: Values, memory: Memory, layout: Layout) -> VmapNodes:
         else:
             index.append(i)
             address.append(at)
-    records = np.frombuffer(b"".join(raw), layout.vmap_node)
+    records = np.frombuffer(b"".join(raw), dtype)
     return VmapNodes(np.array(index, np.intp), address, records, raw, tuple(problems))
 
 

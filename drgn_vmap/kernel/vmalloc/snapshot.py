@@ -11,6 +11,7 @@ times first.
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Callable, Dict, List, Tuple
 
 from ..._numpy import Array, U64Array, np
@@ -25,13 +26,16 @@ from ...model.areas import (
     State,
     vm_flag,
 )
+from ..layout import Layout, guess_layout
 from ..memory.budget import affordable
 from ..memory.numa import NodeFinder
 from ..target import Target
 from .areas import AreaReader, AreaRecords
 from .blocks import block_areas
 from .callers import CallerNames
+from .lost_areas import find_lost_areas
 from .racing import as_races, tries
+from .ranges import vmalloc_range
 
 __all__ = ("take_areas_around", "take_snapshot")
 
@@ -88,9 +92,10 @@ _ALL_STATES = (
 
 
 def _take_snapshot(target: Target, read: _ReadAreas, once: bool = False) -> Snapshot:
-    kernel = target.kernel
+    layout = _layout(target)
+    kernel = layout.kernel
     for _ in range(1 if once else tries(kernel)):
-        reader = _Reader(target)
+        reader = _Reader(target, layout)
         areas = reader.areas(read)
         # Where even walks through trees go on racing, no other try does better.
         if reader.lasting or not reader.problems:
@@ -99,9 +104,19 @@ def _take_snapshot(target: Target, read: _ReadAreas, once: bool = False) -> Snap
     wanted = sorted(set(areas.caller.tolist()) - {0})
     callers, problems = _caller_texts(target, wanted)
     races = as_races(kernel, [*reader.lasting, *reader.problems])
-    problems = [*target.layout.problems, *races, *problems]
+    problems = [*layout.problems, *races, *problems]
     target.memory.forget()
     return Snapshot(kernel, areas, callers, tuple(problems))
+
+
+def _layout(target: Target) -> Layout:
+    """Return how areas are kept; of a vmcore that lost its types, how they may be."""
+    try:
+        return target.layout
+    except SymbolsError as e:
+        if target.live:
+            raise
+        return guess_layout(target.values, target.page_size, e)
 
 
 def _caller_texts(
@@ -124,16 +139,18 @@ def _caller_texts(
 class _Reader:
     """One try at reading everything."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, layout: Layout) -> None:
         target.memory.forget()
         self._target = target
         self._memory = target.memory
-        self._layout = target.layout
+        self._layout = layout
         self.problems: List[Problem] = []
         self.lasting: List[Problem] = []
 
     def areas(self, read: _ReadAreas) -> AreaTable:
-        reader = AreaReader(self._target, lambda: block_areas(self._target)[0])
+        target, layout = self._target, self._layout
+        find_lost = partial(find_lost_areas, target, layout)
+        reader = AreaReader(target, layout, find_lost)
         busy, *others = [self._plain_table(areas) for areas in read(reader)]
         self.problems += reader.problems
         self.lasting += reader.lasting
@@ -181,8 +198,21 @@ class _Reader:
         columns = {name: np.zeros(len(busy), np.uint64) for name in _VM_COLUMNS}
         for name, column in columns.items():
             column[has_vm] = _column(records, name)
-        vpages = _inside(columns["page_array"], busy)
+        vpages = self._in_vmalloc_space(columns["page_array"], busy)
         return replace(busy, vm_ok=vm_ok, vpages=vpages, **columns)
+
+    def _in_vmalloc_space(self, addresses: U64Array, busy: AreaTable) -> Array:
+        """Return what is_vmalloc_addr() would of some addresses."""
+        inside = _inside(addresses, busy)
+        if not (self.problems or self.lasting):
+            return inside
+        # The area that an address is in may be lost.
+        try:
+            space = vmalloc_range(self._target)
+        except VmapError:
+            return inside
+        found: Array = inside | (addresses >= space.start) & (addresses < space.end)
+        return found
 
     def _without_foreign(self, table: AreaTable) -> AreaTable:
         """
@@ -296,7 +326,7 @@ def _column(records: Array, name: str) -> U64Array:
 
 
 def _inside(addresses: U64Array, busy: AreaTable) -> Array:
-    """Whether each address lies in a busy area, as is_vmalloc_addr() would say."""
+    """Whether each address lies in a busy area."""
     if not len(busy):
         return np.zeros(len(addresses), bool)
     order = np.argsort(busy.start, kind="stable")

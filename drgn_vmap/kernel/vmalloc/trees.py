@@ -24,7 +24,6 @@ __all__ = (
     "XARRAY",
     "IndexTree",
     "TreeNodes",
-    "climb_to_roots",
     "join_nodes",
     "read_rb_roots",
     "read_rb_trees",
@@ -156,23 +155,6 @@ def _climb(
         row = row[ok]
         links[row] = parents[ok]
     return tree
-
-
-def climb_to_roots(
-    memory: Memory, addresses: U64Array, dtype: Record, link_offset: int
-) -> U64Array:
-    """
-    Return the ``rb_root.rb_node`` of each tree that holds one of some ``struct vmap_area``,
-    less those on the way to which something cannot be read.
-    """
-    links = np.unique(addresses) + np.uint64(link_offset)
-    roots: List[U64Array] = [links[:0]]
-    for _ in range(_MAX_DEPTH):
-        records, ok = memory.records(links - np.uint64(link_offset), dtype)
-        parents = records["rb_parent"] & ~_RB_COLOR
-        roots.append(links[ok & (parents == 0)])
-        links = np.unique(parents[ok & (parents != 0)])
-    return np.unique(np.concatenate(roots))
 
 
 def walk_rb_trees(

@@ -75,7 +75,9 @@ def with_owners(
     search = Search(target, snapshot)
     problems: List[Problem] = []
     owners = _owners(search, _SOURCES, problems)
-    for row, some in _owners(search, _LAST, problems).items():
+    # Word by word, a slice is slow to look through for what it has not.
+    last = {} if target.vmcoreinfo.is_slice else _LAST
+    for row, some in _owners(search, last, problems).items():
         owners.setdefault(row, some)
     if on_read:
         wanted = {int(row) for row in search.busy.rows} - owners.keys()
