@@ -59,6 +59,7 @@ class AddressSpace:
         valid, link = format_.valid, format_.link
         self._link_mask, self._link = valid.mask | link.mask, valid.value | link.value
         """Bits of entries that lead to a table."""
+        self._windows = format_.windows()
         self._page_size = 1 << format_.shifts[-1]
         self._levels = [
             (shift, (1 << format_.index_bits(level)) - 1)
@@ -160,13 +161,15 @@ class AddressSpace:
 
     def _pages(self, table: int, address: int, size: int) -> Iterator[_Piece]:
         shift, mask = self._levels[-1]
-        inside = address & (self._page_size - 1)
-        count = (inside + size - 1) // self._page_size + 1
+        (valid_mask, valid), frame = self._format.valid_page, self._format.frame
+        page_size = self._page_size
+        inside = address & (page_size - 1)
+        count = (inside + size - 1) // page_size + 1
         place = table + ((address >> shift & mask) << ENTRY_SHIFT)
         for entry in self._entries(place, count, address):
-            of_page = min(size, self._page_size - inside)
-            is_there = self._format.valid_page(entry)
-            yield self._format.frame(entry) + inside if is_there else _NOWHERE, of_page
+            of_page = min(size, page_size - inside)
+            is_there = entry & valid_mask == valid
+            yield frame(entry) + inside if is_there else _NOWHERE, of_page
             size, inside = size - of_page, 0
 
     def _walk(self, address: int, levels: int) -> Tuple[int, bool]:
@@ -177,7 +180,7 @@ class AddressSpace:
             at once, or nowhere; and whether it is no table.
         """
         table = self._root
-        if not any(low <= address <= high for low, high in self._format.windows()):
+        if not any(low <= address <= high for low, high in self._windows):
             return _NOWHERE, True
         for shift, mask in self._levels[:levels]:
             place = table + ((address >> shift & mask) << ENTRY_SHIFT)
