@@ -118,6 +118,29 @@ def test_owners(owned: Owned) -> None:
     assert kinds == {"slab" if owned.is_deep else None}
 
 
+@pytest.mark.kernels(*KERNELS)
+def test_sums(module_guest: Guest, things: dict[str, Any]) -> None:
+    """Per-CPU memory is what /proc/meminfo says, and compiled programs have a limit."""
+    before = percpu_kib(module_guest)
+    done = module_guest.run(f"{LIVE} scripts/vmap_top.py --by owner --json")
+    assert (done.status, done.stderr) == (0, b"")
+    found = json.loads(done.stdout)
+    page_kib = 4
+    assert found["percpu"]["verdict"] == "equal"
+    kib = page_kib * found["percpu"]["counted_pages"]
+    assert kib in (before, percpu_kib(module_guest))
+    assert 0 < found["bpf_jit"]["bytes"] < found["bpf_jit"]["limit"]
+    limit = module_guest.run("cat /proc/sys/net/core/bpf_jit_limit").stdout
+    # 7.3 of the lab has no such files.
+    assert limit in (b"", b"%d\n" % found["bpf_jit"]["limit"])
+
+
+def percpu_kib(guest: Guest) -> int:
+    """Return Percpu of /proc/meminfo."""
+    lines = guest.read("/proc/meminfo").decode().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Percpu:"))
+
+
 def assert_tasks(owned: Owned) -> None:
     """Each task has the stack that its PID says, and comes but once."""
     told = {owner["id"]: owner["name"] for owner, _ in owned.owners("task")}
