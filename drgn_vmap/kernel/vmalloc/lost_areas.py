@@ -35,6 +35,8 @@ _NOWHERE = -1
 _Range = Tuple[int, int]
 _INSIDE = np.uint64((1 << 12) - 1)
 """The part of an address that is the same in any mapping: of the smallest pages."""
+_KIND_SHIFT = np.uint64(48)
+"""The bits from here on are the same in all kernel addresses."""
 _KASAN_TAG = np.uint64(0xFF << 56)
 
 
@@ -246,9 +248,11 @@ class _Candidates:
         :param anywhere: Whether it may lie outside of the direct map.
         """
         words, ok = self._read(places)
-        agree = np.where(
-            ok, words & mask == answer, self._in_direct_map(named) | anywhere
-        )
+        may_be = self._in_direct_map(named)
+        if anywhere:
+            # In the kernel image; a pointer that list_del() poisoned is like none of its.
+            may_be |= (named ^ self._direct_map) >> _KIND_SHIFT == 0
+        agree = np.where(ok, words & mask == answer, may_be)
         found: Array = agree | (named == 0)
         return found
 
