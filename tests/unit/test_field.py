@@ -119,10 +119,14 @@ def test_consistency(
 def test_series(
     name: str, lists: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Old flags are none of the series'."""
-    fixed = FIELD[name].flags == "new"
+    """Old flags are none of the series'; what is said of them is so."""
+    flags = FIELD[name].flags
+    fixed = flags == "new"
     found = document(capsys, FieldKernel(FIELD[name]), "verify", *lists, status=1)
     assert found["verdict"] == ("fixed" if fixed else "not-fixed")
+    evidence = found["patches"][1]["evidence"][0]
+    assert ("has no member flags" in evidence) == (not flags)
+    assert ("has flags, but none for vm_map_ram()" in evidence) == (flags == "old")
 
 
 @LISTS
