@@ -15,11 +15,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from drgn import FaultError
+from drgn import FaultError, Object
 
 from drgn_vmap.analyses.top import reconcile
 from drgn_vmap.commands import run
 from drgn_vmap.errors import VmapError
+from drgn_vmap.helpers import (
+    decode_vmap_area_flags,
+    identify_vmap_address,
+)
 from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.vmalloc.blocks import take_blocks
 from drgn_vmap.kernel.vmalloc.counters import vmalloc_pages
@@ -143,6 +147,18 @@ def test_other_verbs(
     run("addr", kernel.program(), [hex(middle), *lists])
     words = capsys.readouterr().out
     assert f"{kernel.freed[1].start:#x}" in words and "lazy" in words
+
+
+def test_old_flags_in_words() -> None:
+    """A person is not told of vm_map_ram() by flags that were there before its own."""
+    kernel = FieldKernel(FIELD["RHEL 8.3"])
+    prog = kernel.program()
+    words = [
+        decode_vmap_area_flags(Object(prog, "struct vmap_area *", area.address))
+        for area in (*kernel.areas, *kernel.freed)
+    ]
+    freed = ["VM_LAZY_FREE", "0", "VM_LAZY_FREE"]
+    assert words == [*["VM_VM_AREA"] * 3, "0", "0", "VM_VM_AREA", *freed]
 
 
 def test_before_4_18(capsys: pytest.CaptureFixture[str]) -> None:
