@@ -29,7 +29,7 @@ from drgn_vmap.kernel.vmalloc.blocks import take_blocks
 from drgn_vmap.kernel.vmalloc.counters import vmalloc_pages
 from drgn_vmap.kernel.vmalloc.inspection import inspect
 from drgn_vmap.kernel.vmalloc.snapshot import take_snapshot
-from drgn_vmap.model.areas import ProblemKind
+from drgn_vmap.model.areas import LAYOUTS, ProblemKind
 from drgn_vmap.model.sums import PageCounter
 from tests.fakes import snapshots
 from tests.fakes.field import FIELD, Field, FieldKernel, expected_lines
@@ -140,6 +140,7 @@ def test_other_verbs(
 ) -> None:
     """They find the areas as well, those by the tree of free areas like those without."""
     kernel = FieldKernel(FIELD[name])
+    assert FIELD[name].layout in LAYOUTS
     top = document(capsys, kernel, "top", *lists)
     assert top["total"]["areas"] == len(kernel.areas)
     middle = kernel.freed[1].start + 4096
