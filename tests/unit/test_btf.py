@@ -8,6 +8,7 @@ hand for what that compiler does not write, and BTF that is damaged.
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,16 @@ def test_made_of_itself(data: bytes) -> None:
     _, types = types_of(data)
     with pytest.raises(SymbolsError, match="made of itself"):
         types.type(1)
+
+
+def test_function_with_no_string() -> None:
+    """A function whose name is said to be behind all strings is damage, no traceback."""
+    made = Maker()
+    made.add(BtfKind.FUNC, "something", made.add(BtfKind.FUNC_PROTO))
+    data = bytearray(made.data())
+    data[24 + 12 : 24 + 16] = struct.pack("<I", 1 << 20)
+    with pytest.raises(SymbolsError, match="there is no string"):
+        BtfData(bytes(data)).heads_of_functions()
 
 
 def test_unfolding_without_end() -> None:

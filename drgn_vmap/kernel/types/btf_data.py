@@ -256,9 +256,13 @@ class BtfData:
         :param rows: Of the types that they belong to.
         :param offsets: Where each begins in the strings.
         """
+        self._check_strings(rows, offsets)
+        return _NameIndex(self, self.ids[rows], offsets)
+
+    def _check_strings(self, rows: Array, offsets: Array) -> None:
+        """See that there are strings at these offsets, which types of these rows name."""
         for at in np.flatnonzero(offsets >= self._end_string)[:1].tolist():
             self.string(int(offsets[at]), int(self.starts[rows[at]]))
-        return _NameIndex(self, self.ids[rows], offsets)
 
     def heads(self, offsets: Array) -> U64Array:
         """Return the first bytes of strings, each read as a little-endian number."""
@@ -269,6 +273,15 @@ class BtfData:
         data = self._strings + bytes(HEAD_BYTES)
         windows: Array = np.ndarray(len(self._strings) + 1, "<u8", data, strides=(1,))
         found[own] = windows[offsets[own] - self._first_string]
+        return found
+
+    def heads_of_functions(self) -> U64Array:
+        """Return the first bytes of functions' names, of those that have as many."""
+        rows = np.flatnonzero(self._kinds == BtfKind.FUNC)
+        self._check_strings(rows, self._name_offsets[rows])
+        heads = self.heads(self._name_offsets[rows])
+        whole = (heads.view(np.uint8).reshape(-1, HEAD_BYTES) != 0).all(axis=1)
+        found: U64Array = heads[whole]
         return found
 
     def _find_odd_ints(self) -> Dict[int, Tuple[int, int]]:
