@@ -20,10 +20,7 @@ from drgn import FaultError, Object
 from drgn_vmap.analyses.top import reconcile
 from drgn_vmap.commands import run
 from drgn_vmap.errors import VmapError
-from drgn_vmap.helpers import (
-    decode_vmap_area_flags,
-    identify_vmap_address,
-)
+from drgn_vmap.helpers import decode_vmap_area_flags
 from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.vmalloc.blocks import take_blocks
 from drgn_vmap.kernel.vmalloc.counters import vmalloc_pages
