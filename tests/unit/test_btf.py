@@ -277,6 +277,21 @@ def test_made_of_itself(data: bytes) -> None:
         types.type(1)
 
 
+def test_types_that_are_miscounted() -> None:
+    """Each function has a prototype, unless all numbers behind some place are wrong."""
+    made = Maker()
+    prototype = made.add(BtfKind.FUNC_PROTO)
+    made.add(BtfKind.FUNC, "right", prototype)
+    BtfData(made.data())
+    for wrong in (0, 2, 4, 1 << 31):
+        made = Maker()
+        made.add(BtfKind.FUNC_PROTO)
+        made.integer()
+        made.add(BtfKind.FUNC, "wrong", wrong)
+        with pytest.raises(SymbolsError, match="a function has no prototype"):
+            BtfData(made.data())
+
+
 def test_function_with_no_string() -> None:
     """A function whose name is said to be behind all strings is damage, no traceback."""
     made = Maker()

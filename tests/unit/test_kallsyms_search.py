@@ -171,9 +171,10 @@ def test_names_and_types_of_one_kernel(strange: int) -> None:
     """BTF of whose functions many have no name is not that of these names, or damaged."""
     form = FORMS[1]
     maker, symbols = Maker(), symbols_of(form)
+    prototype = maker.add(BtfKind.FUNC_PROTO)
     for number, (_, name) in enumerate(symbols[4:]):
         other = "strange_" if number < strange else ""
-        maker.add(BtfKind.FUNC, other + name[1:].decode())
+        maker.add(BtfKind.FUNC, other + name[1:].decode(), prototype)
     btf, image = maker.data(), made(form)
     ends: list[tuple[int, bytes]] = []
     while ends != (ends := btf_symbols(form, image, len(btf))):

@@ -40,7 +40,7 @@ __all__ = ("Carried", "carried_by", "is_here", "searched_tables")
 _KEY = "drgn_vmap"
 _SYSFS = Path("/sys/kernel/btf/vmlinux")
 _MAX_BYTES = 256 << 20
-_MISSING = 0.005
+_MISSING = 0.001
 """The share of functions in BTF that may have no name: none had, where it was looked."""
 _INSTALL = "install the kernel's debug info, or name its vmlinux with drgn -s"
 
