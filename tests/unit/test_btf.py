@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from drgn_vmap.errors import SymbolsError
 from drgn_vmap.kernel.types.btf import BtfTypes
 from drgn_vmap.kernel.types.btf_data import BtfData, BtfKind
+from drgn_vmap.kernel.types.structs import has_member
 from tests.fakes.btf import Maker
 from tests.types import contents, outline
 
@@ -300,6 +301,15 @@ def test_function_with_no_string() -> None:
     data[24 + 12 : 24 + 16] = struct.pack("<I", 1 << 20)
     with pytest.raises(SymbolsError, match="there is no string"):
         BtfData(bytes(data)).heads_of_functions()
+
+
+def test_number_without_a_name() -> None:
+    """Only structs and unions are members without a name: of others it is damaged."""
+    made = Maker()
+    made.add(BtfKind.STRUCT, "s", 4, [0, made.integer(), 0], vlen=1)
+    prog, _ = types_of(made.data())
+    with pytest.raises(SymbolsError, match="has a member x is lost"):
+        has_member(prog, "struct s", "x")
 
 
 def test_unfolding_without_end() -> None:
