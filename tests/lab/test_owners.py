@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any, Iterator
 
 import pytest
 
+from tests.expect.pages import expect_lines
+from tests.pages import DEFAULT_KERNEL, shown_commands
 from tests.running import LIVE, drgn
 
 from .guest import Guest
@@ -137,6 +140,21 @@ def test_sums(module_guest: Guest, things: dict[str, Any]) -> None:
     report = f"{LIVE} scripts/vmap_report.py --owners --format text -o -"
     text = module_guest.run(report).stdout.decode()
     assert "By owner" in text and all(key in text for key in keys if "lab_" in key)
+
+
+@pytest.mark.kernels(DEFAULT_KERNEL)
+def test_stories(module_guest: Guest, things: dict[str, Any]) -> None:
+    """What the pages tell of owners is what a kernel answers that has these things."""
+    shown = shown_commands("vmap")
+    assert len(shown) >= 3
+    for one in shown:
+        verb, *rest = one.words[1:]
+        if "-n" in rest:
+            # The largest ones may be others.
+            rest[rest.index("-n") + 1] = "0"
+        done = module_guest.run(f"{LIVE} scripts/vmap_{verb}.py {shlex.join(rest)}")
+        assert (done.status, done.stderr) == (0, b"")
+        expect_lines(one, done.stdout.decode())
 
 
 def percpu_kib(guest: Guest) -> int:
