@@ -19,7 +19,7 @@ LAB := $(BIN)/python -m tests.lab
 SAMPLE := build/linux-$(KERNEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all one-kernel lint unit installed kernels foreign support fuzz bench lab samples \
+.PHONY: help demo test test-all one-kernel lint unit installed kernels vendors foreign support fuzz bench lab samples \
     shell format clean packages bundle deb dist
 
 help:
@@ -27,7 +27,8 @@ help:
 	@echo 'make test                     minutes: lint, unit, and areas of one kernel'
 	@echo 'make test-all                 everything: lint, unit, fuzz, installed, kernels'
 	@echo 'make foreign                  vmcores of arm64, ppc64le and s390x, and sh: fetches 2 GB'
-	@echo 'make support                  docs/support.md, from what these two recorded'
+	@echo "make vendors                  the tests on kernels as vendors' are, built from source"
+	@echo 'make support                  docs/support.md, from what these three recorded'
 	@echo 'make lint                     formatting, style, types'
 	@echo 'make unit                     the tests that need no guest: units, and the samples'
 	@echo 'make installed                these on what a user installs, on the oldest Python that'
@@ -38,7 +39,7 @@ help:
 	@echo "make bench BENCH='…'      how fast it is beside others; its options in BENCH"
 	@echo "make lab KERNEL=7.3 CMD='…'   run a command in a guest; also 5.10, 6.1, 6.12, and"
 	@echo '                              6.1-plain, 6.1-series, 6.1-fixed, 7.3-plain, 7.3-fixed,'
-	@echo '                              built from source'
+	@echo '                              5.10-rhel8, 6.1-rhel9, built from source'
 	@echo 'make shell KERNEL=7.3         a shell in a guest'
 	@echo 'make samples                  make the vmcores in vmcores/ again'
 	@echo 'make bundle                   build/vmap.pyz: one file, for hosts without a network'
@@ -91,6 +92,14 @@ foreign: export VMAP_FOREIGN := all
 foreign: $(READY) packages
 	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --junitxml $(RECORDS)/foreign.xml \
 	    tests/lab/test_foreign.py tests/lab/test_sh.py
+
+# Each is built when it is first asked for, which takes minutes. Other tests hold for them
+# as well, but for what they know of Debian's kernels.
+VENDORS_SHOW := ls addr blocks fsck check verify direct helpers btf
+vendors: export VMAP_KERNELS := 5.10-rhel8 6.1-rhel9
+vendors: $(READY) packages
+	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --junitxml $(RECORDS)/vendors.xml \
+	    -k rhel $(VENDORS_SHOW:%=tests/lab/test_%.py)
 
 # pytest -m support --junitxml $(RECORDS)/support.xml runs no more than it takes.
 support: $(READY)

@@ -20,7 +20,16 @@ from .kernel.types import module_types
 from .kernel.vmalloc import snapshot
 from .model.areas import Snapshot
 
-__all__ = ("load_module_types", "load_types", "take_snapshot", "use_direct_reads")
+__all__ = (
+    "has_old_area_flags",
+    "load_module_types",
+    "load_types",
+    "take_snapshot",
+    "use_direct_reads",
+)
+
+
+_OLD_FLAGS = "drgn_vmap.has_old_area_flags"
 
 
 @takes_program_or_default
@@ -47,6 +56,14 @@ def load_types(prog: Program) -> str:
     """
     with Target(prog) as target:
         return target.symbols
+
+
+def has_old_area_flags(prog: Program) -> bool:
+    """Return whether vmap_area.flags are those of before 5.4; helpers ask for each area."""
+    if _OLD_FLAGS not in prog.cache:
+        with Target(prog) as target:
+            prog.cache[_OLD_FLAGS] = target.layout.has_old_flags
+    return bool(prog.cache[_OLD_FLAGS])
 
 
 @takes_program_or_default

@@ -15,7 +15,7 @@ first, as ``load_types()`` does.
 """
 
 # First, as it says so if drgn is too old for the others.
-from .api import load_types  # isort: skip
+from .api import has_old_area_flags, load_types  # isort: skip
 
 import operator
 from functools import wraps
@@ -30,7 +30,7 @@ from drgn.helpers.linux.mm import find_vmap_area
 from drgn.helpers.linux.percpu import per_cpu
 from drgn.helpers.linux.xarray import xa_for_each
 
-from .model.areas import VM_FLAGS, VMAP_BLOCK, VMAP_RAM
+from .model.areas import VM_FLAGS, VM_LAZY_FREE, VM_VM_AREA, VMAP_BLOCK, VMAP_RAM
 
 __all__ = (
     "VmapAddress",
@@ -44,6 +44,9 @@ __all__ = (
 )
 
 _NODE_SHIFT = 8
+_VA_FLAGS = {"VMAP_RAM": VMAP_RAM, "VMAP_BLOCK": VMAP_BLOCK}
+_OLD_VA_FLAGS = {"VM_LAZY_FREE": VM_LAZY_FREE, "VM_VM_AREA": VM_VM_AREA}
+"""Of vmap areas before 5.4."""
 _Found = TypeVar("_Found")
 
 
@@ -128,14 +131,11 @@ def decode_vmap_area_flags(va: Object) -> str:
     'VMAP_RAM|VMAP_BLOCK|node 1'
 
     :param va: ``struct vmap_area *``
-    :raises AttributeError: if this kernel's areas have no flags (before 6.3).
+    :raises AttributeError: if this kernel's areas have no flags (since 5.4, before 6.3).
     """
     flags = va.flags.value_()
-    names = []
-    if flags & VMAP_RAM:
-        names.append("VMAP_RAM")
-    if flags & VMAP_BLOCK:
-        names.append("VMAP_BLOCK")
+    known = _OLD_VA_FLAGS if has_old_area_flags(va.prog_) else _VA_FLAGS
+    names = [name for name, bit in known.items() if flags & bit]
     # Since Linux kernel commit 72210662c5a2 ("mm: vmalloc: offload free_vmap_area_lock
     # lock") (in v6.9), the index of the node an area was allocated from stands above
     # the flags, plus one.
@@ -178,7 +178,11 @@ def identify_vmap_address(prog: Program, addr: IntegerLike) -> Optional[VmapAddr
         return None
     offset = operator.index(addr) - va.va_start.value_()
     page_size = prog["PAGE_SIZE"].value_()
-    return VmapAddress(va, va.vm.read_(), offset, offset // page_size)
+    vm = va.vm.read_()
+    # Where the flag is missing, nobody ever wrote a vm.
+    if has_old_area_flags(prog) and not va.flags.value_() & VM_VM_AREA:
+        vm = NULL(prog, vm.type_)
+    return VmapAddress(va, vm, offset, offset // page_size)
 
 
 @takes_program_or_default
@@ -204,13 +208,27 @@ def _block_xarrays(prog: Program) -> Iterator[Object]:
     """Yield each ``struct xarray *`` of blocks."""
     # Since Linux kernel commit 062eacf57ad9 ("mm: vmalloc: remove a global
     # vmap_blocks xarray") (in v6.4), each CPU has one.
-    try:
-        yield prog["vmap_blocks"].address_of_()
-        return
-    except KeyError:
-        pass
+    # Until commit 0f14599c607d ("vmalloc: convert to XArray") (in v5.9), all were in a
+    # radix tree, which is walked alike.
+    for name, kind in (
+        ("vmap_blocks", "struct xarray *"),
+        ("vmap_block_tree", _radix_tree(prog)),
+    ):
+        if name in prog:
+            yield cast(kind, prog[name].address_of_())
+            return
     for cpu in for_each_possible_cpu(prog):
         yield per_cpu(prog["vmap_block_queue"], cpu).vmap_blocks.address_of_()
+
+
+def _radix_tree(prog: Program) -> str:
+    """Return what the root of a radix tree is."""
+    # Since Linux kernel commit f8d5d0cc145c ("xarray: Add definition of struct xarray") (in
+    # v4.20), an xarray.
+    try:
+        return str(prog.type("struct radix_tree_root *").type_name())
+    except LookupError:
+        return "struct xarray *"
 
 
 @takes_program_or_default

@@ -93,10 +93,13 @@ def flags_answer(
     areas = snapshot.areas
     without_vm = np.flatnonzero((areas.state == State.BUSY) & (areas.vm == 0))
     if not snapshot.kernel.has_va_flags:
+        lack = "has no member flags"
+        if snapshot.kernel.rules.lazy_by_flag:
+            lack = "has flags, but none for vm_map_ram()"
         return _no(
             Strength.CERTAIN,
-            "struct vmap_area has no member flags: of an area without a vm nothing "
-            f"says what it is ({len(without_vm)} such areas)",
+            f"struct vmap_area {lack}: of an area without a vm nothing says what it is "
+            f"({len(without_vm)} such areas)",
         )
     found = ["struct vmap_area has the member flags"]
     if signs.va_flags_parameter:

@@ -33,6 +33,7 @@ from ..analyses.saved_text import describe_saved
 from ..analyses.text_gaps import space_of, with_free_ranges
 from ..analyses.top import reconcile, sum_areas
 from ..analyses.verify import verify_text
+from ..errors import UsageError
 from ..model.areas import Snapshot
 from ..model.inspection import Verdict
 from ..model.pictures import Overview, Report
@@ -48,7 +49,7 @@ from .texts import open_saved
 if TYPE_CHECKING:
     from ..kernel.target import Target
 
-__all__ = ("add_arguments", "run")
+__all__ = ("add_arguments", "check_arguments", "run")
 
 _AREAS = 100
 _RENDERERS = {"html": report_html, "markdown": report_markdown, "text": report_text}
@@ -64,14 +65,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="html: to look at (default); markdown: to paste into a ticket; text: to "
         "mail. These two have no drawings",
     )
+    parser.add_argument(
+        "--owners",
+        action="store_true",
+        help="also who owns what, told by who points at it, as top --by owner does",
+    )
     add_from(parser)
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """
+    See that arguments go together, before a target is opened for them.
+
+    :raises UsageError: if they do not.
+    """
+    if args.owners and args.saved is not None:
+        raise UsageError("a text tells no owners: leave out --from, or --owners")
 
 
 def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     """Write the report."""
     sources = [args.saved] if target is None else target.files
     with whole_file(args.output, sources) as file:
-        report = _of_file(open_saved(args)) if target is None else _of_target(target)
+        if target is None:
+            report = _of_file(open_saved(args))
+        else:
+            report = _of_target(target, args.owners)
         text = _RENDERERS[args.format](report)
         file.write(text.encode("utf-8", "backslashreplace"))
     tell_what_was_written("report", args.output)
@@ -80,15 +99,16 @@ def run(target: Optional["Target"], args: argparse.Namespace) -> int:
     return problem_status(report.problems)
 
 
-def _of_target(target: "Target") -> Report:
+def _of_target(target: "Target", owners: bool) -> Report:
     # Not at the top of the file: --from works without drgn.
+    from ..kernel.vmalloc.owners import with_owners
     from ..kernel.vmalloc.ranges import vmalloc_range
     from .fsck import inspect_and_check
     from .verify import verify_kernel
 
     found, checks = inspect_and_check(target)
-    snapshot = found.snapshot
-    tops = _tops(snapshot)
+    snapshot = with_owners(target, found.snapshot) if owners else found.snapshot
+    tops = _tops(snapshot, *(["owner"] if owners else []))
     series = verify_kernel(target, snapshot, found.blocks)
     crashed = target.vmcoreinfo.crash_time
     summary = Overview(
@@ -152,5 +172,5 @@ def _time(seconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
-def _tops(snapshot: Snapshot) -> Tuple[Top, ...]:
-    return tuple(sum_areas(snapshot, by) for by in ("caller", "module", "kind"))
+def _tops(snapshot: Snapshot, *more: str) -> Tuple[Top, ...]:
+    return tuple(sum_areas(snapshot, by) for by in ("caller", "module", "kind", *more))

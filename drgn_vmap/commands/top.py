@@ -5,11 +5,13 @@ Show who holds vmalloc space.
 
 Sums up the areas in use by the code that asked for them (--by caller), by the
 module of that code, by kind, by the NUMA node of their pages, or by their owner,
-which is told by who points at them; the largest come first. BYTES are of addresses, guard pages included (by node: of pages), and
-PAGES are pages of memory that vmalloc() allocated or vmap() was given to keep.
+which is told by who points at them; the largest come first. BYTES are of addresses,
+guard pages included (by node: of pages), and PAGES are pages of memory that vmalloc()
+allocated or vmap() was given to keep.
 
-The last line compares the pages of all areas with the kernel's own counter, the
-VmallocUsed of /proc/meminfo. Is it "equal", nothing was missed.
+Below the table, the pages of all areas are compared with the kernel's own counter, the
+VmallocUsed of /proc/meminfo. Is it "equal", nothing was missed. By owner, per-CPU memory
+is compared with Percpu there, and it is told how much compiled BPF programs may take.
 
   vmap top                     the twenty largest callers
   vmap top --by module -n 0    all modules
@@ -25,16 +27,23 @@ Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
 import argparse
 import sys
 import time
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Optional, Tuple, TypeVar
 
 from ..analyses.meminfo import counter_of
 from ..analyses.top import GROUPINGS, growth, reconcile, sum_areas
-from ..errors import UsageError
+from ..errors import Fault, SymbolsError, UsageError
 from ..model.areas import Snapshot
-from ..model.sums import PageCounter
+from ..model.sums import OwnerSums, PageCounter
 from ..render.openmetrics import openmetrics
 from ..render.records import document
-from ..render.top import growth_text, meminfo_text, top_json, top_table, verdict_text
+from ..render.top import (
+    growth_text,
+    meminfo_text,
+    owner_sums_text,
+    top_json,
+    top_table,
+    verdict_text,
+)
 from .common import (
     add_from,
     add_json,
@@ -55,6 +64,7 @@ if TYPE_CHECKING:
 __all__ = ("add_arguments", "check_arguments", "run")
 
 _ROWS_FOR_PEOPLE = 20
+_Known = TypeVar("_Known")
 _CLEAR = "\x1b[2J\x1b[H"
 
 
@@ -123,7 +133,8 @@ def run(target: Optional["Target"], args: argparse.Namespace) -> int:
         return _run(*_of_file(args), args)
     if args.watch is not None:
         _watch(target, args)
-    return _run(*_look(target, args.by), args)
+    sums = _owner_sums(target) if args.by == "owner" else None
+    return _run(*_look(target, args.by), args, sums)
 
 
 def _watch(target: "Target", args: argparse.Namespace) -> "NoReturn":
@@ -189,8 +200,27 @@ def _look(target: "Target", by: str) -> Tuple[Snapshot, Optional[PageCounter]]:
     return snapshot, vmalloc_pages(target)
 
 
+def _owner_sums(target: "Target") -> OwnerSums:
+    # Not at the top of the file: --from works without drgn.
+    from ..kernel.vmalloc.owners import jit_memory, percpu_memory
+
+    return OwnerSums(_if_known(percpu_memory, target), _if_known(jit_memory, target))
+
+
+def _if_known(
+    read: Callable[["Target"], Optional[_Known]], target: "Target"
+) -> Optional[_Known]:
+    try:
+        return read(target)
+    except (Fault, SymbolsError):
+        return None
+
+
 def _run(
-    snapshot: Snapshot, counter: Optional[PageCounter], args: argparse.Namespace
+    snapshot: Snapshot,
+    counter: Optional[PageCounter],
+    args: argparse.Namespace,
+    sums: Optional[OwnerSums] = None,
 ) -> int:
     for_people = not (args.json or args.openmetrics)
     rows = _ROWS_FOR_PEOPLE if args.rows is None and for_people else args.rows
@@ -204,12 +234,16 @@ def _run(
         sys.stdout.write(openmetrics(top, found, kernel))
         warn_of_problems("top", problems)
     elif args.json:
-        sys.stdout.write(document("top", kernel, problems, **top_json(top, found)))
+        sys.stdout.write(
+            document("top", kernel, problems, **top_json(top, found, sums))
+        )
     else:
         write_text(top_table(top, terminal_width()))
         if kernel:
             write_text(verdict_text(found, kernel.live))
         elif counter:
             write_text(meminfo_text(found))
+        if sums:
+            write_text(owner_sums_text(sums))
         warn_of_problems("top", problems)
     return problem_status(problems)

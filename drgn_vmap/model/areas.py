@@ -175,13 +175,14 @@ class PointerPolicy:
 
 
 LAYOUTS = {
+    "before A": "one tree, freed areas among the others",
     "A": "one tree, purges from a lock-less list",
     "B": "one tree",
     "C": "one tree, areas with flags",
     "D": "one tree, blocks by CPU",
     "E": "areas in vmap nodes",
 }
-"""How a kernel keeps areas, by the letter of the layout."""
+"""How a kernel keeps areas, by the name of the layout."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,10 @@ from typing import Optional, Tuple
 
 __all__ = (
     "Growth",
+    "JitMemory",
+    "OwnerSums",
     "PageCounter",
+    "PercpuMemory",
     "Sum",
     "Top",
     "Reconciliation",
@@ -32,6 +35,39 @@ class PageCounter:
     """What CPUs have counted by themselves and not yet added; may be negative."""
     uncounted_vm: int = 0
     """Address of a vm_struct with VM_ALLOC whose pages it leaves out, 0 if none is."""
+
+
+@dataclass(frozen=True)
+class PercpuMemory:
+    """Pages of per-CPU memory, of all CPUs together."""
+
+    counted_pages: int
+    """What /proc/meminfo shows as Percpu, in kB there."""
+    found_pages: int
+    """Those of the kernel image's variables and of all chunks."""
+
+    @property
+    def verdict(self) -> str:
+        """``equal`` or ``differs``."""
+        return "equal" if self.counted_pages == self.found_pages else "differs"
+
+
+@dataclass(frozen=True)
+class JitMemory:
+    """Memory of compiled BPF programs."""
+
+    bytes: int
+    """What the kernel counts."""
+    limit: int
+    """Of programs of users without privileges (net.core.bpf_jit_limit)."""
+
+
+@dataclass(frozen=True)
+class OwnerSums:
+    """What some owners have in all, not only in areas; None if it is not known."""
+
+    percpu: Optional[PercpuMemory]
+    jit: Optional[JitMemory]
 
 
 @dataclass(frozen=True)

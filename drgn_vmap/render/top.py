@@ -7,9 +7,10 @@ Top
 Sums of areas as a table for people, and as JSON.
 """
 
+from dataclasses import asdict
 from typing import Any, Dict, Optional
 
-from ..model.sums import Growth, Reconciliation, Sum, Top
+from ..model.sums import Growth, OwnerSums, Reconciliation, Sum, Top
 from .escape import printable
 from .sizes import counted, size_text
 from .tables import plain_table
@@ -18,6 +19,7 @@ __all__ = (
     "growth_text",
     "left_out_text",
     "meminfo_text",
+    "owner_sums_text",
     "top_json",
     "top_table",
     "verdict_text",
@@ -129,8 +131,30 @@ def verdict_text(found: Reconciliation, live: bool) -> str:
     return f"{said}: differs by {found.difference_pages} ({why})\n"
 
 
-def top_json(top: Top, reconciliation: Reconciliation) -> Dict[str, Any]:
-    """Return the body of the JSON document."""
+def owner_sums_text(sums: OwnerSums) -> str:
+    """Return what some owners have in all, a line each."""
+    lines = []
+    if sums.percpu:
+        lines.append(
+            f"Percpu counts {counted(sums.percpu.counted_pages, 'page')}, the kernel image "
+            f"and all chunks have {sums.percpu.found_pages}: {sums.percpu.verdict}\n"
+        )
+    if sums.jit:
+        lines.append(
+            f"compiled BPF programs take {size_text(sums.jit.bytes)} of at most "
+            f"{size_text(sums.jit.limit)}\n"
+        )
+    return "".join(lines)
+
+
+def top_json(
+    top: Top, reconciliation: Reconciliation, sums: Optional[OwnerSums] = None
+) -> Dict[str, Any]:
+    """
+    Return the body of the JSON document.
+
+    :param sums: What some owners have in all, if that was looked for.
+    """
     left_out = {"left_out_lines": top.left_out} if top.left_out else {}
     return {
         **left_out,
@@ -140,6 +164,15 @@ def top_json(top: Top, reconciliation: Reconciliation) -> Dict[str, Any]:
         ],
         "total": _totals(top.total),
         "reconciliation": _reconciliation_json(reconciliation),
+        **(_owner_sums_json(sums) if sums else {}),
+    }
+
+
+def _owner_sums_json(sums: OwnerSums) -> Dict[str, Any]:
+    percpu, jit = sums.percpu, sums.jit
+    return {
+        "percpu": percpu and {"verdict": percpu.verdict, **asdict(percpu)},
+        "bpf_jit": jit and asdict(jit),
     }
 
 

@@ -31,6 +31,8 @@ from .texts import measure_texts, texts_table
 
 ROOT = Path(__file__).parents[2]
 KMEM = "from drgn.commands import run_command; run_command(prog, 'crash kmem -v')"
+TYPE = "prog.type('struct vm_struct')"
+LOAD_TYPES = "from drgn_vmap import load_types; load_types(prog); "
 VERBS = {
     "--help": "ls --help",
     "ls": "ls",
@@ -139,6 +141,8 @@ def _commands(
         commands[name] = [*with_types, script, *options]
     script = str(ROOT / "scripts" / "vmap_ls.py")
     commands["ls, BTF"] = [*drgn, "--no-default-symbols", script]
+    commands["a type"] = [*with_types, "-e", TYPE]
+    commands["a type, BTF"] = [*drgn, "--no-default-symbols", "-e", LOAD_TYPES + TYPE]
     commands["%crash kmem -v"] = [*with_types, "-e", KMEM]
     if made.areas > OTHERS_AREAS:
         del commands["%crash kmem -v"]

@@ -9,9 +9,11 @@ import struct
 from dataclasses import dataclass
 from typing import Iterable
 
-#: A byte stands for itself, but those above ASCII for something longer.
+#: A byte stands for itself, but those above ASCII for something made of two others.
 TOKENS = [bytes([byte]) for byte in range(128)]
-TOKENS += [b"Tvm", b"vmap", b"alloc", b"", b"_", b"very_long_", *[b"xyz"] * 122]
+TOKENS += [b"vm", b"Tvm", b"ap", b"vmap", b"al", b"lo", b"loc", b"alloc", b""]
+TOKENS += [b"ve", b"ry", b"very", b"very_", b"ng", b"long", b"very_long"]
+TOKENS += [b"very_long_", b"xy", *[b"xyz"] * 110]
 
 
 def packed(name: bytes) -> bytes:
@@ -86,11 +88,7 @@ class Carrier:
 
 #: Texts for all codes; those that no name has stand for something longer, as in kernels.
 TEXTS = [
-    (
-        token
-        if code >= 128 or token.isalnum() or token in (b"_", b".", b"$")
-        else f"unused{code}".encode()
-    )
+    (token if code >= 128 or token.isalnum() or token in (b"_", b".", b"$") else b"xyz")
     for code, token in enumerate(TOKENS)
 ]
 

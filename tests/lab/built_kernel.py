@@ -65,6 +65,9 @@ class KernelSource:
     options: tuple[str, ...]
     """Of its configuration, beyond those that all have."""
 
+    after: tuple[str, ...] = ()
+    """Variants of the same version whose patches all of these have first."""
+
     @property
     def package(self) -> str:
         """The package that holds it."""
@@ -74,10 +77,11 @@ class KernelSource:
     def built(self) -> Path:
         """Where all that is made of it is cached, built when first asked for."""
         recipe = hashlib.sha256(repr(self).encode())
-        patches = (p for variant in self.variants for p in self.patches(variant))
+        variants = (*self.after, *self.variants)
+        patches = (p for variant in variants for p in self.patches(variant))
         for file in (Path(__file__), Path(kernel_tree.__file__), CONFIG, *patches):
             recipe.update(file.read_bytes())
-        name = f"built-{self.version}"
+        name = "-".join(("built", self.version, *self.variants))
         target = cache_dir() / "kernels" / f"{name}-{recipe.hexdigest()[:12]}"
         return build_once(target, self._build, replaces=f"{name}-*")
 
@@ -100,12 +104,13 @@ class KernelSource:
         with TemporaryDirectory(dir=directory) as workspace:
             tree = KernelTree(tools, Path(workspace))
             tree.unpack(self.package)
+            for variant in self.after:
+                for patch in self.patches(variant):
+                    tree.patch(patch)
+            tree.configure((*CONFIG.read_text().splitlines(), *self.options))
             for variant in self.variants:
                 for patch in self.patches(variant):
                     _apply(tree, patch)
-                if variant == self.variants[0]:
-                    # After its patches: they have options, too.
-                    tree.configure((*CONFIG.read_text().splitlines(), *self.options))
                 tree.make(f"LOCALVERSION=-{variant}", "bzImage", "modules")
                 kernel = directory / f"{self.version}-{variant}"
                 _keep_files(tree, kernel / "files")

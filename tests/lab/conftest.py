@@ -4,9 +4,9 @@
 Real kernels as fixtures: one boot of each serves all tests of a session.
 
 Tests that use ``guest``, or what is made of it, run once for each of Debian's kernels, or
-for those that ``@on_all_kernels`` or ``@on_built_kernels`` says. pytest puts those of one
-kernel in a row: no more than one shared guest is alive. Where two processes share the
-work, one of them runs all that share a guest.
+for those that ``@on_all_kernels`` or ``@on_built_kernels`` says; on vendors' mixtures if
+VMAP_KERNELS names them. pytest puts those of one kernel in a row: no more than one shared
+guest is alive. Where two processes share the work, one of them runs all that share a guest.
 """
 
 from __future__ import annotations
@@ -24,16 +24,22 @@ from . import support
 from .fixture_module import load_fixture_module
 from .guest import Guest
 from .kernel import Kernel
-from .kernels import BUILT_KERNELS, KERNELS
+from .kernels import BUILT_KERNELS, KERNELS, VENDOR_KERNELS
 from .machine import why_not
 from .marks import SLOW_KERNELS
 from .sh_kernel import ShKernel
-from .vmcore import CANARY, KDUMP_KERNEL, CountedPages, KdumpVmcore, Vmcore
+from .vmcore import (
+    CANARY,
+    KDUMP_KERNEL,
+    VMCORE_FORMATS,
+    CountedPages,
+    KdumpVmcore,
+    Vmcore,
+)
 
-VMCORE_FORMATS = ("elf", "kdump-zlib")
 COUNTING_SECONDS = 240
 CHOSEN = os.environ.get("VMAP_KERNELS", "").split()
-"""The kernels to boot, if not all."""
+"""The kernels to boot, if not all but vendors'."""
 
 
 # First, for what shares the work out looks at the marks in the same hook.
@@ -60,9 +66,12 @@ def is_for_its_kernel(item: pytest.Item) -> bool:
     # Some boot one of their own.
     if CHOSEN and (kernel or kernel_of(item, "kernel")) not in (None, *CHOSEN):
         return False
+    if kernel in VENDOR_KERNELS and kernel not in CHOSEN:
+        return False
     if item.get_closest_marker("slow") and kernel not in (None, *SLOW_KERNELS):
         return False
-    return kernel is None or kernel in (wanted.args if wanted else KERNELS)
+    usual = (*KERNELS, *VENDOR_KERNELS)
+    return kernel is None or kernel in (wanted.args if wanted else usual)
 
 
 def shared_guests(item: pytest.Item) -> Iterator[str]:
@@ -101,7 +110,7 @@ def shown_support(request: pytest.FixtureRequest) -> Iterator[None]:
         support.record(request.node, kernel)
 
 
-@pytest.fixture(scope="session", params=(*KERNELS, *BUILT_KERNELS))
+@pytest.fixture(scope="session", params=(*KERNELS, *BUILT_KERNELS, *VENDOR_KERNELS))
 def guest(request: pytest.FixtureRequest, lab: None) -> Iterator[Guest]:
     """A guest of each kernel, with debug information and two NUMA nodes."""
     # Twice the usual memory: under stress the module holds hundreds of MiB itself.

@@ -18,6 +18,7 @@ __all__ = (
     "FOREIGN_KERNELS",
     "KERNELS",
     "OFFERED_KERNELS",
+    "VENDOR_KERNELS",
 )
 
 KERNELS = {
@@ -56,22 +57,53 @@ def _built(source: KernelSource) -> dict[str, BuiltKernel]:
     return {name: BuiltKernel(name, source) for name in names}
 
 
+# Of the patches to test with: with kunit.enable=1 they run while it boots.
+_KUNIT = ("CONFIG_KUNIT=y", "CONFIG_VREAD_KUNIT_TEST=y")
+
 BUILT_KERNELS = _built(
     KernelSource(
         "6.1",
         ("bookworm", "bookworm-security"),
         ("plain", "series", "fixed"),
-        options=("CONFIG_PROC_SYSCTL=y",),
+        options=("CONFIG_PROC_SYSCTL=y", "CONFIG_DEBUG_INFO_DWARF5=y", *_KUNIT),
+        after=("test",),
     )
 )
 """Kernels that no distribution here has: with the vm_map_ram series, and before."""
+
+VENDOR_KERNELS = {
+    **_built(
+        KernelSource(
+            "5.10",
+            ("bullseye", "bullseye-security"),
+            ("rhel8",),
+            options=("CONFIG_PROC_SYSCTL=y", "CONFIG_DEBUG_INFO=y"),
+        )
+    ),
+    **_built(
+        KernelSource(
+            "6.1",
+            ("bookworm", "bookworm-security"),
+            ("rhel9",),
+            options=("CONFIG_PROC_SYSCTL=y", "CONFIG_DEBUG_INFO_DWARF5=y"),
+            after=("series",),
+        )
+    ),
+}
+"""Kernels that keep areas as vendors' mixtures of old and new do."""
 
 OFFERED_KERNELS = _built(
     KernelSource(
         "7.3",
         ("trixie", "trixie-security", "trixie-backports"),
         ("plain", "fixed"),
-        options=("CONFIG_SYSCTL=y", "CONFIG_KUNIT_AUTORUN_ENABLED=y"),
+        options=(
+            "CONFIG_SYSCTL=y",
+            "CONFIG_DEBUG_INFO_DWARF5=y",
+            *_KUNIT,
+            "CONFIG_KUNIT_AUTORUN_ENABLED=y",
+        ),
+        after=("test",),
     )
 )
 """A current kernel before and with the fix to offer to it."""
@@ -144,5 +176,10 @@ FOREIGN_KERNELS = {
 }
 """Kernels of other architectures, whose vmcores are read on this one."""
 
-ALL_KERNELS: Mapping[str, Kernel] = {**KERNELS, **BUILT_KERNELS, **OFFERED_KERNELS}
+ALL_KERNELS: Mapping[str, Kernel] = {
+    **KERNELS,
+    **BUILT_KERNELS,
+    **VENDOR_KERNELS,
+    **OFFERED_KERNELS,
+}
 """Those of this architecture, with everything in their guests."""

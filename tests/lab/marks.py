@@ -9,12 +9,12 @@ from typing import Collection
 
 import pytest
 
-from .kernels import ALL_KERNELS, BUILT_KERNELS, KERNELS
+from .kernels import ALL_KERNELS, BUILT_KERNELS, KERNELS, VENDOR_KERNELS
 
 __all__ = ("SLOW_KERNELS", "on_all_kernels", "on_built_kernels", "slow")
 
-on_all_kernels = pytest.mark.kernels(*KERNELS, *BUILT_KERNELS)
-"""Runs a test on the kernels built here as well."""
+on_all_kernels = pytest.mark.kernels(*KERNELS, *BUILT_KERNELS, *VENDOR_KERNELS)
+"""Runs a test on all that is built here as well."""
 
 on_built_kernels = pytest.mark.kernels(*BUILT_KERNELS)
 """Runs a test on those alone, for what no other kernel shows."""

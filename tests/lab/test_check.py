@@ -28,12 +28,12 @@ BAD = {"zero", "wrong", "stale", "unmapped-wrong"}
 
 #: Without commit 06c8994626d1 ("mm/vmalloc.c: allow vread() to read out vm_map_ram
 #: areas") (in v6.3).
-OLD = {"5.10", "6.1", "6.1-plain"}
+OLD = {"5.10", "5.10-rhel8", "6.1", "6.1-plain"}
 #: Built with the patches of contrib/linux/.
 FIXED = {"6.1-fixed"}
 #: Without commit 4c91c07c93bb ("mm: vmalloc: convert vread() to vread_iter()") (in
 #: v6.4), and without the patch: behind the last area nothing is put into a buffer.
-STALE = {*OLD, "6.1-series"}
+STALE = {*OLD, "6.1-series", "6.1-rhel9"}
 
 
 def pages_of(area: Any) -> range:

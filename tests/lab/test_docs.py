@@ -7,12 +7,12 @@ numbers, callers and kinds, but each line is one that the command prints.
 
 from __future__ import annotations
 
-import re
 import shlex
 
 import pytest
 
-from tests.pages import DEFAULT_KERNEL, ELIDED, Shown, shown_commands
+from tests.expect.pages import expect_lines
+from tests.pages import DEFAULT_KERNEL, shown_commands
 from tests.running import drgn, on_vmcore, target_of
 
 from .guest import Guest
@@ -21,28 +21,6 @@ from .marks import on_all_kernels
 from .vmcore import Vmcore
 
 PAGE = 4096
-
-#: What is another on each boot, and the letter that stands for it.
-VARIABLE = (
-    (r"\S+\+0x\w+/0x\w+( \[\w+\])?", "C"),
-    (r"\b(vmalloc|vmap|ioremap|user|vm_map_ram|vmap_block|nr_vmalloc_pages)\b", "K"),
-    (r"[#!x.]{10,}", "M"),
-    (r"\bN\d+=\d+", "N"),
-    (r"-?\b(0x[0-9a-f]+|\d[\d.]*)%?", "#"),
-    (r"\b([KMGT]iB|B)\b", "U"),
-    (r"next to it|after # U", "W"),
-    (r"(K )+K", "K"),
-    (r"\s+", " "),
-    # A neighbour is told by its caller, or by its kind if vm_map_ram() made it.
-    (r"^ ?(below|above) (.*) [CK]$", r"\1 \2 C"),
-)
-
-
-def shape(line: str) -> str:
-    """Return a line without what is another on each boot."""
-    for pattern, letter in VARIABLE:
-        line = re.sub(pattern, letter, line)
-    return line.strip()
 
 
 def in_a_block(vmcore: Vmcore) -> str:
@@ -85,11 +63,3 @@ def test_kernels_are_there() -> None:
     """Each live command is of a kernel that the lab has."""
     live = {shown.kernel for shown in shown_commands("drgn") if shown.live}
     assert live and live <= set(ALL_KERNELS)
-
-
-def expect_lines(shown: Shown, text: str) -> None:
-    """Expect each shown line to have the shape of a line that was printed."""
-    printed = {shape(line) for line in text.splitlines()}
-    for line in shown.lines:
-        elided = line.startswith(ELIDED)
-        assert elided or shape(line) in printed, (shown, line, printed)

@@ -53,7 +53,10 @@ class Scene:
         return self.vmcore.prog
 
     def has(self, struct: str, member: str) -> bool:
-        return self.prog.type(struct).has_member(member)
+        try:
+            return self.prog.type(struct).has_member(member)
+        except LookupError:
+            return False
 
     def mapping(self, kind: str, pages: int = 1) -> Mapping:
         """Return a live mapping of at least so many pages that has its own area."""
@@ -95,15 +98,19 @@ class Scene:
         return max((list(tree) for tree in trees), key=len)
 
 
+def xarrays(prog: Program) -> list[Object]:
+    """Return the xarrays of blocks; a radix tree is one by another name."""
+    for name in ("vmap_blocks", "vmap_block_tree"):
+        if name in prog:
+            return [prog[name]]
+    queue = prog["vmap_block_queue"]
+    return [per_cpu(queue, cpu).vmap_blocks for cpu in (0, 1)]
+
+
 def blocks(prog: Program) -> Iterator[Object]:
     """Yield all blocks, ``struct vmap_block *``."""
-    try:
-        xarrays = [prog["vmap_blocks"].address_of_()]
-    except KeyError:
-        queue = prog["vmap_block_queue"]
-        xarrays = [per_cpu(queue, cpu).vmap_blocks.address_of_() for cpu in (0, 1)]
-    for xarray in xarrays:
-        for _, entry in xa_for_each(xarray):
+    for xarray in xarrays(prog):
+        for _, entry in xa_for_each(xarray.address_of_()):
             yield cast("struct vmap_block *", entry)
 
 
@@ -191,11 +198,7 @@ def link_of(vb: Object) -> int:
 
 def block_without_xarray(scene: Scene) -> Damage:
     prog, vb = scene.prog, scene.block()
-    try:
-        heads = [prog["vmap_blocks"].xa_head]
-    except KeyError:
-        queue = prog["vmap_block_queue"]
-        heads = [per_cpu(queue, cpu).vmap_blocks.xa_head for cpu in (0, 1)]
+    heads = [xarray.xa_head for xarray in xarrays(prog)]
     slots = [slot_of(prog, h.value_(), at(h), vb.value_()) for h in heads]
     slot = next(found for found in slots if found is not None)
     return Damage({slot: 0}, vb.value_(), "readable")
@@ -389,26 +392,26 @@ EVERYWHERE: tuple[Callable[[Scene], Damage], ...] = (
     overlapping,
     ends_before_it_starts,
     starts_inside_a_page,
-    addresses_lost,
     vm_of_wrong_size,
     vm_of_another_area,
     vm_lost,
     wrong_page,
     no_page,
     unmapped_page,
-    wrong_largest,
     wrong_lazy_count,
 )
-#: Damage to members that not all kernels have.
+#: Damage to what not all kernels have, by a member that came with it.
 WHERE_THERE: tuple[tuple[str, str, Callable[[Scene], Damage]], ...] = (
     ("struct vmap_block", "used_map", used_beyond_bump_pointer),
     ("struct vmap_block", "used_map", used_bits_lost),
     ("struct vmap_block", "cpu", block_of_no_cpu),
-    ("struct vmap_area", "flags", block_flag_alone),
-    ("struct vmap_area", "flags", flags_and_vm),
-    ("struct vmap_area", "flags", neither_flags_nor_vm),
-    ("struct vmap_block_queue", "vmap_blocks", node_out_of_range),
-    ("struct vmap_block_queue", "vmap_blocks", wrong_pool_length),
+    ("struct vmap_block", "used_map", block_flag_alone),
+    ("struct vmap_block", "used_map", flags_and_vm),
+    ("struct vmap_block", "used_map", neither_flags_nor_vm),
+    ("struct vmap_area", "subtree_max_size", addresses_lost),
+    ("struct vmap_area", "subtree_max_size", wrong_largest),
+    ("struct vmap_node", "pool", node_out_of_range),
+    ("struct vmap_node", "pool", wrong_pool_length),
 )
 
 

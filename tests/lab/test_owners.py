@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any, Iterator
 
 import pytest
 
+from tests.expect.pages import expect_lines
+from tests.pages import DEFAULT_KERNEL, shown_commands
 from tests.running import LIVE, drgn
 
 from .guest import Guest
@@ -116,6 +119,48 @@ def test_owners(owned: Owned) -> None:
     areas = [area for area in owned.document["areas"] if area["start"] in own]
     kinds = {area["owner"]["kind"] if "owner" in area else None for area in areas}
     assert kinds == {"slab" if owned.is_deep else None}
+
+
+@pytest.mark.kernels(*KERNELS)
+def test_sums(module_guest: Guest, things: dict[str, Any]) -> None:
+    """Per-CPU memory is what /proc/meminfo says, and compiled programs have a limit."""
+    before = percpu_kib(module_guest)
+    done = module_guest.run(f"{LIVE} scripts/vmap_top.py --by owner --json")
+    assert (done.status, done.stderr) == (0, b"")
+    found = json.loads(done.stdout)
+    page_kib = 4
+    assert found["percpu"]["verdict"] == "equal"
+    kib = page_kib * found["percpu"]["counted_pages"]
+    assert kib in (before, percpu_kib(module_guest))
+    assert 0 < found["bpf_jit"]["bytes"] < found["bpf_jit"]["limit"]
+    limit = module_guest.run("cat /proc/sys/net/core/bpf_jit_limit").stdout
+    # 7.3 of the lab has no such files.
+    assert limit in (b"", b"%d\n" % found["bpf_jit"]["limit"])
+    keys = {row["key"] for row in found["rows"]}
+    report = f"{LIVE} scripts/vmap_report.py --owners --format text -o -"
+    text = module_guest.run(report).stdout.decode()
+    assert "By owner" in text and all(key in text for key in keys if "lab_" in key)
+
+
+@pytest.mark.kernels(DEFAULT_KERNEL)
+def test_stories(module_guest: Guest, things: dict[str, Any]) -> None:
+    """What the pages tell of owners is what a kernel answers that has these things."""
+    shown = shown_commands("vmap")
+    assert len(shown) >= 3
+    for one in shown:
+        verb, *rest = one.words[1:]
+        if "-n" in rest:
+            # The largest ones may be others.
+            rest[rest.index("-n") + 1] = "0"
+        done = module_guest.run(f"{LIVE} scripts/vmap_{verb}.py {shlex.join(rest)}")
+        assert (done.status, done.stderr) == (0, b"")
+        expect_lines(one, done.stdout.decode())
+
+
+def percpu_kib(guest: Guest) -> int:
+    """Return Percpu of /proc/meminfo."""
+    lines = guest.read("/proc/meminfo").decode().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Percpu:"))
 
 
 def assert_tasks(owned: Owned) -> None:

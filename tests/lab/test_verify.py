@@ -37,7 +37,7 @@ OWN_PAGES = 65 + 100 + 300
 WITHOUT, WITH = ["no"] * 3, ["yes"] * 3
 ELSEWHERE = ["not-applicable"] * 2
 #: Kernels of the lab that lack the series; later and patched ones have it.
-OLD = ("5.10", "6.1", "6.1-plain")
+OLD = ("5.10", "5.10-rhel8", "6.1", "6.1-plain")
 #: The one kernel whose reader of blocks is mended.
 FIXED = "6.1-fixed"
 

@@ -15,11 +15,14 @@ __all__ = (
     "CountedPages",
     "KDUMP_KERNEL",
     "KdumpVmcore",
+    "VMCORE_FORMATS",
     "Vmcore",
     "count_canaries",
 )
 
 KDUMP_KERNEL = "6.1"
+VMCORE_FORMATS = ("elf", "kdump-zlib")
+"""Of those that QEMU writes, as it calls them."""
 CANARY = b"cAnArY7+" * 5
 """
 What is looked for where it must not be. It repeats itself after so many bytes as vmap slice

@@ -8,6 +8,7 @@ hand for what that compiler does not write, and BTF that is damaged.
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from drgn_vmap.errors import SymbolsError
 from drgn_vmap.kernel.types.btf import BtfTypes
 from drgn_vmap.kernel.types.btf_data import BtfData, BtfKind
+from drgn_vmap.kernel.types.structs import has_member
 from tests.fakes.btf import Maker
 from tests.types import contents, outline
 
@@ -274,6 +276,40 @@ def test_made_of_itself(data: bytes) -> None:
     _, types = types_of(data)
     with pytest.raises(SymbolsError, match="made of itself"):
         types.type(1)
+
+
+def test_types_that_are_miscounted() -> None:
+    """Each function has a prototype, unless all numbers behind some place are wrong."""
+    made = Maker()
+    prototype = made.add(BtfKind.FUNC_PROTO)
+    made.add(BtfKind.FUNC, "right", prototype)
+    BtfData(made.data())
+    for wrong in (0, 2, 4, 1 << 31):
+        made = Maker()
+        made.add(BtfKind.FUNC_PROTO)
+        made.integer()
+        made.add(BtfKind.FUNC, "wrong", wrong)
+        with pytest.raises(SymbolsError, match="a function has no prototype"):
+            BtfData(made.data())
+
+
+def test_function_with_no_string() -> None:
+    """A function whose name is said to be behind all strings is damage, no traceback."""
+    made = Maker()
+    made.add(BtfKind.FUNC, "something", made.add(BtfKind.FUNC_PROTO))
+    data = bytearray(made.data())
+    data[24 + 12 : 24 + 16] = struct.pack("<I", 1 << 20)
+    with pytest.raises(SymbolsError, match="there is no string"):
+        BtfData(bytes(data)).heads_of_functions()
+
+
+def test_number_without_a_name() -> None:
+    """Only structs and unions are members without a name: of others it is damaged."""
+    made = Maker()
+    made.add(BtfKind.STRUCT, "s", 4, [0, made.integer(), 0], vlen=1)
+    prog, _ = types_of(made.data())
+    with pytest.raises(SymbolsError, match="has a member x is lost"):
+        has_member(prog, "struct s", "x")
 
 
 def test_unfolding_without_end() -> None:

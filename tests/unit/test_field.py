@@ -15,17 +15,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from drgn import FaultError
+from drgn import FaultError, Object
 
 from drgn_vmap.analyses.top import reconcile
 from drgn_vmap.commands import run
 from drgn_vmap.errors import VmapError
+from drgn_vmap.helpers import decode_vmap_area_flags
 from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.vmalloc.blocks import take_blocks
 from drgn_vmap.kernel.vmalloc.counters import vmalloc_pages
 from drgn_vmap.kernel.vmalloc.inspection import inspect
 from drgn_vmap.kernel.vmalloc.snapshot import take_snapshot
-from drgn_vmap.model.areas import ProblemKind
+from drgn_vmap.model.areas import LAYOUTS, ProblemKind
 from drgn_vmap.model.sums import PageCounter
 from tests.fakes import snapshots
 from tests.fakes.field import FIELD, Field, FieldKernel, expected_lines
@@ -119,10 +120,14 @@ def test_consistency(
 def test_series(
     name: str, lists: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Old flags are none of the series'."""
-    fixed = FIELD[name].flags == "new"
+    """Old flags are none of the series'; what is said of them is so."""
+    flags = FIELD[name].flags
+    fixed = flags == "new"
     found = document(capsys, FieldKernel(FIELD[name]), "verify", *lists, status=1)
     assert found["verdict"] == ("fixed" if fixed else "not-fixed")
+    evidence = found["patches"][1]["evidence"][0]
+    assert ("has no member flags" in evidence) == (not flags)
+    assert ("has flags, but none for vm_map_ram()" in evidence) == (flags == "old")
 
 
 @LISTS
@@ -132,6 +137,7 @@ def test_other_verbs(
 ) -> None:
     """They find the areas as well, those by the tree of free areas like those without."""
     kernel = FieldKernel(FIELD[name])
+    assert FIELD[name].layout in LAYOUTS
     top = document(capsys, kernel, "top", *lists)
     assert top["total"]["areas"] == len(kernel.areas)
     middle = kernel.freed[1].start + 4096
@@ -139,6 +145,18 @@ def test_other_verbs(
     run("addr", kernel.program(), [hex(middle), *lists])
     words = capsys.readouterr().out
     assert f"{kernel.freed[1].start:#x}" in words and "lazy" in words
+
+
+def test_old_flags_in_words() -> None:
+    """A person is not told of vm_map_ram() by flags that were there before its own."""
+    kernel = FieldKernel(FIELD["RHEL 8.3"])
+    prog = kernel.program()
+    words = [
+        decode_vmap_area_flags(Object(prog, "struct vmap_area *", area.address))
+        for area in (*kernel.areas, *kernel.freed)
+    ]
+    freed = ["VM_LAZY_FREE", "0", "VM_LAZY_FREE"]
+    assert words == [*["VM_VM_AREA"] * 3, "0", "0", "VM_VM_AREA", *freed]
 
 
 def test_before_4_18(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,15 +8,19 @@ keeps it, and what is damaged is not taken for one.
 from __future__ import annotations
 
 import random
+from functools import lru_cache
 from typing import Optional
 
 import pytest
 from drgn import Architecture, FaultError, Platform, Program
 
-from drgn_vmap.kernel.types.carried import searched_tables
+from drgn_vmap.errors import SymbolsError
+from drgn_vmap.kernel.types.btf_kind import BtfKind
+from drgn_vmap.kernel.types.carried import Carried, searched_tables
 from drgn_vmap.kernel.types.kallsyms import Tables, from_tables
 from drgn_vmap.kernel.types.vmcoreinfo import Vmcoreinfo
-from tests.fakes.kallsyms import Carrier, Form, carrier, noise
+from tests.fakes.btf import Maker
+from tests.fakes.kallsyms import TEXTS, Carrier, Form, carrier, noise
 
 FORMS = (
     Form("4.18", "percpu", False, marker=8),
@@ -92,6 +96,7 @@ def found_in(form: Form, data: bytes) -> Optional[Tables]:
     return searched_tables(program(form, data), vmcoreinfo_of(symbols_of(form)))
 
 
+@lru_cache(maxsize=None)
 def made(form: Form) -> Carrier:
     """Return the image of such a kernel."""
     return carrier(form, start_of(form), symbols_of(form))
@@ -147,3 +152,59 @@ def test_nothing_there(form: Form) -> None:
     assert found_in(form, noise(random.Random(form.name), 1 << 20)) is None
     assert found_in(form, bytes(1 << 20)) is None
     assert found_in(form, b"") is None
+
+
+@forms
+def test_token_that_no_two_make(form: Form) -> None:
+    """One letter of a text that many names share makes other names of them all."""
+    image = made(form)
+    at = image.places["kallsyms_token_table"] - start_of(form)
+    at += sum(len(text) + 1 for text in TEXTS[: TEXTS.index(b"alloc")])
+    data = bytearray(image.data)
+    assert data[at : at + 5] == b"alloc"
+    data[at + 4] ^= 2
+    assert found_in(form, bytes(data)) is None
+
+
+@pytest.mark.parametrize("strange", [0, 40])
+def test_names_and_types_of_one_kernel(strange: int) -> None:
+    """BTF of whose functions many have no name is not that of these names, or damaged."""
+    form = FORMS[1]
+    maker, symbols = Maker(), symbols_of(form)
+    prototype = maker.add(BtfKind.FUNC_PROTO)
+    for number, (_, name) in enumerate(symbols[4:]):
+        other = "strange_" if number < strange else ""
+        maker.add(BtfKind.FUNC, other + name[1:].decode(), prototype)
+    btf, image = maker.data(), made(form)
+    ends: list[tuple[int, bytes]] = []
+    while ends != (ends := btf_symbols(form, image, len(btf))):
+        image = carrier(form, start_of(form), sorted([*symbols, *ends]))
+    data = image.data + bytes(-len(image.data) % 4096) + btf
+    carried = Carried(program(form, data))
+    vars(carried)["vmcoreinfo"] = vmcoreinfo_of(symbols)
+    if strange:
+        with pytest.raises(SymbolsError, match="do not go together"):
+            carried.types
+        return
+    assert carried.types.data.find(BtfKind.FUNC, symbols[-1][1][1:].decode())
+
+
+def btf_symbols(form: Form, image: Carrier, size: int) -> list[tuple[int, bytes]]:
+    """Return the symbols that say where BTF is: on the pages behind an image."""
+    start = start_of(form) + -(-len(image.data) // 4096) * 4096
+    return [(start, b"D__start_BTF"), (start + size, b"D__stop_BTF")]
+
+
+@pytest.mark.parametrize(
+    "symbol, lacks",
+    [(b"Dinit_task", "DEBUG_INFO_BTF"), (b"Dinit_tusk", "KALLSYMS_ALL")],
+)
+def test_names_without_types(symbol: bytes, lacks: str) -> None:
+    """A kernel that was built without BTF, or without what it takes, is said to be so."""
+    form, symbols = FORMS[1], symbols_of(FORMS[1])
+    symbols.append((symbols[-1][0] + 64, symbol))
+    image = carrier(form, start_of(form), symbols)
+    carried = Carried(program(form, image.data))
+    vars(carried)["vmcoreinfo"] = vmcoreinfo_of(symbols_of(form))
+    with pytest.raises(SymbolsError, match=rf"built without .*{lacks}.*: install"):
+        carried.types

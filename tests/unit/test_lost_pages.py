@@ -17,7 +17,7 @@ from itertools import product
 from typing import Iterator
 
 import pytest
-from drgn import Program
+from drgn import Object, Program
 
 from drgn_vmap import commands, take_snapshot
 from drgn_vmap.kernel.types.btf_data import BtfData
@@ -26,7 +26,7 @@ from drgn_vmap.kernel.types.carried import carried_by
 from drgn_vmap.kernel.types.torn import Torn
 from drgn_vmap.kernel.types.torn_btf import UNNUMBERED
 from tests.fuzz.image import Image
-from tests.fuzz.inputs import Cut, Lose
+from tests.fuzz.inputs import Cut, Lose, Write
 from tests.samples import SAMPLES_DIR
 
 SEEDS = range(int(os.environ.get("VMAP_LOST_SEEDS", "4")))
@@ -127,6 +127,45 @@ def test_what_is_left_of_a_file_is_listed(
     check_lines(name, lines, whole)
     in_use = sum("unpurged" not in line for line in whole.values())
     assert len(lines) > 0.9 * in_use
+
+
+def as_freed(prog: Program, area: Object) -> Iterator[tuple[int, int]]:
+    """Yield where a word is, and another that would be there if the area were freed."""
+    # Slabs keep a pointer, mixed up with a random number, in the middle of what is free.
+    yield area.rb_node.rb_left.address_of_().value_(), 0x1234567887654321
+    # Its vm_struct was freed as well, and used again.
+    yield area.vm.addr.address_of_().value_(), 0xFFFFC90000000000
+    # It was taken out of its list.
+    yield area.list.next.address_of_().value_(), 0xDEAD000000000100
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_freed_areas_are_not_listed(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing leads to areas, what looks like one but was freed is none."""
+    prog = image(name).open_file([])[0]
+    cut = Cut(len(image(name).data) // 2)
+    _, lines = listed(image(name).open_file([cut])[0], capfd)
+    areas = take_snapshot(prog).areas
+    at = next(
+        at
+        for at in range(20, len(areas))
+        if any(line.startswith(f"{areas.start[at]:#x}-") for line in lines)
+        and not Object(
+            prog, "struct vmap_area", address=int(areas.address[at])
+        ).rb_node.rb_left
+    )
+    area = Object(prog, "struct vmap_area", address=int(areas.address[at]))
+    own = f"{areas.start[at]:#x}-"
+    for address, word in as_freed(prog, area):
+        offset = image(name).at_virtual(address)
+        assert offset is not None and offset + 8 <= cut.size
+        write = Write(offset, word.to_bytes(8, "little").hex(), "")
+        _, fewer = listed(image(name).open_file([write, cut])[0], capfd)
+        assert set(fewer) < set(lines)
+        assert not any(line.startswith(own) for line in fewer)
+        assert len(fewer) >= len(lines) - 3
 
 
 def torn(data: bytes, seed: int, rate: float = 0.05) -> Torn:

@@ -117,6 +117,8 @@ class BtfData:
         info = self._words[starts + 1]
         self._kinds: Array = ((info >> 24) & 0x7F).astype(np.uint8)
         self._kind_bytes = self._kinds.tobytes()
+        if not self.is_torn:
+            self._check_functions()
         self._names: Dict[int, _NameIndex] = {}
         self._enumerators: Optional[_NameIndex] = None
         enums = self._kinds == BtfKind.ENUM
@@ -256,9 +258,13 @@ class BtfData:
         :param rows: Of the types that they belong to.
         :param offsets: Where each begins in the strings.
         """
+        self._check_strings(rows, offsets)
+        return _NameIndex(self, self.ids[rows], offsets)
+
+    def _check_strings(self, rows: Array, offsets: Array) -> None:
+        """See that there are strings at these offsets, which types of these rows name."""
         for at in np.flatnonzero(offsets >= self._end_string)[:1].tolist():
             self.string(int(offsets[at]), int(self.starts[rows[at]]))
-        return _NameIndex(self, self.ids[rows], offsets)
 
     def heads(self, offsets: Array) -> U64Array:
         """Return the first bytes of strings, each read as a little-endian number."""
@@ -270,6 +276,26 @@ class BtfData:
         windows: Array = np.ndarray(len(self._strings) + 1, "<u8", data, strides=(1,))
         found[own] = windows[offsets[own] - self._first_string]
         return found
+
+    def heads_of_functions(self) -> U64Array:
+        """Return the first bytes of functions' names, of those that have as many."""
+        rows = np.flatnonzero(self._kinds == BtfKind.FUNC)
+        self._check_strings(rows, self._name_offsets[rows])
+        heads = self.heads(self._name_offsets[rows])
+        whole = (heads.view(np.uint8).reshape(-1, HEAD_BYTES) != 0).all(axis=1)
+        found: U64Array = heads[whole]
+        return found
+
+    def _check_functions(self) -> None:
+        """See that functions have prototypes: if types are miscounted, they have others."""
+        functions = self.starts[self._kinds == BtfKind.FUNC]
+        rows = self._words[functions + 2] - self.first_id
+        own = rows >= 0 if self._base else np.ones(len(rows), bool)
+        kinds = np.append(self._kinds, 0)
+        found = kinds[np.where((rows >= 0) & (rows < len(self._kinds)), rows, -1)]
+        for at in functions[own & (found != BtfKind.FUNC_PROTO)][:1].tolist():
+            place = self._type_offset + at * _WORD
+            raise self._damaged(place, "a function has no prototype")
 
     def _find_odd_ints(self) -> Dict[int, Tuple[int, int]]:
         found = dict(self._base.odd_ints) if self._base else {}

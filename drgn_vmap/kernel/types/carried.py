@@ -19,6 +19,7 @@ from drgn import Program, ProgramFlags
 from ...errors import SymbolsError
 from ..doors import door
 from .btf import BtfTypes
+from .btf_data import BtfData
 from .btf_search import find_btf, read_btf
 from .kallsyms import (
     Kallsyms,
@@ -39,6 +40,8 @@ __all__ = ("Carried", "carried_by", "is_here", "searched_tables")
 _KEY = "drgn_vmap"
 _SYSFS = Path("/sys/kernel/btf/vmlinux")
 _MAX_BYTES = 256 << 20
+_MISSING = 0.001
+"""The share of functions in BTF that may have no name: none had, where it was looked."""
 _INSTALL = "install the kernel's debug info, or name its vmlinux with drgn -s"
 
 
@@ -96,7 +99,26 @@ class Carried:
         """
         btf = _read_btf(self._prog, self.kallsyms, self.kallsyms_tables)
         order = self._prog.type("unsigned int").byteorder or "little"
-        return BtfTypes(self._prog, read_btf(btf, order))
+        data = read_btf(btf, order)
+        if known_tables(self._prog, self.vmcoreinfo) is None:
+            self._check_names(data)
+        return BtfTypes(self._prog, data)
+
+    def _check_names(self, data: BtfData) -> None:
+        """
+        See that the functions that BTF knows are those that have names, where nobody says
+        where these are.
+
+        :raises SymbolsError: if they are not.
+        """
+        if data.is_torn or self.kallsyms.is_torn:
+            return
+        heads = data.heads_of_functions()
+        if self.kallsyms.count_missing(heads) > _MISSING * len(heads):
+            raise SymbolsError(
+                "there is no debug info, and the names and types that the kernel image "
+                f"has do not go together: they are damaged: {_INSTALL}"
+            )
 
 
 def searched_tables(prog: Program, vmcoreinfo: Vmcoreinfo) -> Optional[Tables]:

@@ -101,6 +101,11 @@ class Kallsyms:
         """Whether some of them are lost."""
         return self._names.is_torn or not self._known.all()
 
+    def count_missing(self, heads: U64Array) -> int:
+        """Return of how many of these first bytes no name is, if they are packed."""
+        names = self._names
+        return names.count_missing(heads) if isinstance(names, PackedNames) else 0
+
     def name(self, index: int) -> Optional[str]:
         """Return the name of a symbol; None if it is lost."""
         line = self._names.line(index)

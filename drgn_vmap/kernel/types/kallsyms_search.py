@@ -15,14 +15,16 @@ from drgn import PlatformFlags, Program
 
 from ..._numpy import Array, np
 from ...errors import Fault
+from ..doors import door
 from .heads import NAMES_A_MARKER, TOKENS
 from .names import PackedNames
-from .torn_reads import read_torn
 
 __all__ = ("search_tables",)
 
 _CHUNK = 1 << 20
 _PAGE = 4096
+_STEP = 32 << 20
+"""Bytes of an image in which names are looked for before more of it is read."""
 _MAX_IMAGE = 256 << 20
 _MAX_HOLE = 16 << 20
 """Bytes within an image that are not there, such as of what is freed behind its start."""
@@ -84,40 +86,59 @@ def search_tables(
     """
     if prog.platform is None:
         return None
-    image = _read_image(prog, stext)
-    for tokens in _find_tokens(image):
-        for names in _find_names(image, tokens):
-            for places in _layouts(image, tokens, names):
-                tables = {name: image.start + at for name, at in places.items()}
-                if is_right(tables):
-                    return tables
+    flags = prog.platform.flags
+    start = stext - stext % _PAGE
+    for data in _images(prog, start):
+        image = _Image(
+            start=start,
+            data=data,
+            order="<" if flags & PlatformFlags.IS_LITTLE_ENDIAN else ">",
+            word=8 if flags & PlatformFlags.IS_64_BIT else 4,
+        )
+        for tokens in _find_tokens(image):
+            for names in _find_names(image, tokens):
+                for places in _layouts(image, tokens, names):
+                    tables = {name: start + at for name, at in places.items()}
+                    if is_right(tables):
+                        return tables
     return None
 
 
-def _read_image(prog: Program, stext: int) -> _Image:
-    """Read a kernel image from its text on."""
-    assert prog.platform is not None
-    flags = prog.platform.flags
-    start = stext - stext % _PAGE
-    parts: List[bytes] = []
-    end = 0
-    while len(parts) * _CHUNK < min(end + _MAX_HOLE, _MAX_IMAGE):
-        data = _read_chunk(prog, start + len(parts) * _CHUNK)
-        parts.append(data or bytes(_CHUNK))
-        if data is not None:
-            end = len(parts) * _CHUNK
-    return _Image(
-        start=start,
-        data=b"".join(parts[: end // _CHUNK]),
-        order="<" if flags & PlatformFlags.IS_LITTLE_ENDIAN else ">",
-        word=8 if flags & PlatformFlags.IS_64_BIT else 4,
-    )
+def _images(prog: Program, start: int) -> Iterator[bytes]:
+    """
+    Yield a kernel image from its text on, each time a larger part of it: nothing tells
+    where it ends, and on some architectures other memory follows.
+    """
+    data = bytearray()
+    read = end = seen = 0
+    while read < min(end + _MAX_HOLE, _MAX_IMAGE):
+        chunk = _read_chunk(prog, start + read)
+        read += _CHUNK
+        if chunk is not None:
+            data.extend(bytes(read - _CHUNK - end) + chunk)
+            end = read
+        if end - seen >= _STEP:
+            yield bytes(data)
+            seen = end
+    if end > seen:
+        yield bytes(data)
 
 
 def _read_chunk(prog: Program, start: int) -> Optional[bytes]:
     """Return a chunk, zeros where it is not there; None if nothing of it is."""
+    whole = _read(prog, start, _CHUNK)
+    if whole is not None:
+        return whole
+    pages = [_read(prog, at, _PAGE) for at in range(start, start + _CHUNK, _PAGE)]
+    if not any(pages):
+        return None
+    return b"".join(page or bytes(_PAGE) for page in pages)
+
+
+def _read(prog: Program, address: int, size: int) -> Optional[bytes]:
     try:
-        return read_torn(prog, start, _CHUNK).data
+        with door():
+            return prog.read(address, size)
     except Fault:
         return None
 
@@ -132,13 +153,29 @@ def _find_tokens(image: _Image) -> Iterator[_Tokens]:
             end = data.rfind(b"\0", 0, max(end, 0))
         first = max(data.rfind(b"\0", 0, max(end, 0)) + 1, end - _LONGEST_TOKEN)
         for start in range(image.places(first)[0], end, 4):
-            texts = data[start : start + TOKENS * _LONGEST_TOKEN].split(b"\0", TOKENS)
-            lengths = [len(text) + 1 for text in texts[:TOKENS]]
+            end_at = start + TOKENS * _LONGEST_TOKEN
+            texts = data[start:end_at].split(b"\0", TOKENS)[:TOKENS]
+            lengths = [len(text) + 1 for text in texts]
             offsets = np.cumsum([0, *lengths])[:-1]
             for index in image.places(start + sum(lengths)):
-                if np.array_equal(image.numbers(index, TOKENS, 2), offsets):
-                    yield _Tokens(start, index, texts[:TOKENS])
+                indexed = np.array_equal(image.numbers(index, TOKENS, 2), offsets)
+                if indexed and _are_made_of_others(texts):
+                    yield _Tokens(start, index, texts)
         at = data.find(_DIGITS, at + 1)
+
+
+def _are_made_of_others(texts: List[bytes]) -> bool:
+    """Return whether each text is its own byte, or two others in a row."""
+    known = set(texts)
+
+    def is_made(code: int, text: bytes) -> bool:
+        if len(text) < 2:
+            # A byte that is in no name stands for nothing.
+            return text in (b"", bytes([code]))
+        cuts = range(1, len(text))
+        return any(text[:cut] in known and text[cut:] in known for cut in cuts)
+
+    return all(map(is_made, range(TOKENS), texts))
 
 
 def _find_names(image: _Image, tokens: _Tokens) -> Iterator[_Names]:

@@ -144,6 +144,10 @@ class PackedNames:
         some = np.flatnonzero(same).tolist()
         return [i for i in some if (self.line(i) or b"")[1:].startswith(head)]
 
+    def count_missing(self, heads: U64Array) -> int:
+        """Return of how many of these first bytes there is no name."""
+        return int((~np.isin(heads, self._heads)).sum())
+
     @cached_property
     def _heads(self) -> U64Array:
         """

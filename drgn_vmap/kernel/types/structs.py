@@ -214,6 +214,9 @@ def _check_names(struct: Type, designator: str) -> None:
 
 
 def _may_have(struct: Type, name: str) -> bool:
+    if struct.kind not in (TypeKind.STRUCT, TypeKind.UNION):
+        # No name is right for others: it is damaged.
+        return True
     return any(
         (
             may_be(member.name, name)

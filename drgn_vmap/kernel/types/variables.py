@@ -131,6 +131,12 @@ _VARIABLES: Dict[str, _Variable] = {
     "pcpu_chunk_lists": _Variable("struct list_head *"),
     "pcpu_nr_slots": _Variable("int"),
     "pcpu_nr_groups": _Variable("int", "mm/percpu.c"),
+    "pcpu_nr_units": _Variable("int", "mm/percpu.c"),
+    "pcpu_nr_populated": _Variable("unsigned long", "mm/percpu.c"),
+    "pcpu_first_chunk": _Variable("struct pcpu_chunk *"),
+    "pcpu_reserved_chunk": _Variable("struct pcpu_chunk *"),
+    "bpf_jit_current": _Variable("atomic_long_t", "kernel/bpf/core.c"),
+    "bpf_jit_limit": _Variable("long"),
     # Modules, tasks and time.
     "modules": _Variable("struct list_head"),
     "btf_modules": _Variable("struct list_head", "kernel/bpf/btf.c"),

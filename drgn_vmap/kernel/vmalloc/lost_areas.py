@@ -6,13 +6,15 @@ Lost areas
 
 Finds areas in use that nothing leads to any more: the trees, the lists, the nodes or even
 the names and types that would are in a part of memory that is lost. Each ``struct
-vmap_area`` that is left is there all the same, and is known by three things together:
+vmap_area`` that is left is there all the same, and is known by what it says together with
+others:
 
-- its neighbours in a list or a tree name it, as it names them. This also tells where the
-  direct map begins, since pointers are virtual and what is looked through is not;
+- whatever it names in its list and its tree, as far as that is left, names it in turn.
+  What was freed does not. This also tells where the direct map begins, since pointers are
+  virtual and what is looked through is not;
+- its vm_struct, if it has any that is left, begins where the area does;
 - one of those that hang together is mapped, or leads to the head of the busy list. Areas
-  that were freed are unmapped before they go elsewhere (mm/vmalloc.c);
-- its vm_struct, if it has any that is left, begins where the area does.
+  that were freed are unmapped before they go elsewhere (mm/vmalloc.c).
 """
 
 from typing import List, Sequence, Tuple
@@ -30,6 +32,11 @@ _RB_COLOR = np.uint64(3)
 _ASKED = 256
 """Areas that are asked where the direct map begins."""
 _NOWHERE = -1
+_Range = Tuple[int, int]
+_INSIDE = np.uint64((1 << 12) - 1)
+"""The part of an address that is the same in any mapping: of the smallest pages."""
+_KIND_SHIFT = np.uint64(48)
+"""The bits from here on are the same in all kernel addresses."""
 _KASAN_TAG = np.uint64(0xFF << 56)
 
 
@@ -44,22 +51,28 @@ def find_lost_areas(
         begins; and how many there are of which nothing tells whether they are in use.
     :raises VmapError: if it is not known what memory there is.
     """
-    phys, records = _candidates(target, layout.vmap_area)
-    links = _Links(phys, records, layout)
-    group = links.groups()
-    own = links.are_own(target)
-    mapped = target.page_table.translate(records["va_start"]).present
-    in_use = np.isin(group, group[own & (mapped | links.name(heads))])
-    linked = links.has_neighbour | links.name(heads)
-    found = own & in_use & linked
-    others = own & ~in_use & linked & links.may_be_busy()
-    rows = np.flatnonzero(found)
-    rows = rows[np.argsort(records["va_start"][rows], kind="stable")]
-    rows = rows[_apart(records["va_start"][rows], records["va_end"][rows])]
-    return links.address[rows], records[rows], int(others.sum())
+    ranges = _ranges(target)
+    phys, records = _look_alikes(target, layout.vmap_area, ranges)
+    found = _Candidates(target, layout, phys, records, max(ranges)[1])
+    found.keep(found.are_outside_direct_map())
+    found.keep(found.have_neighbours() | found.lead_to(heads))
+    found.keep(found.are_answered())
+    proven, is_lost = found.have_own_vm()
+    found.keep(proven | is_lost)
+    proven = proven[proven | is_lost]
+    start = found.records["va_start"]
+    mapped = target.page_table.translate(start).present
+    group = found.groups()
+    in_use = np.isin(group, group[proven & mapped | found.lead_to(heads)])
+    unsure = int((~in_use & found.may_be_busy()).sum())
+    rows = np.flatnonzero(in_use)
+    rows = rows[np.argsort(start[rows], kind="stable")]
+    rows = rows[_apart(start[rows], found.records["va_end"][rows])]
+    return found.address[rows], found.records[rows], unsure
 
 
-def _ranges(target: Target) -> List[Tuple[int, int]]:
+def _ranges(target: Target) -> List[_Range]:
+    """Return which physical memory there is, at least one range."""
     found = dumped_ranges(target.files)
     if found:
         return found
@@ -68,7 +81,9 @@ def _ranges(target: Target) -> List[Tuple[int, int]]:
     return [(a * target.page_size, b * target.page_size) for a, b in frames]
 
 
-def _candidates(target: Target, dtype: Record) -> Tuple[U64Array, Array]:
+def _look_alikes(
+    target: Target, dtype: Record, ranges: List[_Range]
+) -> Tuple[U64Array, Array]:
     """Return what may be struct vmap_area by itself, and its physical address."""
     word = dtype["va_start"]
     size = dtype.itemsize
@@ -78,9 +93,7 @@ def _candidates(target: Target, dtype: Record) -> Tuple[U64Array, Array]:
     inside_page = word.type(target.page_size - 1)
     places: List[U64Array] = [np.empty(0, np.uint64)]
     found = [np.empty(0, dtype)]
-    pieces = read_pieces(
-        target.physical, _ranges(target), word.itemsize, size - word.itemsize
-    )
+    pieces = read_pieces(target.physical, ranges, word.itemsize, size - word.itemsize)
     for phys, data in pieces:
         words = np.frombuffer(data, word, len(data) // word.itemsize)
         count = (len(data) - size) // word.itemsize + 1
@@ -100,39 +113,98 @@ def _candidates(target: Target, dtype: Record) -> Tuple[U64Array, Array]:
     return np.concatenate(places), join_records(found)
 
 
-class _Links:
+class _Candidates:
     """
-    How what may be areas hangs together.
+    What may be areas, and how they hang together.
 
     :param phys: Where each is in physical memory.
+    :param end: Where that ends.
     """
 
-    def __init__(self, phys: U64Array, records: Array, layout: Layout) -> None:
-        self._records = records
+    def __init__(
+        self,
+        target: Target,
+        layout: Layout,
+        phys: U64Array,
+        records: Array,
+        end: int,
+    ) -> None:
+        self._memory = target.physical
         self._layout = layout
+        self._word = records.dtype["va_start"]
         self._list = np.uint64(layout.list_offset)
-        self._next, self._prev = (
-            records[name].astype(np.uint64) for name in ("next", "prev")
-        )
+        self.records = records
         self._direct_map = self._find_direct_map(phys)
+        self._end = self._direct_map + np.uint64(end)
         self.address: U64Array = phys + self._direct_map
         """Virtual addresses."""
-        pairs = self._neighbours()
-        self._pairs = pairs
-        self.has_neighbour = np.zeros(len(phys), bool)
-        """Which are named by what they name."""
-        self.has_neighbour[np.concatenate(pairs)] = True
 
-    def name(self, heads: Sequence[int]) -> Array:
-        """Return which of them lead to one of some heads."""
+    def keep(self, these: Array) -> None:
+        """Leave out the others."""
+        self.records, self.address = self.records[these], self.address[these]
+
+    def are_outside_direct_map(self) -> Array:
+        """Return which are of addresses that only an area maps."""
+        found: Array = ~self._in_direct_map(self._numbers("va_start"))
+        return found
+
+    def have_neighbours(self) -> Array:
+        """Return which are named by what they name."""
+        found = np.zeros(len(self.address), bool)
+        found[np.concatenate(self._neighbours())] = True
+        return found
+
+    def lead_to(self, heads: Sequence[int]) -> Array:
+        """Return which of them name one of some heads."""
         these = np.array(heads, np.uint64)
-        found: Array = np.isin(self._next, these) | np.isin(self._prev, these)
+        following, before = self._numbers("next"), self._numbers("prev")
+        found: Array = np.isin(following, these) | np.isin(before, these)
+        return found
+
+    def are_answered(self) -> Array:
+        """Return which are named by all that they name, as far as that is left."""
+        word = np.uint64(self._word.itemsize)
+        link = self.address + self._list
+        following, before = self._numbers("next"), self._numbers("prev")
+        # A head may be elsewhere, and the second word of a list_head is prev.
+        answered = self._agree(following, following + word, link, anywhere=True)
+        answered &= self._agree(before, before, link, anywhere=True)
+        if self._layout.rb_offset is None:
+            return answered
+        # The first word of an rb_node is its parent, then come right and left.
+        link = self.address + np.uint64(self._layout.rb_offset)
+        for name in ("rb_left", "rb_right"):
+            child = self._numbers(name)
+            answered &= self._agree(child, child, link, mask=~_RB_COLOR)
+        parent = self._numbers("rb_parent") & ~_RB_COLOR
+        sides = [self._agree(parent, parent + side * word, link) for side in (1, 2)]
+        answered &= sides[0] | sides[1]
+        return answered
+
+    def have_own_vm(self) -> Tuple[Array, Array]:
+        """Return which have no vm_struct or one that is theirs, and whose is lost."""
+        vm = self._numbers("vm")
+        vm_struct = self._layout.vm_struct
+        # It has always been the second member.
+        offset = (
+            field_offset(vm_struct, "addr") if vm_struct.names else self._word.itemsize
+        )
+        addr, ok = self._read(vm + np.uint64(offset))
+        # setup_vmalloc_vm() copies the start, which may get a KASAN tag.
+        same = (addr ^ self._numbers("va_start")) & ~_KASAN_TAG == 0
+        has_vm = self._in_direct_map(vm)
+        return (vm == 0) | has_vm & ok & same, has_vm & ~ok
+
+    def may_be_busy(self) -> Array:
+        """Return which have a pointer, or nothing, where free ranges have a size."""
+        vm = self._numbers("vm")
+        found: Array = (vm == 0) | self._in_direct_map(vm)
         return found
 
     def groups(self) -> Array:
         """Return a number of each, the same for all that hang together."""
-        label = np.arange(len(self._next))
-        one, other = self._pairs
+        one, other = self._neighbours()
+        label = np.arange(len(self.address))
         while True:
             least = np.minimum(label[one], label[other])
             joined = label.copy()
@@ -144,31 +216,44 @@ class _Links:
                 return label
             label = joined
 
-    def are_own(self, target: Target) -> Array:
-        """Return which have no vm_struct, or one that is theirs, or is lost."""
-        vm = self._records["vm"].astype(np.uint64)
-        word = self._records.dtype["va_start"]
-        rows = np.flatnonzero(vm)
-        own = vm == 0
-        vm_struct = self._layout.vm_struct
-        # It has always been the second member.
-        offset = field_offset(vm_struct, "addr") if vm_struct.names else word.itemsize
-        there = vm[rows] >= self._direct_map
-        rows = rows[there]
-        at = vm[rows] - self._direct_map + np.uint64(offset)
-        addr, ok = target.physical.records(at, word)
-        target.physical.forget()
-        # setup_vmalloc_vm() copies the start, which may get a KASAN tag.
-        differs = (
-            addr.astype(np.uint64) ^ self._records["va_start"][rows]
-        ) & ~_KASAN_TAG
-        own[rows] = ~ok | (differs == 0)
-        return own
+    def _numbers(self, name: str) -> U64Array:
+        column: U64Array = self.records[name].astype(np.uint64)
+        return column
 
-    def may_be_busy(self) -> Array:
-        """Return which have a pointer, or nothing, where free ranges have a size."""
-        vm = self._records["vm"]
-        found: Array = (vm == 0) | (vm >= self._direct_map)
+    def _in_direct_map(self, addresses: U64Array) -> Array:
+        found: Array = (addresses >= self._direct_map) & (addresses < self._end)
+        return found
+
+    def _read(self, addresses: U64Array) -> Tuple[U64Array, Array]:
+        """Read a word at each address of the direct map, and say which are left."""
+        there = self._in_direct_map(addresses)
+        words, ok = np.zeros(len(there), np.uint64), np.zeros(len(there), bool)
+        phys = addresses[there] - self._direct_map
+        found, ok[there] = self._memory.records(phys, self._word)
+        words[there] = found
+        return words, ok
+
+    def _agree(
+        self,
+        named: U64Array,
+        places: U64Array,
+        answer: U64Array,
+        mask: "np.uint64" = ~np.uint64(0),
+        anywhere: bool = False,
+    ) -> Array:
+        """
+        Return which of what is named names those who name it, as far as it is left.
+
+        :param places: Where it does.
+        :param anywhere: Whether it may lie outside of the direct map.
+        """
+        words, ok = self._read(places)
+        may_be = self._in_direct_map(named)
+        if anywhere:
+            # In the kernel image; a pointer that list_del() poisoned is like none of its.
+            may_be |= (named ^ self._direct_map) >> _KIND_SHIFT == 0
+        agree = np.where(ok, words & mask == answer, may_be)
+        found: Array = agree | (named == 0)
         return found
 
     def _find_direct_map(self, phys: U64Array) -> "np.uint64":
@@ -178,17 +263,18 @@ class _Links:
         Of two neighbours in a list, each names the other, and the difference between the
         pointer and where what it names lies is the same for both.
         """
-        inside = phys & np.uint64(0xFFF)
+        following, before = self._numbers("next"), self._numbers("prev")
+        inside = phys & _INSIDE
         order = np.argsort(inside, kind="stable")
         asked = np.unique(np.linspace(0, len(phys) - 1, _ASKED).astype(np.int64))
         asked = asked[: len(phys)]
-        wanted = (self._next[asked] - self._list) & np.uint64(0xFFF)
+        wanted = (following[asked] - self._list) & _INSIDE
         first = np.searchsorted(inside[order], wanted)
         last = np.searchsorted(inside[order], wanted, side="right")
         row, index = spread(last - first)
         one, other = asked[row], order[first[row] + index]
-        there = self._next[one] - phys[other]
-        back = self._prev[other] - phys[one]
+        there = following[one] - phys[other]
+        back = before[other] - phys[one]
         votes = (there - self._list)[there == back]
         values, counts = np.unique(votes, return_counts=True)
         return values[np.argmax(counts)] if len(values) else np.uint64(0)
@@ -196,26 +282,27 @@ class _Links:
     def _neighbours(self) -> Tuple[Array, Array]:
         """Return pairs that name each other, in a list or a tree."""
         order = np.argsort(self.address, kind="stable")
+        if not len(order):
+            return order, order
         known = self.address[order]
 
         def at(addresses: U64Array) -> Array:
             near = np.minimum(np.searchsorted(known, addresses), len(known) - 1)
             return np.where(known[near] == addresses, order[near], _NOWHERE)
 
-        if not len(known):
-            return order, order
         one = np.arange(len(known))
-        following = at(self._next - self._list)
-        agree = (following >= 0) & (self._prev[following] == self.address + self._list)
+        following = at(self._numbers("next") - self._list)
+        back = self._numbers("prev")[following]
+        agree = (following != _NOWHERE) & (back == self.address + self._list)
         ones, others = [one[agree]], [following[agree]]
         if self._layout.rb_offset is not None:
             rb = np.uint64(self._layout.rb_offset)
-            link = self.address + rb
-            above = at((self._records["rb_parent"] & ~_RB_COLOR) - rb)
+            above = at((self._numbers("rb_parent") & ~_RB_COLOR) - rb)
             left, right = (
-                self._records[name][above] for name in ("rb_left", "rb_right")
+                self._numbers(name)[above] for name in ("rb_left", "rb_right")
             )
-            agree = (above >= 0) & ((left == link) | (right == link))
+            link = self.address + rb
+            agree = (above != _NOWHERE) & ((left == link) | (right == link))
             ones.append(one[agree])
             others.append(above[agree])
         return np.concatenate(ones), np.concatenate(others)

@@ -46,7 +46,9 @@ def find_regions(target: Target) -> Tuple[Region, ...]:
 
 def _image(target: Target) -> Iterator[Region]:
     start = _symbol(target, "_text", "_stext")
-    end = _symbol(target, "_end")
+    # Where it is the end of the last segment, drgn does not move it with the others.
+    ends = [_symbol(target, name) for name in ("_end", "__bss_stop")]
+    end = next((end for end in ends if start and end and start < end), None)
     if start is not None and end is not None:
         yield Region("the kernel image", start, end)
 

@@ -35,7 +35,6 @@ from .blocks import block_areas
 from .callers import CallerNames
 from .lost_areas import find_lost_areas
 from .racing import as_races, tries
-from .ranges import vmalloc_range
 
 __all__ = ("take_areas_around", "take_snapshot")
 
@@ -206,12 +205,10 @@ class _Reader:
         inside = _inside(addresses, busy)
         if not (self.problems or self.lasting):
             return inside
-        # The area that an address is in may be lost.
-        try:
-            space = vmalloc_range(self._target)
-        except VmapError:
-            return inside
-        found: Array = inside | (addresses >= space.start) & (addresses < space.end)
+        # The area that an address is in may be lost. Others are near it, and nothing in the
+        # direct map is, such as their vm_structs.
+        near = _distances(addresses, busy.start) < _distances(addresses, busy.vm)
+        found: Array = inside | near & (addresses != 0)
         return found
 
     def _without_foreign(self, table: AreaTable) -> AreaTable:
@@ -323,6 +320,19 @@ def _column(records: Array, name: str) -> U64Array:
     if name not in (records.dtype.names or ()):
         return np.zeros(len(records), np.uint64)
     return records[name].astype(np.uint64)
+
+
+def _distances(addresses: U64Array, places: U64Array) -> U64Array:
+    """Return how far each address is from the nearest of some places, of which 0 is none."""
+    known = np.unique(np.append(places, np.uint64(0)))[1:]
+    if not len(known):
+        return np.full(len(addresses), np.iinfo(np.uint64).max)
+    at = np.searchsorted(known, addresses)
+    above = known[np.minimum(at, len(known) - 1)]
+    below = known[np.maximum(at - 1, 0)]
+    # What is not above it is below, and far away when it wraps around.
+    nearest: U64Array = np.minimum(above - addresses, addresses - below)
+    return nearest
 
 
 def _inside(addresses: U64Array, busy: AreaTable) -> Array:

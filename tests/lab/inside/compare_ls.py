@@ -6,7 +6,7 @@ Compare `vmap ls` with the file it reproduces; drgn runs this in a guest.
 All of it happens in one process and without a fork, as each new process has a
 kernel stack, which is a line of the very file. The file is read before and after:
 only when both are the same must `ls` have printed the same. Prints JSON: for each
-value of kptr_restrict what differs, or None if the guest never was that quiet.
+value of kptr_restrict that is named what differs, or None if the guest never was that quiet.
 """
 
 import contextlib
@@ -56,9 +56,9 @@ def difference(prog: Program) -> Optional[List[str]]:
 
 
 result: Dict[str, object] = {}
-lines_of_ls(globals()["prog"])
-for restrict in ("0", "1", "2"):
+for restrict in sys.argv[1:]:
     KPTR_RESTRICT.write_text(restrict)
+    lines_of_ls(globals()["prog"])
     result[restrict] = difference(globals()["prog"])
 KPTR_RESTRICT.write_text("0")
 result["lines"] = len(lines_of_file())

@@ -17,18 +17,18 @@ from ....model.areas import Problem, ProblemKind, Snapshot
 from ....model.owners import Owner
 from ...target import Target
 from ..racing import as_races
-from .bpf import bpf_maps, bpf_programs
+from .bpf import bpf_maps, bpf_programs, jit_memory
 from .busy import Claim
 from .fd_tables import fd_tables
 from .modules import modules
 from .page_arrays import page_arrays
-from .percpu import percpu_chunks
+from .percpu import percpu_chunks, percpu_memory
 from .search import Search
 from .slab import slab_objects
 from .stacks import cached_stacks, idle_stacks, irq_stacks, task_stacks
 from .variables import variables
 
-__all__ = ("with_owners",)
+__all__ = ("jit_memory", "percpu_memory", "with_owners")
 
 _Source = Callable[[Search], Iterator[Claim]]
 _OwnersByRow = Dict[int, Dict[Owner, None]]

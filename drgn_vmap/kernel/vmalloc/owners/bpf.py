@@ -8,10 +8,11 @@ Programs and maps, by the kernel's own tables of them (kernel/bpf/syscall.c). Co
 code of several small programs may share an area.
 """
 
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ...._numpy import Array, Record, U64Array, np
 from ....model.owners import Owner, OwnerKind
+from ....model.sums import JitMemory
 from ...doors import door
 from ...target import Target
 from ...types.structs import (
@@ -24,7 +25,7 @@ from .busy import Claim
 from .idr import idr_entries
 from .search import Search
 
-__all__ = ("bpf_maps", "bpf_programs")
+__all__ = ("bpf_maps", "bpf_programs", "jit_memory")
 
 _SYSCALL_C = "kernel/bpf/syscall.c"
 _TAG_BYTES = 8
@@ -89,6 +90,25 @@ def _functions(target: Target, aux: Array) -> U64Array:
 def _code(target: Target, programs: U64Array, dtype: Record) -> U64Array:
     records, ok = target.memory.records(programs, dtype)
     return records["bpf_func"][ok].astype(np.uint64)
+
+
+def jit_memory(target: Target) -> Optional[JitMemory]:
+    """
+    Return what compiled programs take, and may; None if it is not known.
+
+    :raises Fault: if it cannot be read.
+    """
+    values = target.values
+    counted = values.number(lambda prog: prog["bpf_jit_current"].counter)
+    limit = values.number(lambda prog: prog["bpf_jit_limit"])
+    if counted is None or limit is None:
+        return None
+    # Since Linux kernel commit 3486bedd9919 ("bpf: Use bytes instead of pages for
+    # bpf_jit_[charge|uncharge]_modmem") (in v5.17).
+    with door():
+        charge = target.prog.function("bpf_jit_charge_modmem").type_
+        in_pages = any(one.name == "pages" for one in charge.parameters)
+    return JitMemory(counted * (target.page_size if in_pages else 1), limit)
 
 
 def bpf_maps(search: Search) -> Iterator[Claim]:

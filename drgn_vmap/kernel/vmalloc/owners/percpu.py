@@ -14,6 +14,7 @@ from typing import Iterator, List, Tuple
 from ...._numpy import np
 from ....errors import SymbolsError
 from ....model.owners import Owner, OwnerKind
+from ....model.sums import PercpuMemory
 from ...target import Target
 from ...types.structs import (
     need_offset,
@@ -26,17 +27,20 @@ from ..lists import walk_list
 from .busy import NONE, Claim
 from .search import Search
 
-__all__ = ("percpu_chunks",)
+__all__ = ("percpu_chunks", "percpu_memory")
 
 _NO_RECORDS = ("base_addr", "data")
 _MAX_SLOTS = 128
 _MAX_GROUPS = 4096
+_MAX_UNITS = 1 << 14
 _CHUNK = {
     "free_bytes": "free_bytes",
     "base_addr": "base_addr",
     "data": "data",
     "nr_pages": "nr_pages",
     "nr_populated": "nr_populated",
+    "start_offset": "start_offset",
+    "end_offset": "end_offset",
 }
 
 
@@ -70,6 +74,45 @@ def percpu_chunks(search: Search) -> Iterator[Claim]:
         for proof, pointer in _records(target, int(addresses[at])):
             for _, row in search.busy.pairs(np.array([pointer], np.uint64)):
                 yield row, replace(owner, detail="what is known of it", proof=proof)
+
+
+def percpu_memory(target: Target) -> PercpuMemory:
+    """
+    Sum up per-CPU memory, beside the kernel's own count of it.
+
+    :raises SymbolsError: if this kernel counts none that is known.
+    :raises Fault: if something of it cannot be read.
+    """
+    size = target.page_size
+    units = _number(target, "pcpu_nr_units", _MAX_UNITS)
+    start, end = (
+        target.values.need(name, target.symbol_address(name))
+        for name in ("__per_cpu_start", "__per_cpu_end")
+    )
+    first = {
+        target.values.number(lambda p: p["pcpu_first_chunk"]) or 0,
+        target.values.number(lambda p: p["pcpu_reserved_chunk"]) or 0,
+    } - {0}
+    dtype = record_dtype(target.prog, "struct pcpu_chunk", _CHUNK)
+    others = sum(
+        int(target.memory.record(address, dtype)["nr_populated"])
+        for address in _chunks(target)
+        if address not in first
+    )
+    # pcpu_setup_first_chunk() counts in whole pages what lies in one piece: the variables
+    # of the image and the first chunks, whose ends are not where pages end.
+    of_first = [target.memory.record(address, dtype) for address in sorted(first)]
+    together = (end - start) % (1 << 64) + sum(
+        int(chunk["nr_pages"]) * size
+        - int(chunk["start_offset"])
+        - int(chunk["end_offset"])
+        for chunk in of_first
+    )
+    counted = target.values.number(lambda p: p["pcpu_nr_populated"])
+    return PercpuMemory(
+        target.values.need("pcpu_nr_populated", counted) * units,
+        (together // size + others) * units,
+    )
 
 
 def _records(target: Target, chunk: int) -> Iterator[Tuple[str, int]]:
