@@ -91,11 +91,15 @@ def test_what_is_not_there(found: Any) -> None:
     assert set(found["devices"]) == {"FaultError"}
 
 
-def test_what_was_right(found: Any) -> None:
+def test_what_was_right(found: Any, module_guest: Guest) -> None:
     """Modules are as before, and per-CPU memory as memory has it, to its last page."""
     assert found["direct"]["module"] == found["before"]["module"]
     assert set(found["per-CPU"]) <= {"like memory", "fault"}
-    assert found["per-CPU"]["like memory"] > 0
+    if module_guest.kernel.name in KERNELS:
+        assert found["per-CPU"]["like memory"] > 0
+    else:
+        # They are so small that the first chunk does, which is not in vmalloc space.
+        assert found["per-CPU"] == {}
 
 
 def test_off(found: Any) -> None:
