@@ -16,8 +16,8 @@ zeros, and so is what is no RAM: no device is read. Of vmcores it is so already.
                             from the start, if drgn_vmap is installed
   use_direct_reads(prog)    in Python, from drgn_vmap
 
-A read takes two to four times as long as through /proc/kcore, one of a few bytes up to
-seven times.
+A read of a page takes about twice as long as through /proc/kcore, another one up to four
+times.
 
 Exit status: 0, or 2 if it cannot. A script ends as it does by itself.
 """

@@ -104,10 +104,10 @@ class KernelSource:
         with TemporaryDirectory(dir=directory) as workspace:
             tree = KernelTree(tools, Path(workspace))
             tree.unpack(self.package)
-            tree.configure((*CONFIG.read_text().splitlines(), *self.options))
             for variant in self.after:
                 for patch in self.patches(variant):
                     tree.patch(patch)
+            tree.configure((*CONFIG.read_text().splitlines(), *self.options))
             for variant in self.variants:
                 for patch in self.patches(variant):
                     _apply(tree, patch)

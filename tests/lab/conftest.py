@@ -39,7 +39,7 @@ from .vmcore import (
 
 COUNTING_SECONDS = 240
 CHOSEN = os.environ.get("VMAP_KERNELS", "").split()
-"""The kernels whose guests are shared, if not all but vendors'."""
+"""The kernels to boot, if not all but vendors'."""
 
 
 # First, for what shares the work out looks at the marks in the same hook.
@@ -54,16 +54,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.xdist_group(guest))
 
 
-def kernel_of(item: pytest.Item) -> str | None:
+def kernel_of(item: pytest.Item, parameter: str = "guest") -> str | None:
     """Return the name of the kernel whose guest a test gets."""
     callspec = getattr(item, "callspec", None)
-    return callspec.params.get("guest") if callspec else None
+    return callspec.params.get(parameter) if callspec else None
 
 
 def is_for_its_kernel(item: pytest.Item) -> bool:
     """Whether a test is to run on the kernel it was collected for."""
     kernel, wanted = kernel_of(item), item.get_closest_marker("kernels")
-    if CHOSEN and kernel not in (None, *CHOSEN):
+    # Some boot one of their own.
+    if CHOSEN and (kernel or kernel_of(item, "kernel")) not in (None, *CHOSEN):
         return False
     if kernel in VENDOR_KERNELS and kernel not in CHOSEN:
         return False

@@ -57,12 +57,16 @@ def _built(source: KernelSource) -> dict[str, BuiltKernel]:
     return {name: BuiltKernel(name, source) for name in names}
 
 
+# Of the patches to test with: with kunit.enable=1 they run while it boots.
+_KUNIT = ("CONFIG_KUNIT=y", "CONFIG_VREAD_KUNIT_TEST=y")
+
 BUILT_KERNELS = _built(
     KernelSource(
         "6.1",
         ("bookworm", "bookworm-security"),
         ("plain", "series", "fixed"),
-        options=("CONFIG_PROC_SYSCTL=y", "CONFIG_DEBUG_INFO_DWARF5=y"),
+        options=("CONFIG_PROC_SYSCTL=y", "CONFIG_DEBUG_INFO_DWARF5=y", *_KUNIT),
+        after=("test",),
     )
 )
 """Kernels that no distribution here has: with the vm_map_ram series, and before."""
@@ -93,10 +97,16 @@ OFFERED_KERNELS = _built(
         "7.3",
         ("trixie", "trixie-security", "trixie-backports"),
         ("plain", "fixed"),
-        options=("CONFIG_SYSCTL=y", "CONFIG_DEBUG_INFO_DWARF5=y"),
+        options=(
+            "CONFIG_SYSCTL=y",
+            "CONFIG_DEBUG_INFO_DWARF5=y",
+            *_KUNIT,
+            "CONFIG_KUNIT_AUTORUN_ENABLED=y",
+        ),
+        after=("test",),
     )
 )
-"""A current kernel before and with the fix to offer to it: to be tried by hand."""
+"""A current kernel before and with the fix to offer to it."""
 
 _BOOKWORM = ("bookworm", "bookworm-security")
 _BACKPORTS = ("bookworm-backports", "bookworm")

@@ -9,17 +9,21 @@ module put there.
 
 from __future__ import annotations
 
+import re
 from typing import Iterable, Iterator
 
 import pytest
 
 from .guest import Guest
+from .kernels import BUILT_KERNELS, OFFERED_KERNELS
 from .marks import on_built_kernels
 from .truth import Mapping, Truth, page_bytes
 
 PAGE = 4096
 BLOCK = 1024 * PAGE
 """Of a vmap_block where CONFIG_NR_CPUS is 64."""
+KUNIT_TEST = re.compile(r"(not ok|ok) \d+ (vread_\w+)")
+OF_BLOCKS = {"page", "part_of_page", "across_pages", "hole"}
 
 
 def vm_map_ram_of(guest: Guest) -> list[Mapping]:
@@ -92,3 +96,14 @@ def test_unused_pages_of_a_block(module_guest: Guest) -> None:
         "6.1-fixed": [bytes(PAGE)] * len(freed),
     }
     assert read_kcore(module_guest, freed) == expected[module_guest.kernel.name]
+
+
+@pytest.mark.parametrize("kernel", [*BUILT_KERNELS, *OFFERED_KERNELS])
+def test_kunit(kernel: str) -> None:
+    """The test that is offered with the fix passes with it, and not without it."""
+    with Guest.boot(kernel, append="kunit.enable=1", debug_info=False) as guest:
+        log = guest.run("dmesg").stdout.decode()
+    found = {name: verdict for verdict, name in KUNIT_TEST.findall(log)}
+    of_blocks = "ok" if kernel.endswith("-fixed") else "not ok"
+    expected = {f"vread_block_{name}": of_blocks for name in OF_BLOCKS}
+    assert found == {**expected, "vread_vmalloc": "ok"}

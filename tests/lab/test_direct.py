@@ -99,8 +99,9 @@ def test_what_was_right(found: Any) -> None:
 
 
 def test_off(found: Any) -> None:
-    """Once off, all is as it was."""
+    """Once off, all is as it was, and once on again, as before that."""
     assert found["off"] == found["before"]
+    assert found["on again"]
 
 
 @slow

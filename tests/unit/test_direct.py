@@ -11,8 +11,9 @@ tested in the lab.
 
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 import pytest
 from drgn import Architecture, FaultError, Platform, Program
@@ -23,7 +24,11 @@ from drgn_vmap.commands import direct, run
 from drgn_vmap.kernel.memory.address_space import AddressSpace
 from drgn_vmap.kernel.memory.direct import direct_reads
 from drgn_vmap.kernel.memory.kcore import Kcore, Space
-from drgn_vmap.kernel.memory.table_formats import TableFormat, table_format
+from drgn_vmap.kernel.memory.table_formats import (
+    AddressBits,
+    TableFormat,
+    table_format,
+)
 from drgn_vmap.kernel.memory.views import ThroughDrgn
 from tests.fakes.kernel import FakeKernel
 
@@ -45,7 +50,7 @@ def format_of(arch: Architecture) -> TableFormat:
 class Machine:
     """Physical memory with page tables of x86-64, and pages that are like no other's."""
 
-    def __init__(self) -> None:
+    def __init__(self, **other: Any) -> None:
         self.tables: Dict[int, List[int]] = {ROOT: [0] * 512}
         self.reads: List[int] = []
         self.now = 0.0
@@ -55,15 +60,16 @@ class Machine:
         self.prog.add_memory_segment(
             RAM, len(data), lambda _, count, at, __: data[at : at + count], True
         )
-        format_ = format_of(Architecture.X86_64)
-        self.space = AddressSpace(self.prog, format_, ROOT, lambda: self.now)
+        self.format = replace(format_of(Architecture.X86_64), **other)
+        space = AddressSpace(self.prog, self.format, ROOT, lambda: self.now)
+        self._reader = space.reader()
 
     def _read_table(self, address: int, count: int, at: int, _: bool) -> bytes:
         self.reads.append(address)
         table = address & -PAGE
         if table not in self.tables:
             raise FaultError("no such table", address)
-        raw = struct.pack("<512Q", *self.tables[table])
+        raw = struct.pack(f"{self.format.order}512Q", *self.tables[table])
         return raw[address - table : address - table + count]
 
     def map(self, address: int, entry: int, last: int = 12) -> int:
@@ -82,7 +88,7 @@ class Machine:
         raise AssertionError(last)
 
     def read(self, address: int, count: int) -> bytes:
-        return bytes(self.space.read(address, count))
+        return self._reader(address, count, 0, False)
 
 
 def page(number: int) -> bytes:
@@ -93,15 +99,31 @@ def ram(number: int) -> int:
     return RAM + number * PAGE | PRESENT
 
 
-@pytest.fixture
-def machine() -> Machine:
-    made = Machine()
+def with_pages(made: Machine, mark: int = 0) -> Machine:
     # The last two lie behind one another, and the tables of the two halves do not.
     for index, number in enumerate((5, 3, 9, 10)):
-        made.map(BASE + HUGE + (index - 2) * PAGE, ram(number))
+        made.map(BASE + HUGE + (index - 2) * PAGE, ram(number) ^ mark)
     return made
 
 
+@pytest.fixture
+def machine() -> Machine:
+    return with_pages(Machine())
+
+
+HIGH = AddressBits(((1 << 52) - 1) & ~(PAGE - 1) & ~RAM, 0x200, 11)
+"""Its lowest bit of RAM's address is further down, as some are on arm64."""
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        with_pages(Machine()),
+        with_pages(Machine(order=">")),
+        with_pages(Machine(frame=HIGH), RAM ^ HIGH.high_mask),
+    ],
+    ids=("plain", "of the other byte order", "with high bits elsewhere"),
+)
 def test_reads_of_any_length(machine: Machine) -> None:
     """Within a page and across, wherever it begins and ends, and across tables."""
     whole = b"".join(map(page, (5, 3, 9, 10)))
@@ -179,6 +201,21 @@ def test_entries_of_pages_are_read_each_time(machine: Machine) -> None:
     machine.map(address, PRESENT | LEAF, 21)
     machine.now += 1
     assert machine.read(address + RAM + 3 * PAGE, 4) == page(3)[:4]
+    machine.map(address, 0, 21)
+    with pytest.raises(FaultError):
+        machine.read(address + RAM + 3 * PAGE, 4)
+
+
+def test_new_tables_are_seen_at_once(machine: Machine) -> None:
+    """What is kept is where tables are, not that there was none."""
+    address = BASE + 2 * HUGE
+    for count in (4, 2 * PAGE):
+        with pytest.raises(FaultError):
+            machine.read(address, count)
+    machine.map(address, ram(20))
+    machine.map(address + PAGE, ram(7))
+    assert machine.read(address, 4) == page(20)[:4]
+    assert machine.read(address, 2 * PAGE) == page(20) + page(7)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ How drgn itself reads vmalloc space of a running kernel right: a memory segment 
 it looks each address up in the kernel's page table and reads RAM, where drgn would read
 /proc/kcore. RAM is what /proc/kcore gives a physical address, so no device is ever read.
 
-It needs no types, as a program may get them later. drgn cannot take a segment away: once
-switched off, it reads the file as drgn did.
+It needs no types, as a program may get them later. drgn cannot take a segment away: to
+switch off, one is laid over it that reads the file as drgn did.
 """
 
 import struct
-from typing import Callable, Dict, Optional
+from typing import Dict, Optional
 
 from drgn import FaultError, Program, ProgramFlags
 
@@ -21,7 +21,7 @@ from ..._drgn import follow_page_table
 from ...errors import TargetError
 from ..doors import UNREADABLE
 from ..types.carried import carried_by, is_here
-from .address_space import AddressSpace, Buffer
+from .address_space import AddressSpace, Reader
 from .kcore import Kcore, Space
 from .table_formats import ENTRY_BYTES, table_format
 
@@ -40,35 +40,23 @@ class DirectReads:
 
     def __init__(self, prog: Program) -> None:
         vmcoreinfo = carried_by(prog).vmcoreinfo
-        self._page_size = vmcoreinfo.page_size or 0
-        self._kcore: Optional[Kcore] = None
-        self._memory = _address_space(prog, vmcoreinfo.numbers, self._page_size)
-        with Kcore(self._page_size) as kcore:
-            spaces = kcore.mapped_spaces()
-        for space in spaces:
-            prog.add_memory_segment(space.start, space.size, self._reader(space))
-
-    @property
-    def is_on(self) -> bool:
-        """Whether page table and RAM are read, and not /proc/kcore."""
-        return self._kcore is None
+        page_size = vmcoreinfo.page_size or 0
+        self._prog = prog
+        self._memory = _address_space(prog, vmcoreinfo.numbers, page_size)
+        self._kcore = Kcore(page_size)
+        self._is_on = False
 
     def switch(self, on: bool) -> None:
-        """
-        Read page table and RAM, or /proc/kcore.
+        """Read page table and RAM, or /proc/kcore."""
+        if on == self._is_on:
+            return
+        for space in self._kcore.mapped_spaces():
+            read = self._memory.reader() if on else self._file_reader(space)
+            self._prog.add_memory_segment(space.start, space.size, read)
+        self._is_on = on
 
-        :raises TargetError: if that cannot be opened.
-        """
-        if not on and self._kcore is None:
-            self._kcore = Kcore(self._page_size)
-        elif on and self._kcore is not None:
-            self._kcore.close()
-            self._kcore = None
-
-    def _reader(self, space: Space) -> Callable[[int, int, int, bool], Buffer]:
-        def read(address: int, count: int, offset: int, physical: bool) -> Buffer:
-            if self._kcore is None:
-                return self._memory.read(address, count)
+    def _file_reader(self, space: Space) -> Reader:
+        def read(address: int, count: int, _: int, __: bool) -> bytes:
             at = space.offset + address - space.start
             data = self._kcore.read_bytes(at, count)
             if len(data) < count:

@@ -9,13 +9,30 @@ there are, which bits of an address are the index at each of them, and what an e
 """
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import (
+    Any,
+    Callable,
+    Container,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+)
 
 from drgn import Architecture, Platform
 
 from ..._numpy import Array, U64Array, np
 
-__all__ = ("ENTRY_BYTES", "ENTRY_SHIFT", "TableFormat", "table_format")
+__all__ = (
+    "ENTRY_BYTES",
+    "ENTRY_SHIFT",
+    "AddressBits",
+    "Bits",
+    "TableFormat",
+    "table_format",
+)
 
 ENTRY_SHIFT = 3
 ENTRY_BYTES = 1 << ENTRY_SHIFT
@@ -28,13 +45,41 @@ _X86_64_LEAVES = frozenset((30, 21))
 _S390X_LEAVES = frozenset((31, 20))
 
 
+class Bits(NamedTuple):
+    """What bits of an entry say so."""
+
+    mask: int
+    value: int
+
+    def __call__(self, entries: Entries) -> Any:
+        """Return which entries have them so."""
+        return entries & self.mask == self.value
+
+
+class AddressBits(NamedTuple):
+    """The bits of an entry that are a physical address."""
+
+    mask: int
+    """Of those that stand where the address has them."""
+
+    high_mask: int = 0
+    high_shift: int = 0
+    """And of those that the address has further up, by so many bits."""
+
+    def __call__(self, entries: Entries) -> Any:
+        """Return the addresses."""
+        found = entries & self.mask
+        if self.high_mask:
+            found = found | (entries & self.high_mask) << self.high_shift
+        return found
+
+
 @dataclass(frozen=True)
 class TableFormat:
     """
     The page tables of one kernel.
 
-    The functions take entries of tables, an array of them or one by itself as an ``int``;
-    ``last`` says whether of tables of single pages.
+    Functions take entries of tables, an array of them or one by itself as an ``int``.
     """
 
     shifts: Tuple[int, ...]
@@ -49,17 +94,32 @@ class TableFormat:
     order: str
     """Byte order of entries, as numpy has it."""
 
-    present: Callable[[Entries, bool], Any]
-    """Whether they lead anywhere."""
+    valid: Bits
+    """Of entries of tables above those of pages that lead anywhere."""
 
-    leaf: Callable[[Entries, int], Any]
-    """Whether what they lead to is memory rather than a table; and the level's shift."""
+    valid_page: Bits
+    """And of those in tables of pages."""
 
-    table: Callable[[Entries], Any]
-    """Physical address of the table that they lead to."""
+    link: Bits
+    """Of valid entries above that lead to a table rather than to memory."""
 
-    frame: Callable[[Entries], Any]
-    """Physical address of the memory that they lead to."""
+    large_shifts: Container[int]
+    """Of the levels where others lead to memory."""
+
+    table: AddressBits
+    """Where the table is that an entry leads to."""
+
+    frame: AddressBits
+    """Where the memory is that an entry leads to."""
+
+    def present(self, entries: Entries, last: bool) -> Any:
+        """Return whether they lead anywhere; and whether they are of tables of pages."""
+        return (self.valid_page if last else self.valid)(entries)
+
+    def leaf(self, entries: Entries, shift: int) -> Any:
+        """Return whether valid ones of the level with a shift lead to memory."""
+        is_link = self.link
+        return (entries & is_link.mask != is_link.value) & (shift in self.large_shifts)
 
     def index_bits(self, level: int) -> int:
         """Return how many bits the index of a level has."""
@@ -120,18 +180,12 @@ def table_format(
     return make(numbers, page_size, root_entry) if make else None
 
 
-def _masked(mask: int) -> Callable[[Entries], Any]:
-    return lambda entries: entries & mask
+def _bit(number: int) -> Bits:
+    return Bits(1 << number, 1 << number)
 
 
-def _bit(number: int) -> Callable[[Entries], Any]:
-    bit = 1 << number
-    return lambda entries: entries & bit != 0
-
-
-def _no_bit(number: int) -> Callable[[Entries], Any]:
-    bit = 1 << number
-    return lambda entries: entries & bit == 0
+def _no_bit(number: int) -> Bits:
+    return Bits(1 << number, 0)
 
 
 def _x86_64(
@@ -140,19 +194,20 @@ def _x86_64(
     """Intel's manual, volume 3: 4-level and 5-level paging."""
     five_levels = numbers.get("pgtable_l5_enabled", 0)
     bits = 57 if five_levels else 48
-    is_leaf = _bit(7)
     # With memory encryption, entries have a bit that is no part of the address: AMD's,
     # which VMCOREINFO names, or Intel's, which is left out of physical_mask.
     mask = numbers.get("physical_mask", ~0) & ~numbers.get("sme_mask", 0)
-    address = _masked(((1 << 52) - 1) & ~0xFFF & mask)
+    address = AddressBits(((1 << 52) - 1) & ~0xFFF & mask)
     return TableFormat(
         shifts=(48,) * five_levels + (39, 30, 21, 12),
         # The highest one is extended to all above.
         bits=bits,
         upper=(0, (1 << (64 - bits)) - 1),
         order="<",
-        present=lambda entries, last: entries & 1 != 0,
-        leaf=lambda entries, shift: is_leaf(entries) & (shift in _X86_64_LEAVES),
+        valid=_bit(0),
+        valid_page=_bit(0),
+        link=_no_bit(7),
+        large_shifts=_X86_64_LEAVES,
         table=address,
         frame=address,
     )
@@ -171,51 +226,49 @@ def _aarch64(
     if page_shift != 16:
         bits = 64 - numbers.get("TCR_EL1_T1SZ", 64 - bits)
     last_to_first = range(page_shift, bits, page_shift - 3)
-    valid, kind = 1, 3
+    kind = 3
     return TableFormat(
         shifts=tuple(reversed(last_to_first)),
         bits=bits,
         upper=((1 << (64 - bits)) - 1,),
         order="<",
+        valid=_bit(0),
         # A block is no entry of the last level.
-        present=lambda entries, last: (
-            entries & kind == kind if last else entries & valid != 0
-        ),
-        leaf=lambda entries, shift: entries & kind == valid,
+        valid_page=Bits(kind, kind),
+        link=Bits(kind, kind),
+        large_shifts=last_to_first,
         table=_aarch64_address(page_shift, bits),
         frame=_aarch64_address(page_shift, bits),
     )
 
 
-def _aarch64_address(page_shift: int, bits: int) -> Callable[[Entries], Any]:
+def _aarch64_address(page_shift: int, bits: int) -> AddressBits:
     low = (1 << page_shift) - 1
     if page_shift == 16:
         # Bits 51 to 48 of the address are in bits 15 to 12.
-        upper, shift = 0xF000, 36
-        mask = ((1 << 48) - 1) & ~low
-    elif bits > 48:
+        return AddressBits(((1 << 48) - 1) & ~low, 0xF000, 36)
+    if bits > 48:
         # FEAT_LPA2: bits 51 and 50 of the address are in bits 9 and 8.
-        upper, shift = 0x300, 42
-        mask = ((1 << 50) - 1) & ~low
-    else:
-        return _masked(((1 << 48) - 1) & ~low)
-    return lambda entries: (entries & mask) | ((entries & upper) << shift)
+        return AddressBits(((1 << 50) - 1) & ~low, 0x300, 42)
+    return AddressBits(((1 << 48) - 1) & ~low)
 
 
 def _ppc64(
     numbers: Mapping[str, int], page_size: int, root_entry: Callable[[str], int]
 ) -> TableFormat:
     """The Power ISA, radix tree translation; arch/powerpc/include/asm/book3s/64."""
-    present, is_leaf = _bit(63), _bit(62)
+    shifts = (39, 30, 21, page_size.bit_length() - 1)
     return TableFormat(
-        shifts=(39, 30, 21, page_size.bit_length() - 1),
+        shifts=shifts,
         bits=52,
         upper=(0xC00,),
         order=">",
-        present=lambda entries, last: present(entries),
-        leaf=lambda entries, shift: is_leaf(entries),
-        table=_masked(0x0FFFFFFFFFFFFF00),
-        frame=_masked(0x01FFFFFFFFFFF000),
+        valid=_bit(63),
+        valid_page=_bit(63),
+        link=_no_bit(62),
+        large_shifts=shifts,
+        table=AddressBits(0x0FFFFFFFFFFFFF00),
+        frame=AddressBits(0x01FFFFFFFFFFF000),
     )
 
 
@@ -227,18 +280,18 @@ def _s390x(
     # kind.
     upper_levels = 1 + (root_entry(">") >> 2 & 3)
     shifts = (53, 42, 31, 20)[-upper_levels:]
-    valid, valid_page, is_large = _no_bit(5), _no_bit(10), _bit(10)
-    # Page tables have 2 KiB, others 16, and the memory below an entry 4 or more.
-    table, frame = _masked(~0x7FF % (1 << 64)), _masked(~0xFFF % (1 << 64))
     return TableFormat(
         shifts=(*shifts, 12),
         bits=min(64, shifts[0] + 11),
         upper=(0,),
         order=">",
-        present=lambda entries, last: (valid_page if last else valid)(entries),
-        leaf=lambda entries, shift: is_large(entries) & (shift in _S390X_LEAVES),
-        table=table,
-        frame=frame,
+        valid=_no_bit(5),
+        valid_page=_no_bit(10),
+        link=_no_bit(10),
+        large_shifts=_S390X_LEAVES,
+        # Page tables have 2 KiB, others 16, and the memory below an entry 4 or more.
+        table=AddressBits(~0x7FF % (1 << 64)),
+        frame=AddressBits(~0xFFF % (1 << 64)),
     )
 
 

@@ -195,4 +195,6 @@ result["devices"] = [outcome(lambda: len(prog.read(at, 8))) for at in devices]
 result["poked"] = {"nodes": poked.nodes, "text": TEXT.decode()}
 use_direct_reads(prog, False)
 result["off"] = look()
+use_direct_reads(prog)
+result["on again"] = read_at_once(next(m for m in filled if m.area == "own"))
 print(json.dumps(result))
