@@ -303,6 +303,23 @@ def test_function_with_no_string() -> None:
         BtfData(bytes(data)).heads_of_functions()
 
 
+@pytest.mark.parametrize(
+    "at, new, sound",
+    [(1, b"t", True), (1, b"\x80", False), (2, b"\0", False), (4, b"x", False)],
+)
+def test_sound_strings(at: int, new: bytes, sound: bool) -> None:
+    """Bytes that are no text, empty strings and names from amidst one tell of damage."""
+    made = Maker()
+    made.integer("int")
+    made.add(BtfKind.STRUCT, "s")
+    data = bytearray(made.data())
+    start = data.index(b"int\0s\0") - 1
+    data[start + at : start + at + 1] = new
+    if new == b"\0":
+        data[start + at + 1] = 0
+    assert BtfData(bytes(data)).has_sound_strings() == sound
+
+
 def test_number_without_a_name() -> None:
     """Only structs and unions are members without a name: of others it is damaged."""
     made = Maker()

@@ -166,23 +166,26 @@ def test_token_that_no_two_make(form: Form) -> None:
     assert found_in(form, bytes(data)) is None
 
 
-@pytest.mark.parametrize("strange", [0, 40])
-def test_names_and_types_of_one_kernel(strange: int) -> None:
-    """BTF of whose functions many have no name is not that of these names, or damaged."""
+@pytest.mark.parametrize("strange, byte", [(0, b"_"), (40, b"_"), (0, b"\x80")])
+def test_names_and_types_of_one_kernel(strange: int, byte: bytes) -> None:
+    """
+    BTF of whose functions many have no name is not that of these names, or damaged; so is
+    that which has other bytes in its texts.
+    """
     form = FORMS[1]
     maker, symbols = Maker(), symbols_of(form)
     prototype = maker.add(BtfKind.FUNC_PROTO)
     for number, (_, name) in enumerate(symbols[4:]):
         other = "strange_" if number < strange else ""
         maker.add(BtfKind.FUNC, other + name[1:].decode(), prototype)
-    btf, image = maker.data(), made(form)
+    btf, image = maker.data().replace(b"_", byte), made(form)
     ends: list[tuple[int, bytes]] = []
     while ends != (ends := btf_symbols(form, image, len(btf))):
         image = carrier(form, start_of(form), sorted([*symbols, *ends]))
     data = image.data + bytes(-len(image.data) % 4096) + btf
     carried = Carried(program(form, data))
     vars(carried)["vmcoreinfo"] = vmcoreinfo_of(symbols)
-    if strange:
+    if strange or byte != b"_":
         with pytest.raises(SymbolsError, match="do not go together"):
             carried.types
         return

@@ -277,6 +277,21 @@ class BtfData:
         found[own] = windows[offsets[own] - self._first_string]
         return found
 
+    def has_sound_strings(self) -> bool:
+        """
+        Return whether all strings are texts, none is empty but the first, and each name of a
+        type is the whole of one: so libbpf writes them.
+        """
+        codes = np.frombuffer(self._strings, np.uint8)
+        ends = codes == 0
+        names = self._name_offsets[self._name_offsets > 0]
+        return bool(
+            (ends | (codes >= ord(" ")) & (codes <= ord("~"))).all()
+            and not (ends[1:] & ends[:-1]).any()
+            and (names < len(codes)).all()
+            and ends[names - 1].all()
+        )
+
     def heads_of_functions(self) -> U64Array:
         """Return the first bytes of functions' names, of those that have as many."""
         rows = np.flatnonzero(self._kinds == BtfKind.FUNC)

@@ -106,15 +106,18 @@ class Carried:
 
     def _check_names(self, data: BtfData) -> None:
         """
-        See that the functions that BTF knows are those that have names, where nobody says
-        where these are.
+        See that the functions that BTF knows are those that have names, and its own texts
+        are whole, where nobody says where names are.
 
         :raises SymbolsError: if they are not.
         """
-        if data.is_torn or self.kallsyms.is_torn:
+        if data.is_torn:
             return
         heads = data.heads_of_functions()
-        if self.kallsyms.count_missing(heads) > _MISSING * len(heads):
+        missing = 0
+        if not self.kallsyms.is_torn:
+            missing = self.kallsyms.count_missing(heads)
+        if missing > _MISSING * len(heads) or not data.has_sound_strings():
             raise SymbolsError(
                 "there is no debug info, and the names and types that the kernel image "
                 f"has do not go together: they are damaged: {_INSTALL}"

@@ -13,7 +13,7 @@ import re
 import struct
 from array import array
 from functools import cached_property
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..._numpy import Array, U64Array, np
 from .heads import (
@@ -104,6 +104,7 @@ class PackedNames:
     ) -> None:
         self._data = data
         self._tokens = tokens
+        self._asked: Dict[bytes, List[int]] = {}
         self.is_torn = places is not None or None in tokens
         """Whether some of them are lost."""
         if places is not None:
@@ -134,8 +135,12 @@ class PackedNames:
 
     def indices(self, name: bytes) -> List[int]:
         """Return the indices of the symbols of this name."""
-        some = rows_with_head(self._heads, name)
-        return [i for i in some if (self.line(i) or b"")[1:] == name]
+        # drgn's helpers ask for the same few variables each time that they are called.
+        if name not in self._asked:
+            some = rows_with_head(self._heads, name)
+            found = [i for i in some if (self.line(i) or b"")[1:] == name]
+            self._asked[name] = found
+        return self._asked[name]
 
     def beginning_with(self, head: bytes) -> List[int]:
         """Return the indices of the symbols whose names begin so."""

@@ -81,7 +81,9 @@ def with_owners(
         owners.setdefault(row, some)
     if on_read:
         wanted = {int(row) for row in search.busy.rows} - owners.keys()
-        deep = {"slab objects": lambda one: slab_objects(one, wanted, on_read)}
+        deep = {
+            "slab objects": lambda one: slab_objects(one, wanted, on_read, problems)
+        }
         owners.update(_owners(search, deep, problems))
     target.memory.forget()
     if target.vmcoreinfo.is_slice:
