@@ -106,8 +106,7 @@ def guess_layout(values: Values, page_size: int, why: SymbolsError) -> Layout:
     names = ("va_start", "va_end", "rb_parent", "rb_right", "rb_left", "next", "prev")
     word = np.dtype(f"{_byte_order(values.prog)}u{word_size}")
     vmap_area = np.dtype([(name, word) for name in (*names, "vm")])
-    what = str(why).partition(": ")[0]
-    detail = f"areas are known by their looks, and nothing but where they are: {what}"
+    detail = f"areas in use are known by their looks, and only where they are: {why}"
     return Layout(
         kernel=Kernel(
             release=values.need(

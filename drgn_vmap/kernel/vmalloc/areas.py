@@ -119,6 +119,9 @@ class AreaReader:
 
     def without(self, read: "Callable[[AreaReader], AreaRecords]") -> AreaRecords:
         """Read areas of a state beside the busy ones, or go without them and say so."""
+        if self._layout.why_guessed:
+            # It is said already that there are none but those in use.
+            return self._records(State.LAZY, [], [])
         try:
             return read(self)
         except (Fault, SymbolsError) as e:
@@ -311,7 +314,7 @@ class AreaReader:
 
     def _tell_of_lost(self, count: int, unsure: int, why: Optional[VmapError]) -> None:
         because = ""
-        if why:
+        if why and why is not self._layout.why_guessed:
             because = f": {why.why if isinstance(why, Fault) else _first_part(why)}"
         details = []
         if count:

@@ -165,6 +165,8 @@ class _Reader:
             marks = np.uint64(VMAP_RAM | VMAP_BLOCK)
             divided: Array = busy.va_flags & marks == marks
             return divided
+        if self._layout.why_guessed:
+            return np.zeros(len(busy), bool)
         try:
             areas, problems = block_areas(self._target)
         except (Fault, SymbolsError) as e:
