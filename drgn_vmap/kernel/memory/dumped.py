@@ -27,16 +27,17 @@ _Range = Tuple[int, int]
 
 def dumped_ranges(files: Sequence[str]) -> List[_Range]:
     """
-    Return which physical memory an ELF core says that it has.
+    Return which physical memory ELF cores say that they have.
 
     :param files: Those that a program may have opened.
-    :return: In ascending order, with something in between; none if no file is one.
+    :return: Of each file in ascending order, with something in between; none if no file is
+        one.
     """
     found: List[_Range] = []
     for name in filter(os.path.isfile, files):
         with suppress(OSError, ValueError), open(name, "rb") as file:
-            found += _loaded(file.fileno())
-    return _joined(sorted(found))
+            found += _joined(sorted(_loaded(file.fileno())))
+    return found
 
 
 def _loaded(fd: int) -> Iterator[_Range]:

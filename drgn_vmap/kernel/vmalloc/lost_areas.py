@@ -53,7 +53,8 @@ def find_lost_areas(
     """
     ranges = _ranges(target)
     phys, records = _look_alikes(target, layout.vmap_area, ranges)
-    found = _Candidates(target, layout, phys, records, max(ranges)[1])
+    end = max(end for _, end in ranges)
+    found = _Candidates(target, layout, phys, records, end)
     found.keep(found.are_outside_direct_map())
     found.keep(found.have_neighbours() | found.lead_to(heads))
     found.keep(found.are_answered())
@@ -94,7 +95,7 @@ def _look_alikes(
     places: List[U64Array] = [np.empty(0, np.uint64)]
     found = [np.empty(0, dtype)]
     pieces = read_pieces(target.physical, ranges, word.itemsize, size - word.itemsize)
-    for phys, data in pieces:
+    for start, data in pieces:
         words = np.frombuffer(data, word, len(data) // word.itemsize)
         count = (len(data) - size) // word.itemsize + 1
         if count <= 0:
@@ -108,9 +109,11 @@ def _look_alikes(
         for name in ("next", "prev"):
             pointers = records[name]
             fine &= (pointers != 0) & (pointers % word.type(word.itemsize) == 0)
-        places.append(np.uint64(phys) + at[fine].astype(np.uint64) * word.itemsize)
+        places.append(np.uint64(start) + at[fine].astype(np.uint64) * word.itemsize)
         found.append(records[fine])
-    return np.concatenate(places), join_records(found)
+    # Of several files that may be it, others have some of the same ranges.
+    phys, first = np.unique(np.concatenate(places), return_index=True)
+    return phys, join_records(found).take(first)
 
 
 class _Candidates:
