@@ -26,6 +26,7 @@ from typing import (
 
 from ..errors import UsageError, VmapError
 from .missing import missing_text
+from .progress import Progress
 from .streams import give_up_the_rest, is_output_read, tell, usable_streams
 
 if TYPE_CHECKING:
@@ -280,8 +281,9 @@ def _run(verb: str, way: Way, argv: Sequence[str]) -> int:
     if way.open is None or verb in WITHOUT_TARGET or from_file:
         status: int = module.run(None, args)
         return status
-    with way.open(args) as target:
+    with way.open(args) as target, Progress(verb, "bytes of memory") as progress:
         target.by_lists = args.lists
+        target.on_search = progress.update
         if verb not in WITHOUT_TYPES:
             target.need_layout()
         status = module.run(target, args)

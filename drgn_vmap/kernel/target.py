@@ -9,7 +9,7 @@ opened, by the command line, the plugin or the API, and handed down from there.
 """
 
 from functools import cached_property
-from typing import List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 from drgn import (
     Architecture,
@@ -58,6 +58,8 @@ class Target:
         self.by_lists = False
         """Whether to find areas by their lists, and not look at the trees that have the
         same ones."""
+        self.on_search: Callable[[int, int], None] = lambda done, total: None
+        """Is told how much of all memory was looked through, where that has to be."""
         self.live = bool(prog.flags & ProgramFlags.IS_LIVE)
         """Whether the kernel runs."""
         self._symbols, self._why_no_types = _try_types(prog)

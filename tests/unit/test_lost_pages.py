@@ -20,11 +20,13 @@ import pytest
 from drgn import Object, Program
 
 from drgn_vmap import commands, take_snapshot
+from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.types.btf_data import BtfData
 from drgn_vmap.kernel.types.btf_search import read_btf
 from drgn_vmap.kernel.types.carried import carried_by
 from drgn_vmap.kernel.types.torn import Torn
 from drgn_vmap.kernel.types.torn_btf import UNNUMBERED
+from drgn_vmap.kernel.vmalloc import snapshot
 from tests.fuzz.image import Image
 from tests.fuzz.inputs import Cut, Lose, Write
 from tests.samples import SAMPLES_DIR
@@ -127,6 +129,17 @@ def test_what_is_left_of_a_file_is_listed(
     check_lines(name, lines, whole)
     in_use = sum("unpurged" not in line for line in whole.values())
     assert len(lines) > 0.9 * in_use
+
+
+def test_search_tells_how_far_it_is() -> None:
+    """All that is left is looked through, and whoever waits for it is told."""
+    told: list[tuple[int, int]] = []
+    cut = Cut(len(image("6.12").data) // 2)
+    with Target(image("6.12").open_file([cut])[0]) as target:
+        target.on_search = lambda done, total: told.append((done, total))
+        snapshot.take_snapshot(target)
+    assert told == sorted(told) and {total for _, total in told} == {told[-1][0]}
+    assert 0.8 * cut.size < told[-1][0] < cut.size
 
 
 def as_freed(prog: Program, area: Object) -> Iterator[tuple[int, int]]:

@@ -34,10 +34,17 @@ def dumped_ranges(files: Sequence[str]) -> List[_Range]:
         one.
     """
     found: List[_Range] = []
-    for name in filter(os.path.isfile, files):
+    # One file may be open twice.
+    unique = {_identity(name): name for name in filter(os.path.isfile, files)}
+    for name in unique.values():
         with suppress(OSError, ValueError), open(name, "rb") as file:
             found += _joined(sorted(_loaded(file.fileno())))
     return found
+
+
+def _identity(name: str) -> Tuple[int, int]:
+    found = os.stat(name)
+    return found.st_dev, found.st_ino
 
 
 def _loaded(fd: int) -> Iterator[_Range]:

@@ -95,7 +95,10 @@ def _look_alikes(
     places: List[U64Array] = [np.empty(0, np.uint64)]
     found = [np.empty(0, dtype)]
     pieces = read_pieces(target.physical, ranges, word.itemsize, size - word.itemsize)
+    done, total = 0, sum(end - begin for begin, end in ranges)
     for start, data in pieces:
+        done += len(data)
+        target.on_search(min(done, total), total)
         words = np.frombuffer(data, word, len(data) // word.itemsize)
         count = (len(data) - size) // word.itemsize + 1
         if count <= 0:
