@@ -89,8 +89,8 @@ class AreaReader:
             if not self._may_search():
                 raise
             return self._add_lost(self._records(State.BUSY, [], []), e)
-        is_damaged = self.problems or self.lasting
-        return self._add_lost(found) if is_damaged and self._may_search() else found
+        # A damaged tree is mended from its list, if that is whole.
+        return self._add_lost(found) if self.problems and self._may_search() else found
 
     def _led_to(self) -> AreaRecords:
         """Read areas in use that a tree or a list leads to."""

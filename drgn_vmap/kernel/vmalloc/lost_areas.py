@@ -183,8 +183,8 @@ class _Candidates:
             child = self._numbers(name)
             answered &= self._agree(child, child, link, mask=~_RB_COLOR)
         parent = self._numbers("rb_parent") & ~_RB_COLOR
-        sides = [self._agree(parent, parent + side * word, link) for side in (1, 2)]
-        answered &= sides[0] | sides[1]
+        right, left = parent + word, parent + word + word
+        answered &= self._agree(parent, right, link) | self._agree(parent, left, link)
         return answered
 
     def have_own_vm(self) -> Tuple[Array, Array]:
