@@ -257,7 +257,7 @@ class _Candidates:
         may_be = self._in_direct_map(named)
         if anywhere:
             # In the kernel image; a pointer that list_del() poisoned is like none of its.
-            may_be |= (named ^ self._direct_map) >> _KIND_SHIFT == 0
+            may_be |= (named ^ self._end) >> _KIND_SHIFT == 0
         agree = np.where(ok, words & mask == answer, may_be)
         found: Array = agree | (named == 0)
         return found
