@@ -61,7 +61,9 @@ def bpf_programs(search: Search) -> Iterator[Claim]:
     programs = _entries(target, "prog_idr")
     records, ok = memory.records(programs, dtype)
     aux, aux_ok = memory.records(np.where(ok, records["aux"], 0).astype("u8"), aux_type)
-    for at in np.flatnonzero(ok & aux_ok).tolist():
+    there = np.flatnonzero(ok & aux_ok)
+    # Programs that share an area are told in the same order each time.
+    for at in there[np.argsort(aux["id"][there])].tolist():
         tag = records["tag"][at].tobytes()[:_TAG_BYTES].hex()
         kind = types.get(int(records["type"][at]), f"type {records['type'][at]}")
         name, id_ = _text(aux["name"][at]), int(aux["id"][at])
