@@ -36,7 +36,7 @@ ALLOWED: Dict[str, Set[str]] = {
     "model": {"errors", "_numpy"},
     "_numpy": set(),
     "kernel.doors": {"errors", "_drgn"},
-    "kernel.types": {"kernel.doors", "errors", "_numpy"},
+    "kernel.types": {"kernel.doors", "errors", "_drgn", "_numpy"},
     "kernel.memory": {"kernel.types", "kernel.doors", *_BASE},
     "kernel.functions": {"kernel.types", "kernel.doors", *_BASE},
     "kernel.layout": {

@@ -13,6 +13,7 @@ from typing import Optional
 
 from drgn import Architecture, FaultError, Program, ProgramFlags
 
+from ..._drgn import follow_page_table
 from ..doors import UNREADABLE
 from .vmcoreinfo import Vmcoreinfo
 
@@ -22,15 +23,14 @@ _START = 0xFFFFFFFF80000000
 """__START_KERNEL_map of x86-64 (arch/x86/include/asm/page_64_types.h)."""
 _LARGEST = 1 << 30
 """KERNEL_IMAGE_SIZE, at most."""
-_PAGE = 1 << 12
 _TABLE_BYTES = 1 << 21
 """What a table of single pages maps."""
 
 
 def mend_image(prog: Program, vmcoreinfo: Vmcoreinfo) -> None:
     """Have the kernel image read without the page table, if parts of that are lost."""
-    shift = _shift(prog, vmcoreinfo)
-    if shift is None:
+    shift, top = _shift(prog, vmcoreinfo), vmcoreinfo.symbols.get("swapper_pg_dir")
+    if shift is None or top is None:
         return
     size = vmcoreinfo.numbers.get("KERNEL_IMAGE_SIZE", _LARGEST)
     if not 0 < size <= _LARGEST:
@@ -40,7 +40,7 @@ def mend_image(prog: Program, vmcoreinfo: Vmcoreinfo) -> None:
         return prog.read((address + shift) % (1 << 64), count, physical=True)
 
     if any(
-        _is_table_lost(prog, address, shift)
+        _is_table_lost(prog, top, address)
         for address in range(_START, _START + size, _TABLE_BYTES)
     ):
         prog.add_memory_segment(_START, size, read)
@@ -66,15 +66,15 @@ def _is_x86_64(prog: Program) -> bool:
     return bool(prog.platform and prog.platform.arch == Architecture.X86_64)
 
 
-def _is_table_lost(prog: Program, address: int, shift: int) -> bool:
-    """Whether an address cannot be read, but not because its own page is lost."""
+def _is_table_lost(prog: Program, top: int, address: int) -> bool:
+    """Whether it cannot be told where an address is mapped, since a table is lost."""
+    # Nothing is read but tables: what is mapped there is no business of a slice.
     try:
-        prog.read(address, 1)
+        follow_page_table(prog, top, address)
     except FaultError as e:
-        # Of a page that is lost it names the physical address; of an address that is
+        # Of a table that is lost it names the physical address; of an address that is
         # not mapped, the address itself.
-        own = (address, (address + shift) % (1 << 64))
-        return e.address // _PAGE not in [place // _PAGE for place in own]
+        return e.address != address
     except UNREADABLE:
         pass
     return False
