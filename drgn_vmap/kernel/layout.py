@@ -94,17 +94,19 @@ class Layout:
     prove itself."""
 
 
-def guess_layout(values: Values, page_size: int, why: SymbolsError) -> Layout:
+def guess_layout(
+    values: Values, page_size: int, word: Record, why: SymbolsError
+) -> Layout:
     """
     Return how most kernels keep vmap areas, for a vmcore whose types are lost.
 
+    :param word: The dtype of an ``unsigned long``.
     :param why: What became of its types.
     """
-    word_size = _word_size(values.prog)
+    word_size = word.itemsize
     # Since Linux kernel commit 688fcbfc06e4 ("mm/vmalloc: modify struct vmap_area to
     # reduce its size") (in v5.4); flags follow where there are any.
     names = ("va_start", "va_end", "rb_parent", "rb_right", "rb_left", "next", "prev")
-    word = np.dtype(f"{_byte_order(values.prog)}u{word_size}")
     vmap_area = np.dtype([(name, word) for name in (*names, "vm")])
     detail = f"areas in use are known by their looks, and only where they are: {why}"
     return Layout(
@@ -237,12 +239,6 @@ def _torn_sources(prog: Program) -> List[Problem]:
 def _word_size(prog: Program) -> int:
     platform = prog.platform
     return 8 if platform and platform.flags & PlatformFlags.IS_64_BIT else 4
-
-
-def _byte_order(prog: Program) -> str:
-    platform = prog.platform
-    little = platform and platform.flags & PlatformFlags.IS_LITTLE_ENDIAN
-    return "<" if little else ">"
 
 
 def _phys_addr_bytes(prog: Program) -> int:

@@ -192,10 +192,11 @@ class Kernel:
     release: str
     layout: str
     """Layout generation, "before A" (before 5.4), "A" (before 5.11) to "E" (since
-    6.9)."""
+    6.9); "unknown" of a vmcore that lost its types."""
     live: bool
     symbols: str
-    """Where types came from: "dwarf", "btf", or the name of another finder."""
+    """Where types came from: "dwarf", "btf", or the name of another finder; "none" if they
+    are lost."""
     page_size: int
     word_size: int
     """Size of a pointer."""

@@ -14,6 +14,7 @@ from typing import Iterable, Iterator, List, Sequence, Tuple
 
 from ..._numpy import np
 from ...errors import Fault
+from ..types.torn_reads import join_ranges
 from .bulk import Memory
 from .elf_loads import read_elf_loads
 
@@ -38,7 +39,7 @@ def dumped_ranges(files: Sequence[str]) -> List[_Range]:
     unique = {_identity(name): name for name in filter(os.path.isfile, files)}
     for name in unique.values():
         with suppress(OSError, ValueError), open(name, "rb") as file:
-            found += _joined(sorted(_loaded(file.fileno())))
+            found += join_ranges(sorted(_loaded(file.fileno())))
     return found
 
 
@@ -56,16 +57,6 @@ def _loaded(fd: int) -> Iterator[_Range]:
     there = (size > 0) & (last >= loads["paddr"])
     for start, bytes_ in zip(loads["paddr"][there].tolist(), size[there].tolist()):
         yield start, start + bytes_
-
-
-def _joined(ranges: Iterable[_Range]) -> List[_Range]:
-    """Make one of ranges that touch or overlap."""
-    joined: List[_Range] = []
-    for start, end in ranges:
-        if joined and start <= joined[-1][1]:
-            start, end = joined[-1][0], max(end, joined.pop()[1])
-        joined.append((start, end))
-    return joined
 
 
 def read_pieces(

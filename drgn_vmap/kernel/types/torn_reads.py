@@ -16,7 +16,7 @@ from ...errors import Fault
 from ..doors import door
 from .torn import Torn
 
-__all__ = ("read_torn",)
+__all__ = ("join_ranges", "read_torn")
 
 _PAGE = 1 << 12
 """The smallest that pages are: of larger ones, all parts are lost together."""
@@ -37,7 +37,7 @@ def read_torn(prog: Program, address: int, size: int) -> Torn:
         data, lost = bytearray(size), []
         for begin, end in _cut(address, size, _PAGES_AT_ONCE):
             lost += _read_part(prog, address, begin, end, data)
-        torn = Torn(bytes(data), tuple(_joined(lost)))
+        torn = Torn(bytes(data), tuple(join_ranges(lost)))
         if torn.lost == ((0, size),):
             raise e
         return torn
@@ -89,11 +89,12 @@ def _cut(address: int, size: int, pages: int) -> Iterable[Tuple[int, int]]:
         at = end
 
 
-def _joined(lost: Iterable[Tuple[int, int]]) -> List[Tuple[int, int]]:
-    """Make one of ranges that touch."""
+def join_ranges(ranges: Iterable[Tuple[int, int]]) -> List[Tuple[int, int]]:
+    """Make one of those of some ascending ranges that touch or overlap."""
     joined: List[Tuple[int, int]] = []
-    for begin, end in lost:
-        if joined and joined[-1][1] == begin:
-            begin = joined.pop()[0]
+    for begin, end in ranges:
+        if joined and begin <= joined[-1][1]:
+            begin, last = joined.pop()
+            end = max(end, last)
         joined.append((begin, end))
     return joined

@@ -115,7 +115,8 @@ def _layout(target: Target) -> Layout:
     except SymbolsError as e:
         if target.live:
             raise
-        return guess_layout(target.values, target.page_size, e)
+        word = np.dtype(f"{target.byte_order}u{target.word_size}")
+        return guess_layout(target.values, target.page_size, word, e)
 
 
 def _caller_texts(
