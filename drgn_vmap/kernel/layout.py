@@ -56,8 +56,8 @@ _VM_STRUCT_MEMBERS = {
     "requested_size": "requested_size",
 }
 
-_TREE_MEMBERS = ("rb_parent", "rb_left", "rb_right", "subtree_max_size")
-"""Fields of those members that go, or came, with trees of areas."""
+_LINKS = ("rb_parent", "rb_left", "rb_right")
+"""Fields of those members that are there as long as areas are kept in trees."""
 
 _VMALLOC_VARIABLES = ("free_vmap_area_list", "vmap_area_root", "vmap_lazy_nr")
 """Variables one of which each kernel with an MMU has."""
@@ -156,11 +156,13 @@ def probe_layout(
     """
     prog = values.prog
     _check_types(prog)
+    # A series under review keeps areas in maple trees and in these lists.
+    rb_offset = member_offset(prog, "struct vmap_area", "rb_node")
     vmap_area = record_dtype(
         prog,
         "struct vmap_area",
         _VMAP_AREA_MEMBERS,
-        optional=("flags", *_TREE_MEMBERS),
+        optional=("flags", "subtree_max_size", *(_LINKS if rb_offset is None else ())),
     )
     fields = vmap_area.names or ()
     has_old_flags = _has_old_flags(prog)
@@ -206,8 +208,7 @@ def probe_layout(
         ),
         vmap_area=vmap_area,
         vm_struct=vm_struct,
-        # A series under review keeps areas in maple trees and in these lists.
-        rb_offset=member_offset(prog, "struct vmap_area", "rb_node"),
+        rb_offset=rb_offset,
         list_offset=need_offset(prog, "struct vmap_area", "list"),
         has_old_flags=has_old_flags,
         # Since Linux kernel commit 68ad4a330433 ("mm/vmalloc.c: keep track of free

@@ -19,7 +19,7 @@ from typing import Iterator, Optional
 from tabulate import tabulate
 
 from .inputs import Input, load, save
-from .source import KINDS, Source, open_samples
+from .source import KINDS, Source, open_samples, targets
 from .trial import Outcome, Trials
 from .verdict import Failure
 
@@ -114,7 +114,7 @@ def main() -> None:
     """Try inputs; exit with 1 if any failed."""
     args = _arguments()
     sampled = open_samples()
-    trials = Trials({name: sample.target for name, sample in sampled.items()})
+    trials = Trials(targets(sampled))
     seed = args.seed or str(SystemRandom().randrange(1_000_000))
     source = Source(sampled, seed, args.runs, args.kind or [*KINDS])
     if args.replay:
@@ -179,7 +179,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seed", help="of the inputs (default: any)")
     parser.add_argument(
-        "--runs", type=int, default=6, help="verbs an input; 10: all (default: 6)"
+        "--runs", type=int, default=6, help="verbs an input (default: 6)"
     )
     parser.add_argument(
         "--kind", action="append", choices=[*KINDS], help="only damage of this kind"

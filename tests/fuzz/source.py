@@ -23,9 +23,10 @@ from .image import Image
 from .inputs import Edit, Input
 from .places import Places
 from .saved import Saved
+from .short_tables import SHORT, with_short_tables
 from .trial import VMCORE, Target
 
-__all__ = ("KINDS", "Sampled", "Source", "open_samples")
+__all__ = ("KINDS", "Sampled", "Source", "open_samples", "targets")
 
 KINDS: Mapping[str, int] = {
     "members": 30,
@@ -41,6 +42,10 @@ KINDS: Mapping[str, int] = {
 }
 """Kinds of damage, and how often each is tried; ``fresh`` is any of the first three."""
 _FRESH = ("members", "words", "pages")
+_SHARE_OF_SHORT = 0.9
+"""Of damage to types and names, how much is done to short tables."""
+_SHARE_OF_DIFF = 0.1
+"""Of inputs whose file is opened, how many are compared with themselves."""
 _SAVING = ("ls --json", "ls --format csv")
 #: What is seen to read a vmcore. (A slice reads BTF and kallsyms once more.)
 _READERS = (
@@ -62,8 +67,11 @@ class Sampled:
         self.target = Target(image, prog)
         self.places = Places(prog, image, reads)
         self.damage = Damage(image, self.places, prog)
+        short = with_short_tables(image, self.places)
+        self.short_target = Target(short, short.program())
+        self.short_damage = Damage(short, self.places, prog)
         json, csv = (saved[words] for words in _SAVING)
-        self.saved = Saved(json, csv, vmallocinfo, data)
+        self.saved = Saved(json, csv, vmallocinfo, image.data)
         self.addresses = [
             int(area.va_start) for area in self.places.objects["vmap_area"]
         ]
@@ -114,6 +122,9 @@ class Source:
         (kind,) = draw.choices(self._kinds, [KINDS[kind] for kind in self._kinds])
         name = draw.choice([*self._sampled])
         sample = self._sampled[name]
+        damage = sample.damage
+        if kind == "types" and draw.random() < _SHARE_OF_SHORT:
+            name, damage = name + SHORT, sample.short_damage
         verbs = verbs_drawn(draw, self._runs)
         if kind == "saved":
             files, lines = sample.saved.draw(draw, self._runs)
@@ -124,9 +135,9 @@ class Source:
             return Input(id_, kind, name, tuple(asked))
         runs = [good_line(draw, verb, sample.addresses) for verb in verbs]
         how = draw.choice(_FRESH) if kind == "fresh" else kind
-        edits: tuple[Edit, ...] = tuple(getattr(sample.damage, how)(draw))
+        edits: tuple[Edit, ...] = tuple(getattr(damage, how)(draw))
         fresh = kind not in _FRESH
-        if fresh and draw.random() < 0.3:
+        if fresh and draw.random() < _SHARE_OF_DIFF:
             runs[-1] = ("diff", VMCORE, VMCORE)
         return Input(id_, kind, name, tuple(runs), edits, fresh)
 
@@ -139,6 +150,13 @@ def open_samples() -> dict[str, Sampled]:
             data = sample.unpack(Path(folder, sample.name)).read_bytes()
             found[sample.name] = Sampled(sample.name, data, sample.vmallocinfo)
     return found
+
+
+def targets(sampled: Mapping[str, Sampled]) -> dict[str, Target]:
+    """Return what inputs are tried on, by name: samples, and these with short tables."""
+    whole = {name: sample.target for name, sample in sampled.items()}
+    short = {name + SHORT: sample.short_target for name, sample in sampled.items()}
+    return {**whole, **short}
 
 
 def _recorded(

@@ -7,7 +7,6 @@ They are found by the kernel's symbols and by names, not by the code under test.
 
 from __future__ import annotations
 
-import re
 import struct
 from random import Random
 from typing import Iterator
@@ -16,6 +15,7 @@ from drgn import Program
 
 from .image import Image
 from .places import VARIABLES, Places
+from .symbols import SymbolTable
 
 __all__ = ("Tables",)
 
@@ -35,15 +35,6 @@ _MEMBERS = (
     *("used_map", "dirty", "dirty_min", "free_list", "va", "symtab", "num_symtab"),
     *("strtab", "base", "kallsyms", "node_start_pfn", "bits", "pgd", "name", "xa_head"),
 )
-#: Bytes of an element of each table of kallsyms, and how many there are.
-_ELEMENTS = {
-    "kallsyms_num_syms": (4, 1),
-    "kallsyms_relative_base": (8, 1),
-    "kallsyms_token_index": (2, 256),
-    "kallsyms_offsets": (4, 1 << 16),
-    "kallsyms_token_table": (1, 512),
-}
-_BYTES = (1, 1 << 17)
 
 
 class Tables:
@@ -51,19 +42,24 @@ class Tables:
 
     def __init__(self, image: Image, places: Places, prog: Program) -> None:
         self._image = image
-        self._places = places
         start = prog.symbol("__start_BTF").address
         btf = places.offset(start)
         assert btf is not None
         self._btf = btf
         self._btf_bytes = prog.symbol("__stop_BTF").address - start
-        text = image.vmcoreinfo.decode()
-        self._kallsyms = {
-            name: int(value, 16)
-            for name, value in re.findall(r"(?m)^SYMBOL\((kallsyms_\w+)\)=(\w+)$", text)
-        }
+        self._kallsyms = SymbolTable(image, places)
         self._named = [*self._of_names()]
-        self._symbols = [*self._of_symbols(prog)]
+        entries = [*self._kallsyms.entries()]
+        self._symbols = [entry for entry in entries if entry.name in VARIABLES]
+        #: Bytes of an element of each part of kallsyms, and how many there are.
+        self._elements = {
+            "kallsyms_num_syms": (4, 1),
+            "kallsyms_relative_base": (8, 1),
+            "kallsyms_token_index": (2, 256),
+            "kallsyms_token_table": (1, 512),
+            "kallsyms_offsets": (4, len(entries)),
+            "kallsyms_names": (1, sum(len(entry.packed) for entry in entries)),
+        }
 
     def draw(self, draw: Random) -> tuple[str, int, int]:
         """Return a place."""
@@ -80,17 +76,13 @@ class Tables:
         if how == 6:
             return "BTF", btf + draw.randrange(self._btf_bytes), 1
         if how == 7:
-            name, at, size = draw.choice(self._symbols)
-            return f"kallsyms name of {name}", at + draw.randrange(size), 1
-        name = draw.choice([*self._kallsyms])
-        size, count = _ELEMENTS.get(name, _BYTES)
-        at = self._table(name) + size * draw.randrange(count)
+            entry = draw.choice(self._symbols)
+            at = entry.at + draw.randrange(len(entry.packed))
+            return f"kallsyms name of {entry.name}", at, 1
+        name = draw.choice([*self._kallsyms.parts])
+        size, count = self._elements[name]
+        at = self._kallsyms.place(name) + size * draw.randrange(count)
         return name, min(at, len(data) - size), size
-
-    def _table(self, name: str) -> int:
-        at = self._places.offset(self._kallsyms[name])
-        assert at is not None
-        return at
 
     def _of_names(self) -> Iterator[tuple[str, int]]:
         """Yield the words that hold the names of types and members that verbs know."""
@@ -110,25 +102,3 @@ class Tables:
                 yield names[word], self._btf + header + types + _WORD * index
         for at, name in names.items():
             yield f"text {name}", self._btf + header + strings + at
-
-    def _of_symbols(self, prog: Program) -> Iterator[tuple[str, int, int]]:
-        """Yield each variable's packed name: where it is, its length included, and its size."""
-        wanted = {name.encode() for name in VARIABLES}
-        data, at = self._image.data, self._table("kallsyms_names")
-        index = self._table("kallsyms_token_index")
-        table = self._table("kallsyms_token_table")
-        starts = struct.unpack_from("<256H", data, index)
-        tokens = [
-            data[table + start : data.index(b"\0", table + start)] for start in starts
-        ]
-        for _ in range(prog.read_u32(self._kallsyms["kallsyms_num_syms"])):
-            begin, size = at, data[at]
-            at += 1
-            if size & 0x80:
-                size = size & 0x7F | data[at] << 7
-                at += 1
-            # The first byte is the type.
-            text = b"".join([tokens[byte] for byte in data[at : at + size]])[1:]
-            if text in wanted:
-                yield text.decode(), begin, at + size - begin
-            at += size

@@ -260,8 +260,10 @@ class _Running:
         return bool(data)
 
     def kill_if_silent(self, seconds: float) -> None:
-        """End a process that was silent for so long."""
-        if time.monotonic() - self._heard > seconds:
+        """End a process that was silent for so long, and waits for something."""
+        # If it waits for a processor, there is a limit to what it may take of that.
+        is_running = seconds and _is_running(self._pid)
+        if time.monotonic() - self._heard > seconds and not is_running:
             self._asleep = True
             os.kill(self._pid, signal.SIGKILL)
 
@@ -338,6 +340,12 @@ def _resident(name: str) -> int:
     """Return the bytes that /proc/self/status gives for ``VmRSS`` or ``VmHWM``."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition(f"{name}:")[2].split()[0]) * 1024
+
+
+def _is_running(pid: int) -> bool:
+    """Return whether a process is running, or would if there were a processor for it."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return stat.rpartition(") ")[2].startswith("R")
 
 
 def _content(fd: int) -> bytes:

@@ -122,7 +122,7 @@ def record_dtype(
 
     :param name: C type, such as ``struct vmap_area``.
     :param members: Designator of each member, such as ``rb_node.rb_left``, by
-        the name its field gets.
+        the name its field gets; ``used_map[]`` if it is an array of numbers.
     :param optional: Names of fields whose members not all kernels have. Those that
         this one lacks get no field; look in ``dtype.names``.
     :raises SymbolsError: if the program has no such type or member, or one that cannot
@@ -136,14 +136,16 @@ def record_dtype(
         )
     fields = {}
     for field, designator in members.items():
-        offset = _offset(struct, designator)
+        offset = _offset(struct, designator.partition("[")[0])
         if offset is None and field not in optional:
             raise _no_member(name, designator)
         if offset is not None:
             try:
-                format_ = _number_format(_member_type(struct, designator))
+                format_ = np.dtype(_member_format(struct, designator))
             except _DAMAGED:
                 raise _no_member(name, designator) from None
+            if offset + format_.itemsize > size:
+                raise _no_member(name, designator)
             fields[field] = (offset, format_)
     return np.dtype(
         {
@@ -227,11 +229,21 @@ def _may_have(struct: Type, name: str) -> bool:
     )
 
 
-def _member_type(struct: Type, designator: str) -> Type:
+def _member_format(struct: Type, designator: str) -> Any:
+    """
+    Return the numpy format of a member.
+
+    :raises ValueError: if it is an array where there should be none, or none.
+    """
     type_ = struct
-    for name in designator.split("."):
+    for name in designator.partition("[")[0].split("."):
         type_ = _resolved(type_).member(name).type
-    return _resolved(type_)
+    type_ = _resolved(type_)
+    if (type_.kind == TypeKind.ARRAY) != designator.endswith("[]"):
+        raise ValueError(designator)
+    if type_.kind == TypeKind.ARRAY:
+        return (_number_format(_resolved(type_.type)), (type_.length,))
+    return _number_format(type_)
 
 
 def _resolved(type_: Type) -> Type:
@@ -242,14 +254,18 @@ def _resolved(type_: Type) -> Type:
 
 
 def _number_format(type_: Type) -> Any:
-    """Return the numpy format of a number, pointer, array or struct of one."""
+    """
+    Return the numpy format of a number, a pointer, or a struct that wraps one.
+
+    :raises ValueError: if it is something else.
+    """
     if type_.kind == TypeKind.ARRAY:
-        return (_number_format(_resolved(type_.type)), (type_.length,))
+        raise ValueError(type_.type_name())
     if type_.kind in (TypeKind.STRUCT, TypeKind.UNION):
         # A type that wraps one number, such as atomic_t or memdesc_flags_t.
         return _number_format(_resolved(type_.members[0].type))
     if type_.kind == TypeKind.ENUM:
         return _number_format(_resolved(type_.type))
     order = "<" if type_.byteorder == "little" else ">"
-    signed = type_.kind == TypeKind.INT and type_.is_signed
-    return f"{order}{'i' if signed else 'u'}{type_.size}"
+    # Nothing that is read so is below 0, and numpy mixes no signed numbers with others.
+    return f"{order}u{type_.size}"

@@ -38,7 +38,7 @@ _MEMBERS = {
     "dirty": "dirty",
     "dirty_min": "dirty_min",
     "dirty_max": "dirty_max",
-    "used_map": "used_map",
+    "used_map": "used_map[]",
     "free_prev": "free_list.prev",
     "cpu": "cpu",
 }
@@ -137,7 +137,7 @@ class _Reader:
         :return: Addresses, records, and the CPU whose xarray holds each.
         """
         heads, cpus, form = self._xarrays()
-        node = record_dtype(self._target.prog, form.node, {"slots": "slots"})
+        node = record_dtype(self._target.prog, form.node, {"slots": "slots[]"})
         address, owner, problems = read_xarrays(
             self._memory, heads, node, tries(self._kernel), form
         )

@@ -130,7 +130,7 @@ class _Module:
     kallsyms: int
 
 
-_MODULE = {"name": "name", "kallsyms": "kallsyms"}
+_MODULE = {"name": "name[]", "kallsyms": "kallsyms"}
 # Until struct module_memory, of each of core_layout and init_layout.
 _LAYOUT = {"base": "base", "size": "size", "text_size": "text_size"}
 _KALLSYMS = {"symtab": "symtab", "num_symtab": "num_symtab", "strtab": "strtab"}

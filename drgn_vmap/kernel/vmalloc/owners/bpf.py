@@ -32,9 +32,9 @@ _TAG_BYTES = 8
 _MAX_FUNCTIONS = 4096
 """More than a program may have (BPF_MAX_SUBPROGS is 256)."""
 
-_PROGRAM = {"aux": "aux", "bpf_func": "bpf_func", "type": "type", "tag": "tag"}
-_AUX = {"id": "id", "name": "name", "func": "func", "func_cnt": "func_cnt"}
-_MAP = {"id": "id", "name": "name", "map_type": "map_type"}
+_PROGRAM = {"aux": "aux", "bpf_func": "bpf_func", "type": "type", "tag": "tag[]"}
+_AUX = {"id": "id", "name": "name[]", "func": "func", "func_cnt": "func_cnt"}
+_MAP = {"id": "id", "name": "name[]", "map_type": "map_type"}
 
 _CONTAINERS = {
     "struct bpf_htab": ("HASH", "PERCPU_HASH", "LRU_HASH", "LRU_PERCPU_HASH")

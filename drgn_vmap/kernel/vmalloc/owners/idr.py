@@ -24,7 +24,7 @@ def idr_entries(target: Target, address: int) -> U64Array:
     :raises SymbolsError: if what it is made of is not known.
     """
     head = address + need_offset(target.prog, "struct idr", "idr_rt.xa_head")
-    node = record_dtype(target.prog, "struct xa_node", {"slots": "slots"})
+    node = record_dtype(target.prog, "struct xa_node", {"slots": "slots[]"})
     heads = np.array([head], np.uint64)
     entries, _, _ = read_xarrays(target.memory, heads, node, tries(target.kernel))
     return np.unique(entries)
