@@ -4,7 +4,7 @@
 Functions
 ---------
 
-Which functions and parameters mm/vmalloc.c of a kernel has. DWARF tells of each,
+Which functions and parameters a kernel has, mostly of mm/vmalloc.c. DWARF tells of each,
 inlined or not. BTF and the symbol table know nothing of what was inlined everywhere;
 there, another trace of the same change to the kernel has to tell.
 """
@@ -18,7 +18,7 @@ from .doors import Values, door
 from .types.calls import calls
 from .types.structs import has_member
 
-__all__ = ("VmallocFunctions",)
+__all__ = ("Functions",)
 
 _VMALLOC_C = "mm/vmalloc.c"
 _Variants = Callable[[str], Sequence[Symbol]]
@@ -28,9 +28,9 @@ _MAX_NAME = 256
 """More bytes than a name in /proc has."""
 
 
-class VmallocFunctions:
+class Functions:
     """
-    The functions of mm/vmalloc.c.
+    The functions of a kernel, those of mm/vmalloc.c if nothing else is said.
 
     :param has_dwarf: Whether debug info tells of each.
     :param variants: Returns the symbols of what the compiler made of a function, such as
@@ -46,9 +46,9 @@ class VmallocFunctions:
         """Return whether it is known that a function is there or not, also if inlined."""
         return self._has_dwarf or self._sign(name) is not None
 
-    def has(self, name: str) -> bool:
+    def has(self, name: str, file: str = _VMALLOC_C) -> bool:
         """Return whether a function of this name is known to be there, inlined or not."""
-        if self._find(name) is not None:
+        if self._find(name, file) is not None:
             return True
         if self._has_dwarf:
             return False
@@ -79,7 +79,7 @@ class VmallocFunctions:
 
     def has_parameter(self, function: str, parameter: str) -> bool:
         """Return whether a function is known to have a parameter of this name."""
-        found = self._find(function)
+        found = self._find(function, _VMALLOC_C)
         if found is not None:
             return any(p.name == parameter for p in found.type_.parameters)
         if self._has_dwarf:
@@ -87,10 +87,10 @@ class VmallocFunctions:
         sign = _PARAMETER_SIGNS.get((function, parameter))
         return sign is not None and sign(self._values)
 
-    def _find(self, name: str) -> Optional[Object]:
+    def _find(self, name: str, file: str) -> Optional[Object]:
         """Return a function, also if it was inlined, or None."""
         try:
-            return self._values.prog.function(name, _VMALLOC_C)
+            return self._values.prog.function(name, file)
         except LookupError:
             return None
 

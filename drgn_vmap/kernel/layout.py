@@ -18,7 +18,7 @@ from .._numpy import Record, np
 from ..errors import Fault, SymbolsError, TargetError
 from ..model.areas import Kernel, Problem, ProblemKind, VmallocinfoRules
 from .doors import Values
-from .functions import VmallocFunctions
+from .functions import Functions
 from .memory.numa import numa_nodes
 from .types.carried import carried_by
 from .types.structs import (
@@ -145,7 +145,7 @@ def guess_layout(
 
 
 def probe_layout(
-    values: Values, symbols: str, page_size: int, functions: VmallocFunctions
+    values: Values, symbols: str, page_size: int, functions: Functions
 ) -> Layout:
     """
     Look at the program and say how its kernel keeps vmap areas.
@@ -344,7 +344,7 @@ def _vmallocinfo_rules(
     has_nodes: bool,
     has_flags: bool,
     has_old_flags: bool,
-    functions: VmallocFunctions,
+    functions: Functions,
 ) -> VmallocinfoRules:
     return VmallocinfoRules(
         per_node=has_nodes,
@@ -370,7 +370,7 @@ def _vmallocinfo_rules(
 
 
 def _lazy_after_vm_only(
-    prog: Program, has_flags: bool, functions: VmallocFunctions
+    prog: Program, has_flags: bool, functions: Functions
 ) -> Optional[bool]:
     """Return whether the last area has to have a vm; None if nothing tells."""
     # Until Linux kernel commit 7cc7913e8e61 ("mm/vmalloc: make sure to dump unpurged

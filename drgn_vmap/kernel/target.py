@@ -23,7 +23,7 @@ from .._drgn import follow_phys, opened_files
 from ..errors import Fault, SymbolsError, TargetError
 from ..model.areas import Kernel
 from .doors import Values, door
-from .functions import VmallocFunctions
+from .functions import Functions
 from .layout import Layout, probe_layout
 from .memory.budget import ram_pages
 from .memory.bulk import Memory
@@ -74,7 +74,7 @@ class Target:
         _check_dump(prog, self.has_hash_table)
         self.values = Values(prog)
         """Its variables."""
-        self.functions = VmallocFunctions(
+        self.functions = Functions(
             self.values,
             self.has_dwarf,
             lambda name: self.carried.kallsyms.variants(name),

@@ -10,7 +10,7 @@ import pytest
 from drgn import Program, Type, TypeMember
 
 from drgn_vmap.kernel.doors import Values
-from drgn_vmap.kernel.functions import VmallocFunctions
+from drgn_vmap.kernel.functions import Functions
 from drgn_vmap.kernel.types.carried import carried_by
 from tests.fakes.code import program_with
 from tests.fakes.kernel import FakeKernel
@@ -43,7 +43,7 @@ class MixedKernel(FakeKernel):
 )
 def test_no_member_stands_for_a_parameter(members: dict[str, str]) -> None:
     """What stable and vendors' kernels took one without the other proves nothing."""
-    functions = VmallocFunctions(
+    functions = Functions(
         Values(MixedKernel(**members).program()), False, lambda name: []
     )
     assert not functions.has_parameter("alloc_vmap_area", "vm")
@@ -52,10 +52,10 @@ def test_no_member_stands_for_a_parameter(members: dict[str, str]) -> None:
 READER = "vmap_ram_vread_iter"
 
 
-def functions_of(**more: Any) -> VmallocFunctions:
+def functions_of(**more: Any) -> Functions:
     """Return the functions of a kernel without debug info."""
     prog = program_with(**more)
-    return VmallocFunctions(Values(prog), False, carried_by(prog).kallsyms.variants)
+    return Functions(Values(prog), False, carried_by(prog).kallsyms.variants)
 
 
 @pytest.mark.parametrize(

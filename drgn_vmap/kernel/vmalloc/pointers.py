@@ -75,15 +75,11 @@ def _hashes(target: Target) -> bool:
     # Since Linux kernel commit 1ac2f9789c4b ("vsprintf: Consistent %pK handling for
     # kptr_restrict == 0") (in v5.2); va_format() came in the same series, in commit
     # 45c3e93d751e ("vsprintf: Factor out %pV handler as va_format()") (in v5.2).
-    try:
-        target.prog.function("va_format", "lib/vsprintf.c")
-    except LookupError:
-        if target.prog.symbols("va_format"):
-            return True
-        if target.has_dwarf:
-            return False
-        raise SymbolsError(
-            "whether this kernel hashes addresses is not known without its debug info: "
-            "use --pointers raw, or name its vmlinux with drgn -s"
-        ) from None
-    return True
+    if target.functions.has("va_format", "lib/vsprintf.c"):
+        return True
+    if target.has_dwarf:
+        return False
+    raise SymbolsError(
+        "whether this kernel hashes addresses is not known without its debug info: "
+        "use --pointers raw, or name its vmlinux with drgn -s"
+    )
