@@ -13,17 +13,17 @@ info. VMAP_STRESS_RUNS is how many vmcores of each kernel are tried.
 from __future__ import annotations
 
 import io
+import json
 import re
 import struct
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Callable, Mapping
 
 import pytest
 from drgn import FaultError, Program
 
-from drgn_vmap import load_types
 from drgn_vmap.commands import run
 from drgn_vmap.errors import SymbolsError
 from drgn_vmap.kernel.types.carried import carried_by
@@ -45,9 +45,18 @@ TYPES = (
     *("vmap_area", "vm_struct", "vmap_block", "vmap_block_queue", "list_head"),
     *("rb_node", "xarray", "page", "mm_struct", "task_struct", "inode"),
 )
+LISTING = ("ls", "--pointers", "auto")
+VERBS = (
+    *(("blocks", "--json"), ("fsck", "--json"), ("verify", "--json")),
+    *(("gaps", "--json"), ("top", "--json")),
+)
 TOLD = re.compile(rb"SYMBOL\(kallsyms_\w+\)=\w+\n")
 #: What a line ends before, if something behind it is lost and said to be.
 CUT = re.compile(r" N\d+=.*$| 0x[0-9a-f]{16}.*$| [\w.]+\+0x.*$| vm_struct unreadable$")
+
+
+Words = tuple[str, ...]
+Expect = Callable[[int, str, str], None]
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,8 @@ class Carrier:
 
     names: frozenset[tuple[str, int]]
     types: dict[str, object]
+    answers: dict[Words, tuple[int, str, str]]
+    """What verbs print with debug info, and their exit statuses."""
 
     def program(self, image: bytes, lost: set[int]) -> Program:
         """
@@ -133,6 +144,8 @@ def carrier(vmcores: dict[str, Vmcore], module_guest: Guest) -> Carrier:
         parts[name] = range(btf - start + part.start, btf - start + part.stop)
     lines = module_guest.read("/proc/kallsyms").decode().splitlines()
     words = [line.split() for line in lines if "\t" not in line]
+    _, areas, _ = answer(prog, ("ls",))
+    places = ("addr", "--json", *re.findall(r"(?m)^0x\w+", areas)[::9])
     return Carrier(
         vmcore=vmcore,
         vmcoreinfo=TOLD.sub(b"", prog["VMCOREINFO"].string_()),
@@ -141,6 +154,7 @@ def carrier(vmcores: dict[str, Vmcore], module_guest: Guest) -> Carrier:
         parts=parts,
         names=frozenset((name, int(address, 16)) for address, _, name in words),
         types={name: contents(prog.type(f"struct {name}")) for name in TYPES},
+        answers={words: answer(prog, words) for words in (LISTING, *VERBS, places)},
     )
 
 
@@ -168,31 +182,73 @@ def test_undamaged(carrier: Carrier) -> None:
     expect_right_or_no(carrier, prog)
     symbols = carried_by(prog).kallsyms.find(prog, None, None, False)
     assert {(one.name, one.address) for one in symbols} == carrier.names
-    assert listed(prog) == (0, carrier.vmcore.vmallocinfo.decode(), "")
+    assert answer(prog, LISTING) == (0, carrier.vmcore.vmallocinfo.decode(), "")
 
 
 def expect_right_or_no(carrier: Carrier, prog: Program) -> None:
-    """See that there is no wrong answer."""
-    try:
-        load_types(prog)
-    except SymbolsError:
-        status, out, err = listed(prog)
-        assert (status, out, err.count("\n")) == (2, "", 1), err
-        return
-    symbols = carried_by(prog).kallsyms.find(prog, None, None, False)
-    assert {(one.name, one.address) for one in symbols} <= carrier.names
-    for name, expected in carrier.types.items():
+    """See that no verb gives a wrong answer, and that no type is another one."""
+    right = carrier.answers
+    for words, expected in right.items():
+        status, out, err = answer(prog, words)
+        if status == 2:
+            assert (out, err.count("\n")) == ("", 1), (words, err)
+        elif (status, out) != expected[:2]:
+            _EXPECT_PART[words[0]](status, out, expected[1])
+    for name, whole in carrier.types.items():
         try:
             found = contents(prog.type(f"struct {name}"))
         except (LookupError, SymbolsError):
             continue
-        assert is_part(found, expected), name
-    lines = set(carrier.vmcore.vmallocinfo.decode().splitlines())
-    status, out, _ = listed(prog)
+        assert is_part(found, whole), name
+
+
+def expect_lines(status: int, out: str, whole: str) -> None:
+    """See that the lines are true, and that it is said if some are missing."""
+    lines = set(whole.splitlines())
+    assert status == 1
     for line in set(out.splitlines()) - lines:
         # Where its name is lost, a caller's address stands.
         begun = CUT.sub("", line)
-        assert status == 1 and any(one.startswith(begun) for one in lines), line
+        assert any(one.startswith(begun) for one in lines), line
+
+
+def expect_blocks(status: int, out: str, whole: str) -> None:
+    """See that what is told of each block is true."""
+    expected = {one["start"]: one for one in json.loads(whole)["blocks"]}
+    assert status == 1
+    for block in json.loads(out)["blocks"]:
+        true = expected[block["start"]]
+        assert {key: value for key, value in block.items() if value is not None} == {
+            key: true[key] for key, value in block.items() if value is not None
+        }
+
+
+def expect_verdicts(name: str, key: str, unknown: str) -> Expect:
+    """Return what sees that a verdict is the right one, or that there is none."""
+
+    def expect(status: int, out: str, whole: str) -> None:
+        expected = {one[key]: one["verdict"] for one in json.loads(whole)[name]}
+        assert status == 1
+        for one in json.loads(out)[name]:
+            assert one["verdict"] in (expected[one[key]], unknown), one
+
+    return expect
+
+
+def expect_problems(status: int, out: str, whole: str) -> None:
+    """See that what is missing is said."""
+    assert status == 1 and json.loads(out)["problems"]
+
+
+_EXPECT_PART: Mapping[str, Expect] = {
+    "ls": expect_lines,
+    "blocks": expect_blocks,
+    "fsck": expect_verdicts("checks", "id", "skipped"),
+    "verify": expect_verdicts("patches", "number", "unknown"),
+    "gaps": expect_problems,
+    "top": expect_problems,
+    "addr": expect_problems,
+}
 
 
 def is_part(found: Any, expected: Any) -> bool:
@@ -214,9 +270,10 @@ def is_lost(name: object) -> bool:
     return isinstance(name, str) and name.startswith(LOST_NAME)
 
 
-def listed(prog: Program) -> tuple[int, str, str]:
-    """Return how ``ls`` ends and what it prints."""
+def answer(prog: Program, words: Words) -> tuple[int, str, str]:
+    """Return how a verb ends and what it prints."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        status = run("ls", prog, ["--pointers", "auto"])
-    return status, out.getvalue(), err.getvalue()
+        status = run(words[0], prog, words[1:])
+    # Where types come from is no part of it.
+    return status, out.getvalue().replace('"btf"', '"dwarf"'), err.getvalue()
