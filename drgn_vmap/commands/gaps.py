@@ -30,13 +30,20 @@ vmcore could not be read, or 2 if it cannot.
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from ..analyses.gaps import find_fit, find_gaps, lowest_free, needed_bytes
+from ..analyses.gaps import (
+    cached_place,
+    find_fit,
+    find_gaps,
+    lowest_free,
+    needed_bytes,
+)
 from ..analyses.text_gaps import space_of, with_free_ranges
 from ..errors import UsageError
 from ..model.areas import Snapshot
-from ..model.space import Fit, Gaps, VmallocRange
+from ..model.space import Fit, Gaps, Space, VmallocRange
 from ..render.gaps import fit_text, gaps_json, gaps_text
 from ..render.records import document
 from . import EXIT_FOUND
@@ -128,20 +135,30 @@ def _of_target(target: "Target", args: argparse.Namespace) -> _Found:
     from ..kernel.vmalloc.snapshot import take_snapshot
 
     snapshot = take_snapshot(target, all_states=True)
-    space = SPACES[args.space or _VMALLOC](target)
     if args.range is not None:
         start, end = args.range
-        space = VmallocRange(start, end, end)
-    gaps = find_gaps(snapshot, space, lazy_pages(target))
-    fit = None
-    if args.fit is not None:
+        given = VmallocRange(start, end, end)
+        space = Space(given, (given,))
+    else:
+        space = SPACES[args.space or _VMALLOC](target)
+    snapshot = replace(snapshot, problems=(*snapshot.problems, *space.problems))
+    gaps = find_gaps(snapshot, space.whole, lazy_pages(target), space.cached)
+
+    def fit_in(one: VmallocRange) -> Fit:
         needed = needed_bytes(args.fit, snapshot.kernel.page_size)
         align = args.align or 1
         if has_tree(target):
-            where = lowest_fit(target, needed, align, space)
+            where = lowest_fit(target, needed, align, one)
         else:
-            where = lowest_free(snapshot, space, needed, align)
-        fit = find_fit(snapshot, space, args.fit, align, where, ram_bytes(target))
+            where = lowest_free(snapshot, one, needed, align)
+        return find_fit(snapshot, one, args.fit, align, where, ram_bytes(target))
+
+    fit = None
+    if args.fit is not None:
+        fits = [fit_in(one) for one in space.ranges]
+        fit = next((one for one in fits if one.fits_after_purge), fits[-1])
+        cached = cached_place(space, args.fit, snapshot.kernel.page_size)
+        fit = replace(fit, cached=cached)
     return _Found(snapshot, gaps, fit, _title(args, f"{args.space or _VMALLOC} space"))
 
 
