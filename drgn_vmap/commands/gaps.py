@@ -10,19 +10,23 @@ the gaps by size.
 
 --fit SIZE answers "vmap allocation for size SIZE failed": would vmalloc(SIZE)
 find room now, and where; only after a purge; or not at all, and which areas
-stand in the way. A guard page is added to SIZE, as vmalloc() does. The size that
-the kernel's message names has it already: ask for a page less. More than there is RAM
-is refused, as vmalloc() does. Where modules fail to load while vmalloc space is free,
-ask for --space module.
+stand in the way. A guard page is added to SIZE, as vmalloc() does. The size
+that the kernel's message names has it already: ask for a page less. More than
+there is RAM is refused, as vmalloc() does.
+
+Where modules fail to load while vmalloc space is free, ask for --space module:
+that is what the kernel's allocator of modules may use. If the message names the
+addresses it was restricted to, ask for these with --range.
 
   vmap gaps                          how full is it?
   vmap gaps --fit 64M                would 64 MiB fit?
   vmap gaps --fit 0x200000 --align 2M
-  vmap gaps --space module --fit 2494464     would a module of this size load?
-  vmap gaps --from bundle/proc/vmallocinfo --range 0xffffffffc0000000-0xffffffffff000000
+  vmap gaps --space module --fit 2494464    would a module's part of this size?
+  vmap gaps --from vmallocinfo --range 0xffffffffc0000000-0xffffffffff000000
 
-With --from, free is what lies between the areas of a text with real addresses: from
-the first one to the last, as it does not tell where vmalloc space ends, or --range.
+With --from, free is what lies between the areas of a text with real addresses:
+from the first one to the last, as it does not tell where vmalloc space ends, or
+--range.
 
 Exit status: 0, or 1 if SIZE would not fit even after a purge or if parts of a
 vmcore could not be read, or 2 if it cannot.
