@@ -6,6 +6,7 @@ the installed one has, and does by itself what it lacks. It asks for what is the
 for the version.
 """
 
+import inspect
 import os
 from functools import lru_cache
 from types import ModuleType
@@ -25,6 +26,7 @@ __all__ = (
     "connect_qemu",
     "follow_page_table",
     "follow_phys",
+    "knows_sheaves",
     "linux_kernel_command",
     "make_linux_kernel",
     "opened_files",
@@ -110,6 +112,17 @@ def follow_page_table(prog: Program, table: int, address: int) -> int:
     from _drgn import _linux_helper_follow_phys  # type: ignore[import-not-found]
 
     return int(_linux_helper_follow_phys(prog, table, address))
+
+
+@lru_cache(maxsize=None)
+def knows_sheaves() -> bool:
+    """
+    Return whether drgn knows that slab objects in sheaves are free, as 0.1.0 was the first
+    to do; that shows in nothing but its source.
+    """
+    from drgn.helpers.linux import slab
+
+    return "cpu_sheaves" in inspect.getsource(slab)
 
 
 def linux_kernel_command(

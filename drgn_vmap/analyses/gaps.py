@@ -12,24 +12,37 @@ from typing import Dict, Optional, Tuple
 
 from .._numpy import Array, U64Array, np
 from ..model.areas import ProblemKind, Snapshot, State
-from ..model.space import Fit, Gap, Gaps, InTheWay, LazyPages, SizeClass, VmallocRange
+from ..model.space import (
+    Fit,
+    Gap,
+    Gaps,
+    InTheWay,
+    LazyPages,
+    SizeClass,
+    Space,
+    VmallocRange,
+)
 from .describe import describe
 from .intervals import bytes_below
 
-__all__ = ("find_fit", "find_gaps", "lowest_free", "needed_bytes")
+__all__ = ("cached_place", "find_fit", "find_gaps", "lowest_free", "needed_bytes")
 
 _AREAS_NAMED = 10
 _NEVER = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
 def find_gaps(
-    snapshot: Snapshot, space: VmallocRange, lazy: Optional[LazyPages]
+    snapshot: Snapshot,
+    space: VmallocRange,
+    lazy: Optional[LazyPages],
+    cached: Tuple[Gap, ...] = (),
 ) -> Gaps:
     """
     Sum up vmalloc space by state.
 
     :param snapshot: With the areas of all states.
     :param lazy: What the kernel counts; None if that is not known.
+    :param cached: What it keeps for code.
     """
     areas = snapshot.areas
     start, end = _clipped(snapshot, space)
@@ -52,6 +65,7 @@ def find_gaps(
         left_out=sum(
             one.what == ProblemKind.NOT_UNDERSTOOD for one in snapshot.problems
         ),
+        cached=cached,
     )
 
 
@@ -94,6 +108,20 @@ def find_fit(
     if where is None and not pools and after_purge is None:
         in_the_way = _in_the_way(snapshot, gaps, space, needed, align)
     return Fit(size, needed, align, where, pools, after_purge, in_the_way, ram)
+
+
+def cached_place(space: Space, size: int, page_size: int) -> Optional[int]:
+    """Return what code of a size gets of what is kept for it, as the kernel does."""
+    whole = -(-size // page_size) * page_size
+    for kept in space.cached:
+        # within_range() of mm/execmem.c wants more room than there has to be.
+        inside = any(
+            one.start <= kept.start and kept.start + whole < one.end
+            for one in space.ranges
+        )
+        if kept.size >= whole and inside:
+            return kept.start
+    return None
 
 
 def _clipped(snapshot: Snapshot, space: VmallocRange) -> Tuple[U64Array, U64Array]:

@@ -13,6 +13,7 @@ from typing import Iterator
 from ..model.areas import ProblemKind, State
 from ..model.pictures import Overview
 from ..model.series import SeriesVerdict
+from ..model.space import Gaps
 
 __all__ = ("warnings",)
 
@@ -36,17 +37,24 @@ def warnings(found: Overview) -> Iterator[str]:
     if found.pages.difference_pages and not kernel.live:
         lost = abs(found.pages.difference_pages)
         yield f"areas and the kernel's counter differ by {lost} pages: top"
-    free = gaps.bytes[State.FREE] + gaps.bytes[State.POOL]
+    free = _free(gaps)
     if free < _SCARCE * gaps.total:
         yield f"only {free / gaps.total:.1%} of vmalloc space is free: gaps"
     elif gaps.largest is None or gaps.largest.size < _SCARCE * free:
         yield "free space is in pieces, none has a tenth of it: gaps"
+    if found.modules and _free(found.modules) < _SCARCE * found.modules.total:
+        share = _free(found.modules) / found.modules.total
+        yield f"only {share:.1%} of module space is free: gaps --space module"
     if gaps.lazy and gaps.lazy_pages > gaps.lazy.maximum:
         yield f"{gaps.lazy_pages} freed pages wait to be purged: gaps"
     if blocks.stranded_pages > _STRANDED * blocks.pages:
         yield f"{blocks.stranded_pages} of {blocks.pages} pages in blocks are stranded: blocks"
     if kernel.live and found.series != SeriesVerdict.FIXED and _uses_ram(found):
         yield "/proc/kcore does not return what vm_map_ram() mapped: verify"
+
+
+def _free(gaps: Gaps) -> int:
+    return gaps.bytes[State.FREE] + gaps.bytes[State.POOL]
 
 
 def _uses_ram(found: Overview) -> bool:

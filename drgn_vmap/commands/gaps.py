@@ -10,19 +10,23 @@ the gaps by size.
 
 --fit SIZE answers "vmap allocation for size SIZE failed": would vmalloc(SIZE)
 find room now, and where; only after a purge; or not at all, and which areas
-stand in the way. A guard page is added to SIZE, as vmalloc() does. The size that
-the kernel's message names has it already: ask for a page less. More than there is RAM
-is refused, as vmalloc() does. Where modules fail to load while vmalloc space is free,
-ask for --space module.
+stand in the way. A guard page is added to SIZE, as vmalloc() does. The size
+that the kernel's message names has it already: ask for a page less. More than
+there is RAM is refused, as vmalloc() does.
+
+Where modules fail to load while vmalloc space is free, ask for --space module:
+that is what the kernel's allocator of modules may use. If the message names the
+addresses it was restricted to, ask for these with --range.
 
   vmap gaps                          how full is it?
   vmap gaps --fit 64M                would 64 MiB fit?
   vmap gaps --fit 0x200000 --align 2M
-  vmap gaps --space module --fit 2494464     would a module of this size load?
-  vmap gaps --from bundle/proc/vmallocinfo --range 0xffffffffc0000000-0xffffffffff000000
+  vmap gaps --space module --fit 2494464    would a module's part of this size?
+  vmap gaps --from vmallocinfo --range 0xffffffffc0000000-0xffffffffff000000
 
-With --from, free is what lies between the areas of a text with real addresses: from
-the first one to the last, as it does not tell where vmalloc space ends, or --range.
+With --from, free is what lies between the areas of a text with real addresses:
+from the first one to the last, as it does not tell where vmalloc space ends, or
+--range.
 
 Exit status: 0, or 1 if SIZE would not fit even after a purge or if parts of a
 vmcore could not be read, or 2 if it cannot.
@@ -30,13 +34,20 @@ vmcore could not be read, or 2 if it cannot.
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from ..analyses.gaps import find_fit, find_gaps, lowest_free, needed_bytes
+from ..analyses.gaps import (
+    cached_place,
+    find_fit,
+    find_gaps,
+    lowest_free,
+    needed_bytes,
+)
 from ..analyses.text_gaps import space_of, with_free_ranges
 from ..errors import UsageError
 from ..model.areas import Snapshot
-from ..model.space import Fit, Gaps, VmallocRange
+from ..model.space import Fit, Gaps, Space, VmallocRange
 from ..render.gaps import fit_text, gaps_json, gaps_text
 from ..render.records import document
 from . import EXIT_FOUND
@@ -128,20 +139,30 @@ def _of_target(target: "Target", args: argparse.Namespace) -> _Found:
     from ..kernel.vmalloc.snapshot import take_snapshot
 
     snapshot = take_snapshot(target, all_states=True)
-    space = SPACES[args.space or _VMALLOC](target)
     if args.range is not None:
         start, end = args.range
-        space = VmallocRange(start, end, end)
-    gaps = find_gaps(snapshot, space, lazy_pages(target))
-    fit = None
-    if args.fit is not None:
+        given = VmallocRange(start, end, end)
+        space = Space(given, (given,))
+    else:
+        space = SPACES[args.space or _VMALLOC](target)
+    snapshot = replace(snapshot, problems=(*snapshot.problems, *space.problems))
+    gaps = find_gaps(snapshot, space.whole, lazy_pages(target), space.cached)
+
+    def fit_in(one: VmallocRange) -> Fit:
         needed = needed_bytes(args.fit, snapshot.kernel.page_size)
         align = args.align or 1
         if has_tree(target):
-            where = lowest_fit(target, needed, align, space)
+            where = lowest_fit(target, needed, align, one)
         else:
-            where = lowest_free(snapshot, space, needed, align)
-        fit = find_fit(snapshot, space, args.fit, align, where, ram_bytes(target))
+            where = lowest_free(snapshot, one, needed, align)
+        return find_fit(snapshot, one, args.fit, align, where, ram_bytes(target))
+
+    fit = None
+    if args.fit is not None:
+        fits = [fit_in(one) for one in space.ranges]
+        fit = next((one for one in fits if one.fits_after_purge), fits[-1])
+        cached = cached_place(space, args.fit, snapshot.kernel.page_size)
+        fit = replace(fit, cached=cached)
     return _Found(snapshot, gaps, fit, _title(args, f"{args.space or _VMALLOC} space"))
 
 

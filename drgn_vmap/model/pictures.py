@@ -38,6 +38,8 @@ class Overview:
     pages: Reconciliation
     blocks: BlockTotals
     series: SeriesVerdict
+    modules: Optional[Gaps] = None
+    """Where modules go; None if that is vmalloc space, or not known."""
 
 
 CELLS_A_ROW = 128

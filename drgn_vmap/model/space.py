@@ -10,10 +10,11 @@ Where vmalloc space lies, what it is used for and what is left of it.
 from dataclasses import dataclass
 from typing import Mapping, Optional, Tuple
 
-from .areas import Area, State
+from .areas import Area, Problem, State
 
 __all__ = (
     "VmallocRange",
+    "Space",
     "LazyPages",
     "Gap",
     "SizeClass",
@@ -35,17 +36,7 @@ class VmallocRange:
     range, so that its last page is never used."""
 
 
-@dataclass(frozen=True)
-class LazyPages:
-    """Pages of addresses that were freed but are not yet purged."""
-
-    counted: int
-    """What the kernel counted, vmap_lazy_nr."""
-    maximum: int
-    """The kernel starts a purge when more than these wait."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Gap:
     """A free range of addresses."""
 
@@ -56,6 +47,28 @@ class Gap:
     def size(self) -> int:
         """Bytes."""
         return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where the kernel looks for addresses."""
+
+    whole: VmallocRange
+    ranges: Tuple[VmallocRange, ...]
+    """It looks in the next one only if there is no room in those before it."""
+    cached: Tuple[Gap, ...] = ()
+    """What it keeps for the next code, in areas that are in use."""
+    problems: Tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class LazyPages:
+    """Pages of addresses that were freed but are not yet purged."""
+
+    counted: int
+    """What the kernel counted, vmap_lazy_nr."""
+    maximum: int
+    """The kernel starts a purge when more than these wait."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,8 @@ class Gaps:
     """Pages of areas that wait to be purged, or that are being purged."""
     left_out: int = 0
     """Lines of a text that were not understood: what seems free there may not be."""
+    cached: Tuple[Gap, ...] = ()
+    """What is free for code, although it lies in areas that are in use."""
 
     @property
     def total(self) -> int:
@@ -128,6 +143,8 @@ class Fit:
     """If nothing helps; None if it would not even fit into an empty space."""
     ram: Optional[int] = None
     """Bytes of RAM, which vmalloc() refuses to allocate more than; None if not known."""
+    cached: Optional[int] = None
+    """Address that code, and only code, gets instead: of what the kernel keeps for it."""
 
     @property
     def is_refused(self) -> bool:

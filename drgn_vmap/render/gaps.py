@@ -7,13 +7,13 @@ Gaps
 What is left of vmalloc space, for people and as JSON.
 """
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 from ..model.areas import Area, State
 from ..model.space import Fit, Gap, Gaps, InTheWay
 from .escape import printable
 from .records import area_json
-from .sizes import size_text
+from .sizes import counted, size_text
 from .tables import plain_table
 from .top import left_out_text
 
@@ -33,6 +33,7 @@ def gaps_text(gaps: Gaps, title: str = "vmalloc space") -> str:
         f"largest gap: {_gap_text(gaps.largest)}",
         _histogram_table(gaps),
         _lazy_text(gaps),
+        _cached_text(gaps.cached) if gaps.cached else "",
         left_out_text(gaps.left_out) if gaps.left_out else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -59,6 +60,8 @@ def fit_text(fit: Fit) -> str:
     else:
         answer = "does not fit\n" + _in_the_way_text(fit.in_the_way)
     lines = [f"{asked} {answer}"]
+    if fit.cached is not None:
+        lines.append(f"code does, at {fit.cached:#x}, of what is kept for it; data not")
     lines += [
         f"CPUs of vmap node {node} would take {address:#x} from their pool"
         for node, address in fit.pools.items()
@@ -91,6 +94,10 @@ def gaps_json(gaps: Gaps, fit: Optional[Fit]) -> Dict[str, Any]:
         body["left_out_lines"] = gaps.left_out
     if largest:
         body["largest_gap_start"] = f"{largest.start:#x}"
+    if gaps.cached:
+        body["cached"] = [
+            {"start": _hex(one.start), "end": _hex(one.end)} for one in gaps.cached
+        ]
     if fit:
         body["fit"] = _fit_json(fit)
     return body
@@ -118,7 +125,7 @@ def _state_table(gaps: Gaps) -> str:
     table = plain_table(rows, headers, ["left"] + ["right"] * 4)
     if gaps.outside_bytes:
         outside = size_text(gaps.outside_bytes)
-        table += f"\nbusy outside of it, such as modules: {outside}"
+        table += f"\nbusy outside of it: {outside}"
     return table
 
 
@@ -150,9 +157,17 @@ def _lazy_text(gaps: Gaps) -> str:
     return f"{said}; it starts a purge above {lazy.maximum}"
 
 
+def _cached_text(cached: Sequence[Gap]) -> str:
+    whole, most = (how(one.size for one in cached) for how in (sum, max))
+    return (
+        f"of what is busy, {size_text(whole)} are kept for the next code, in "
+        f"{counted(len(cached), 'range')}, the largest of {size_text(most)}"
+    )
+
+
 def _in_the_way_text(found: Optional[InTheWay]) -> str:
     if found is None:
-        return "it is larger than vmalloc space, even if that were empty"
+        return "it is larger than all of this space, even if that were empty"
     place = found.place
     lines = [
         f"the best place is {place.start:#x}-{place.end:#x}, "
@@ -179,6 +194,8 @@ def _fit_json(fit: Fit) -> Dict[str, Any]:
         "after_purge": fit.fits_after_purge,
         "where_after_purge": _hex(fit.where_after_purge),
     }
+    if fit.cached is not None:
+        body["cached"] = _hex(fit.cached)
     if fit.is_refused:
         body["refused"] = f"more than {fit.ram} bytes of RAM"
     if found:

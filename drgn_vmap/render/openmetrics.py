@@ -8,7 +8,7 @@ Sums of areas for Prometheus. The text is also of its older format, so node_expo
 takes it from a file.
 """
 
-from typing import Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
 from ..model.areas import Kernel
 from ..model.sums import Reconciliation, Top
@@ -46,10 +46,15 @@ def openmetrics(top: Top, found: Reconciliation, kernel: Optional[Kernel]) -> st
 
 
 def _sums(name: str, what: str, top: Top, field: str) -> List[str]:
-    by = [(_labels(**{top.by: row.key}), getattr(row, field)) for row in top.rows]
+    # Names that differ by what is not printable may look the same, and no label may come
+    # twice.
+    by: Dict[str, int] = {}
+    for row in top.rows:
+        labels = _labels(**{top.by: row.key})
+        by[labels] = by.get(labels, 0) + getattr(row, field)
     total = [("", getattr(top.total, field))]
     return [
-        *_gauge(f"vmap_{top.by}_{name}", f"{what}, by {top.by}.", by),
+        *_gauge(f"vmap_{top.by}_{name}", f"{what}, by {top.by}.", by.items()),
         *_gauge(f"vmap_{name}", f"{what}, of all.", total),
     ]
 

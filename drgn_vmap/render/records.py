@@ -10,6 +10,7 @@ Areas as JSON, CSV and as a table for people.
 import csv
 import io
 import json
+import re
 from typing import (
     Any,
     Callable,
@@ -236,6 +237,9 @@ def area_csv(areas: Iterable[Area], with_owners: bool = False) -> str:
     return _csv_header(columns) + _csv_rows(areas, columns)
 
 
+_OFFSET = re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+")
+
+
 def area_table(
     areas: Iterable[Area], width: Optional[int] = None, with_owners: bool = False
 ) -> str:
@@ -243,8 +247,10 @@ def area_table(
     Return areas as a table with a line of headings.
 
     :param width: Of the terminal.
-    :param with_owners: Whether to say whose they are.
+    :param with_owners: Whether to say whose they are. On a terminal, callers are without
+        offsets then, so that there is room for that.
     """
+    is_short = with_owners and width is not None
     rows: List[List[str]] = [
         [
             f"{area.start:#x}",
@@ -258,10 +264,11 @@ def area_table(
             "-" if area.pages is None else str(area.pages),
             _numa(area) or "-",
             "-" if area.phys is None else f"{area.phys:#x}",
-            printable(area.caller or "-"),
+            printable(_OFFSET.sub("", caller) if is_short else caller),
             *(["; ".join(map(owner_text, area.owners)) or "-"] if with_owners else []),
         ]
         for area in areas
+        for caller in [area.caller or "-"]
     ]
     headers = (
         "START",

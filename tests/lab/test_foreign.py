@@ -64,6 +64,10 @@ HASH = {
 }
 
 SECTIONS = "/sys/module/vmap_lab/sections"
+TASKS = "for t in /proc/[0-9]*; do read -r c <$t/comm; echo ${t##*/} $c; done"
+
+#: A size that the kernel's allocator of modules is asked for, whole pages everywhere.
+TRIED = 7 << 16
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,10 @@ class ForeignVmcore(Vmcore):
 
     sections: dict[str, int]
     """Where the guest said that sections of the fixture module's code begin."""
+    modules: dict[str, int]
+    """Where its /proc/modules said that each module's code begins."""
+    tasks: dict[int, str]
+    """The comm of each of its processes."""
 
 
 def why_not(kernel: ForeignKernel) -> str | None:
@@ -99,13 +107,26 @@ def foreign_dump(request: pytest.FixtureRequest, lab: None) -> Iterator[ForeignV
         with closing(ForeignGuest(kernel)) as guest:
             guest.run("echo lazy 3 >/proc/vmap_lab")
             vmallocinfo = guest.dump_with_vmallocinfo(path)
+            guest.run(f"echo try_module text {TRIED} >/proc/vmap_lab")
             truth = guest.read("/proc/vmap_lab")
+            modules = [
+                line.split() for line in guest.read("/proc/modules").splitlines()
+            ]
+            tasks = [line.split(maxsplit=1) for line in guest.run(TASKS).splitlines()]
             # In one piece, which only a process of its own does.
             sections = {
                 name: int(guest.run(f"busybox cat {SECTIONS}/{name}"), 16)
                 for name in (".text", ".init.text")
             }
-        yield ForeignVmcore(path, kernel, vmallocinfo, truth, sections)
+        yield ForeignVmcore(
+            path,
+            kernel,
+            vmallocinfo,
+            truth,
+            sections,
+            {words[0].decode(): int(words[5], 16) for words in modules},
+            {int(pid): comm.decode() for pid, comm in tasks},
+        )
 
 
 @pytest.fixture(scope="session")
@@ -465,6 +486,40 @@ def answers(vmcore: ForeignVmcore) -> Any:
     done = run_script(vmcore, "tests/samples/answers.py")
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
+
+
+def test_module_space(vmcore: ForeignVmcore) -> None:
+    """Modules lie in it, and the kernel's allocator took the place that is told."""
+    gaps = answer(vmcore, "gaps", "--space", "module", "--fit", TRIED)
+    low, high = int(gaps["start"], 16), int(gaps["end"], 16)
+    assert len(vmcore.modules) > 0
+    assert all(low <= start < high for start in vmcore.modules.values())
+    fit, tried = gaps["fit"], truth_of(vmcore).attempt
+    assert tried is not None and fit["fits"] and tried.fits
+    # On some CPUs it takes what their node has pooled.
+    assert tried.address in {
+        int(at, 16) for at in (fit["where"], *fit["pools"].values())
+    }
+
+
+def test_owners(vmcore: ForeignVmcore) -> None:
+    """Stacks are those of the guest's tasks, and areas of modules are those it has."""
+    areas = answer(vmcore, "ls", "--owners")["areas"]
+    owners = [
+        (one, area)
+        for area in areas
+        for one in area.get("owners", [area["owner"]] if "owner" in area else [])
+    ]
+    told = {one["id"]: one["name"] for one, _ in owners if one["kind"] == "task"}
+    # Of kernel workers /proc tells more than the comm.
+    assert all(vmcore.tasks[pid].startswith(told[pid].split("/")[0]) for pid in told)
+    stacks = re.findall(
+        rb"(?m)^.* (?:dup_task_struct|copy_process|kernel_clone)\+", vmcore.vmallocinfo
+    )
+    assert bool(told) == bool(stacks)
+    assert not told or told.keys() == vmcore.tasks.keys()
+    modules = {one["name"] for one, _ in owners if one["kind"] == "module"}
+    assert modules == (set(vmcore.modules) if is_translated(vmcore) else set())
 
 
 def test_mem_usage(vmcore: ForeignVmcore) -> None:

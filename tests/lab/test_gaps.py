@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from typing import Any, Iterator
+from typing import Any, Dict, Iterator, List, Sequence
 
 import pytest
 from drgn import Program
@@ -27,19 +27,34 @@ PAGE = 4096
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 SPACE = 32 * TIB
 
+Fits = List[Dict[str, Any]]
+"""Answers to --fit, and what the kernel did."""
+
 SMALL = [(pages * PAGE, PAGE) for pages in (1, 2, 3, 7, 40, 300)]
 ALIGNED = [(5 * PAGE, 8 * PAGE), (MIB, MIB), (3 * MIB, 4 * MIB)]
 
 
-def fit_and_try(guest: Guest, pairs: list[tuple[int, int]]) -> list[dict[str, Any]]:
+#: Of the least of each kind to the largest that fits, and a page more.
+FOR_MODULES = [
+    (size, what) for what in ("data", "text") for size in (PAGE, 300 * PAGE, -1, 0)
+]
+
+
+def fit_and_try(guest: Guest, pairs: Sequence[tuple[int, int | str]]) -> Fits:
     """Return for each size and alignment the answer and what the kernel did."""
-    arguments = " ".join(f"{size}:{align}" for size, align in pairs)
+    arguments = " ".join(f"{size}:{how}" for size, how in pairs)
     command = "drgn -q -c /proc/kcore tests/lab/inside/fit_and_try.py"
     done = guest.run(f"{command} {arguments}", timeout=300)
     assert done.status == 0, done.stderr.decode()
-    found: list[dict[str, Any]] = json.loads(done.stdout)
+    found: Fits = json.loads(done.stdout)
     assert len(found) == len(pairs)
     return found
+
+
+@pytest.fixture(scope="module")
+def fits(module_guest: Guest) -> Fits:
+    """Answers and attempts of all that fits usually, and what modules get."""
+    return fit_and_try(module_guest, [*SMALL, *ALIGNED, *FOR_MODULES])
 
 
 def places(fit: dict[str, Any]) -> set[str]:
@@ -47,9 +62,9 @@ def places(fit: dict[str, Any]) -> set[str]:
     return {fit["where"], *fit["pools"].values()}
 
 
-def test_fit(module_guest: Guest) -> None:
+def test_fit(fits: Fits) -> None:
     """What fits is where the answer said, to the page; the states fill the space."""
-    for found in fit_and_try(module_guest, SMALL + ALIGNED):
+    for found in fits[: len(SMALL + ALIGNED)]:
         answer, tried = found["answer"], found["tried"]
         fit = answer["fit"]
         assert (fit["fits"], tried["result"]) == (True, "fits")
@@ -57,6 +72,37 @@ def test_fit(module_guest: Guest) -> None:
         states = ("busy", "lazy", "purging", "pool", "free", "unaccounted")
         assert sum(answer[state] for state in states) == answer["total"] == SPACE
         assert answer["largest_gap"] > 30 * TIB
+
+
+def test_module_space(module_guest: Guest, fits: Fits) -> None:
+    """The kernel's own allocator of modules gives what the answer said, to the page."""
+    failed = set()
+    for (_, what), found in zip(FOR_MODULES, fits[len(SMALL + ALIGNED) :]):
+        fit, tried = found["answer"]["fit"], found["tried"]
+        where = fit["where"]
+        if what == "text":
+            where = fit.get("cached", where)
+        assert tried["addr"] == (where or "0x0"), (what, fit, tried)
+        assert fit["fits"] == (fit["where"] is not None) == fit["after_purge"]
+        if tried["result"] == "fails":
+            failed.add(fit["needed"])
+    assert failed
+    # Since commit 12af2b83d0b1 ("mm: introduce execmem_alloc() and execmem_free()") (in
+    # v6.10), modules' allocator does not let the kernel say how much it was.
+    told = {int(size) for size in re.findall(FAILED, kernel_says(module_guest))}
+    assert told == (failed if tried["by"] == "module_alloc" else set())
+    low, high = (int(found["answer"][one], 16) for one in ("start", "end"))
+    modules = module_guest.read("/proc/modules").decode().splitlines()
+    assert all(low <= int(line.split()[5], 16) < high for line in modules)
+
+
+FAILED = r"vmap allocation for size (\d+) failed"
+
+
+def kernel_says(guest: Guest) -> str:
+    """Return what the kernel said while it was asked for a module's memory."""
+    said = guest.run("dmesg").stdout.decode(errors="replace")
+    return "".join(re.findall(r"(?s)vmap_lab: trying.*?vmap_lab: tried", said))
 
 
 #: All of it but what is in use already and less than another one.

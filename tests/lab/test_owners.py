@@ -7,21 +7,24 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Iterator
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.expect.pages import expect_lines
 from tests.pages import DEFAULT_KERNEL, shown_commands
-from tests.running import LIVE, drgn
+from tests.running import LIVE, drgn, on_vmcore, run_on
 
 from .guest import Guest
 from .kernels import KERNELS
 from .marks import slow
 from .truth import Truth
+from .vmcore import Vmcore
 
 SECONDS = 60
 TASKS = "for t in /proc/[0-9]*/task/*; do echo $(basename $t) $(cat $t/comm); done"
@@ -75,7 +78,9 @@ def things(module_guest: Guest) -> Iterator[dict[str, Any]]:
     while not (told := module_guest.read("/tmp/owned")).endswith(b"\n"):
         assert time.monotonic() < deadline, module_guest.read("/tmp/errors")
         time.sleep(1)
+    module_guest.write("/proc/vmap_lab", b"plant")
     yield json.loads(told)
+    module_guest.write("/proc/vmap_lab", b"plant 0")
     module_guest.run("pkill -f own_things.py")
 
 
@@ -117,8 +122,9 @@ def test_owners(owned: Owned) -> None:
     # What the module holds is pointed at from objects of its own only.
     own = {hex(m.address) for m in owned.truth.mappings if m.live and m.area == "own"}
     areas = [area for area in owned.document["areas"] if area["start"] in own]
-    kinds = {area["owner"]["kind"] if "owner" in area else None for area in areas}
-    assert kinds == {"slab" if owned.is_deep else None}
+    told = {area["owner"]["kind"] if "owner" in area else None for area in areas}
+    assert told == {"slab" if owned.is_deep else None}, areas
+    assert_no_owner_is_wrong(owned)
 
 
 @pytest.mark.kernels(*KERNELS)
@@ -140,6 +146,28 @@ def test_sums(module_guest: Guest, things: dict[str, Any]) -> None:
     report = f"{LIVE} scripts/vmap_report.py --owners --format text -o -"
     text = module_guest.run(report).stdout.decode()
     assert "By owner" in text and all(key in text for key in largest)
+
+
+@pytest.mark.kernels(*KERNELS)
+def test_openmetrics(vmcores: dict[str, Vmcore]) -> None:
+    """A conformant parser finds as many areas of each task and module as ls lists."""
+    vmcore = vmcores["elf"]
+    top = ("scripts/vmap_top.py", "--by", "owner", "--openmetrics")
+    text = run_on(vmcore, *top)
+    families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    gauges = {family.name: family.samples for family in families}
+    told = {one.labels["owner"]: one.value for one in gauges["vmap_owner_areas"]}
+    areas = on_vmcore(vmcore, "ls", "--owners")["areas"]
+    alone = [area["owner"] for area in areas if "owner" in area if "owners" not in area]
+    listed = Counter(
+        f"{one['kind']} {one['name']}"
+        for one in alone
+        if one["kind"] in ("task", "module")
+    )
+    assert listed and listed.items() <= told.items()
+    busy = [area for area in areas if area["state"] == "busy"]
+    [total] = gauges["vmap_areas"]
+    assert total.value == sum(told.values()) == len(busy)
 
 
 @pytest.mark.kernels(DEFAULT_KERNEL)
@@ -168,8 +196,8 @@ def assert_tasks(owned: Owned) -> None:
     told = {owner["id"]: owner["name"] for owner, _ in owned.owners("task")}
     assert len(told) == len(owned.owners("task"))
     common = told.keys() & owned.tasks.keys()
-    # The processes that list them, and ask, come and go.
-    assert len(common) > len(owned.tasks) - 4 and len(common) > len(told) - 4
+    # The processes that list them, and ask, come and go, and one is dead.
+    assert len(common) > len(owned.tasks) - 5 and len(common) > len(told) - 4
     for pid in common:
         # Of kernel workers /proc tells more than the comm, which ends after 15 bytes.
         assert owned.tasks[pid].startswith(told[pid].partition("/")[0]), (
@@ -178,6 +206,31 @@ def assert_tasks(owned: Owned) -> None:
         )
     for owner, area in owned.owners("task"):
         assert area["kinds"] == ["vmalloc"] and owner["proof"] == "task_struct.stack"
+
+
+def assert_no_owner_is_wrong(owned: Owned) -> None:
+    """What only seems to point at an area is not told, unless nothing tells it apart."""
+    areas = owned.document["areas"]
+    assert not [area for area in areas if "owner" in area and area["state"] != "busy"]
+    exited = owned.things["exited"]
+    assert exited in owned.tasks
+    for kind in ("task", "fdtable"):
+        assert exited not in {owner["id"] for owner, _ in owned.owners(kind)}
+    told: dict[str, set[tuple[str, str]]] = {name: set() for name in owned.truth.plants}
+    for name, address in owned.truth.plants.items():
+        [area] = [area for area in areas if area["start"] == hex(address)]
+        for owner in area.get("owners", [area["owner"]] if "owner" in area else []):
+            told[name].add((owner["kind"], owner["name"]))
+    in_slab = {("slab", "vmap_lab_plant")} if owned.is_deep else set()
+    # Of a variable, nothing tells whether it is from an area that was there before.
+    assert told == {
+        "nobody": set(),
+        "variable": {("variable", "vmap_lab_pointer [vmap_lab]")},
+        "object": in_slab,
+        "freed-object": set(),
+        "freed-page": set(),
+        "reused": {("variable", "vmap_lab_reused_pointer [vmap_lab]"), *in_slab},
+    }
 
 
 def assert_bpf(owned: Owned) -> None:

@@ -108,6 +108,9 @@ class Truth:
     sets: dict[str, MappingSet]
     stress: Stress
     attempt: Attempt | None
+    plants: dict[str, int]
+    """Where areas begin of which is known who points at them."""
+
     mappings: tuple[Mapping, ...]
     """Those of the base set; other sets have files of their own."""
 
@@ -119,7 +122,8 @@ class Truth:
         :raises ValueError: for a line that is none of its grammar.
         """
         records: dict[str, list[dict[str, str]]] = {
-            word: [] for word in ("lab", "absent", "set", "stress", "try", "map")
+            word: []
+            for word in ("lab", "absent", "set", "stress", "try", "plant", "map")
         }
         for word, fields in _lines(text):
             if word not in records:
@@ -132,6 +136,7 @@ class Truth:
             sets={line["name"]: _mapping_set(line) for line in records["set"]},
             stress=_stress(stress),
             attempt=_attempt(records["try"][0]) if records["try"] else None,
+            plants={line["name"]: int(line["addr"], 16) for line in records["plant"]},
             mappings=tuple(map(_mapping, records["map"])),
         )
 

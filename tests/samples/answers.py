@@ -37,6 +37,7 @@ QUESTIONS = (
     *(("top", "--json", "--by", by) for by in ("caller", "module", "kind", "node")),
     ("gaps", "--json"),
     ("gaps", "--fit", "1M", "--align", "64K"),
+    ("gaps", "--space", "module", "--fit", "1M"),
 )
 #: Of each area, its first and last byte and so many in between are asked about.
 INSIDE = 2

@@ -148,7 +148,7 @@ def test_larger_than_the_space() -> None:
     """The last page is beyond VMALLOC_END, so 100 pages never fit."""
     found = fit(100)
     assert (found.fits_after_purge, found.in_the_way) == (False, None)
-    assert "larger than vmalloc space" in fit_text(found)
+    assert "larger than all of this space" in fit_text(found)
 
 
 def test_pools() -> None:

@@ -11,14 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from drgn_vmap import commands
 from drgn_vmap._numpy import np
 from drgn_vmap.analyses.describe import describe
-from drgn_vmap.analyses.top import sum_areas
+from drgn_vmap.analyses.top import reconcile, sum_areas
 from drgn_vmap.kernel.vmalloc.owners.busy import BusyAreas
 from drgn_vmap.model.areas import Snapshot, State
 from drgn_vmap.model.owners import Owner, OwnerKind
+from drgn_vmap.render.openmetrics import openmetrics
 from drgn_vmap.render.records import (
     area_csv,
     area_document,
@@ -80,6 +82,24 @@ def test_sums() -> None:
     assert top.total.bytes == sum(row.bytes for row in top.rows)
 
 
+def test_openmetrics() -> None:
+    """Each owner is a label, and any name that a task gives itself is understood."""
+    hostile = ("a\x1b", r"a\x1b", 'b"\n# EOF', "\ud800")
+    tasks = [(Owner(OwnerKind.TASK, name, at),) for at, name in enumerate(hostile)]
+    rows = [area(8 * at, 5, owners=1 + at) for at in range(len(tasks))]
+    for found, sums in (
+        (snapshot(), {"task bash": 2, "9 of kind bpf-program": 1}),
+        (snapshot_of(rows, owners=tasks), {r"task a\x1b": 2}),
+    ):
+        top = sum_areas(found, "owner")
+        text = openmetrics(top, reconcile(found, None), found.kernel)
+        families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        [areas] = [one for one in families if one.name == "vmap_owner_areas"]
+        told = {one.labels["owner"]: one.value for one in areas.samples}
+        assert sum(told.values()) == top.total.areas
+        assert sums.items() <= told.items()
+
+
 def test_json() -> None:
     """The first owner by itself; all of them only if there are several."""
     first, _, shared, _, nobody, _ = map(area_json, describe(snapshot()))
@@ -104,6 +124,23 @@ def test_csv_and_table() -> None:
     table = area_table(areas, with_owners=True)
     assert "OWNER" in table and "task 3 =\\x1b[31mcmd" in table
     assert "OWNER" not in area_table(areas)
+
+
+def test_a_narrow_terminal() -> None:
+    """An owner can be read in 80 columns, beside a caller without its offset."""
+    callers = {
+        1: "bpf_prog_alloc_no_stats+0x3f/0x240",
+        2: "map_vmalloc+0x19/0x30 [lab]",
+    }
+    rows = [area(0, 5, flags=2, caller=1, owners=1), area(8, 5, caller=2, owners=1)]
+    areas = [*describe(snapshot_of(rows, callers, owners=((LARGE,),)))]
+    first, second = area_table(areas, 80, with_owners=True).splitlines()[1:3]
+    assert "bpf_prog_alloc_no_stats  " in first and first.endswith(
+        "bpf-program 2 large"
+    )
+    assert "map_vmalloc [lab] " in second
+    assert callers[1] in area_table(areas, with_owners=True)
+    assert callers[1] in area_table(areas, 80)
 
 
 def test_what_grew_by_owner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

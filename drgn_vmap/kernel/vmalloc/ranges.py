@@ -12,13 +12,13 @@ from typing import Callable, Mapping, Optional, Tuple
 
 from drgn import Architecture
 
-from ...errors import Fault, SymbolsError
-from ...model.space import VmallocRange
-from ..doors import door
+from ...errors import Fault, SymbolsError, TargetError
+from ...model.areas import Problem, ProblemKind
+from ...model.space import Space, VmallocRange
 from ..target import Target
-from ..types.structs import need_offset, record_dtype
+from .execmem import cached_ranges, execmem_ranges
 
-__all__ = ("SPACES", "module_range", "vmalloc_range")
+__all__ = ("SPACES", "module_space", "vmalloc_range", "vmalloc_space")
 
 # VMALLOC_SIZE_TB of arch/x86/include/asm/pgtable_64_types.h, with 4 and 5 levels
 # of page tables.
@@ -26,6 +26,10 @@ _X86_64_IMAGE = 0xFFFFFFFF80000000
 """__START_KERNEL_map."""
 _X86_64_MODULES_END = 0xFFFFFFFFFF000000
 _X86_64_SIZE = {False: 32 << 40, True: 12800 << 40}
+_ARM64_DIRECT, _ARM64_FALLBACK = 128 << 20, 2 << 30
+_WITH_OWN_RANGE = (Architecture.X86_64, Architecture.AARCH64, Architecture.S390X)
+_Ranges = Tuple[Tuple[int, int], ...]
+"""In the order in which they are tried: where each starts, and ends."""
 
 
 def vmalloc_range(target: Target) -> VmallocRange:
@@ -49,53 +53,60 @@ def vmalloc_range(target: Target) -> VmallocRange:
     )
 
 
-def module_range(target: Target) -> VmallocRange:
+def vmalloc_space(target: Target) -> Space:
     """
-    Find what the kernel may load modules into.
+    Find where vmalloc() looks for addresses.
 
     :raises SymbolsError: if nothing in the target tells.
     """
-    for source in (_from_execmem, _from_x86_64, _from_arm64):
+    found = vmalloc_range(target)
+    return Space(found, (found,))
+
+
+def module_space(target: Target) -> Space:
+    """
+    Find where the kernel looks for addresses of modules.
+
+    :raises VmapError: if nothing in the target tells.
+    """
+    unread = None
+    for source in (execmem_ranges, _from_x86_64, _from_arm64, _from_s390x):
         try:
             found = source(target)
-        except Fault:
+        except Fault as e:
+            unread = e
             continue  # Another may be left.
-        if found is not None and found[0] < found[1] < 1 << 64:
-            return VmallocRange(*found, found[1])
-    # Others take it of vmalloc space, and so does what gives no range to execmem.
+        if found and all(start < end < 1 << 64 for start, end in found):
+            ranges = tuple(VmallocRange(start, end, end) for start, end in found)
+            return _with_cache(target, ranges)
+    if unread:
+        raise TargetError(
+            f"where modules go cannot be read ({unread.why}): take a whole vmcore, or a "
+            "slice that this version of vmap made"
+        )
+    # Others take it of vmalloc space.
     arch = target.prog.platform and target.prog.platform.arch
-    if arch in (Architecture.X86_64, Architecture.AARCH64):
+    if arch in _WITH_OWN_RANGE:
         raise SymbolsError(
             "where modules go is not known: install the kernel's debug info, or name "
             "its vmlinux with drgn -s"
         )
-    return vmalloc_range(target)
+    return vmalloc_space(target)
 
 
-def _from_execmem(target: Target) -> Optional[Tuple[int, int]]:
-    """
-    Take what modules' code is allocated from.
-
-    Since Linux kernel commit 223b5e57d0d5 ("mm/execmem, arch: convert remaining overrides
-    of module_alloc to execmem") (in v6.10).
-    """
-    with door():
-        places = {int(one.address) for one in target.prog.symbols("execmem_info")}
-    # A pointer has this name, and on most architectures also what it points to.
-    pointers = [target.memory.word(place) for place in sorted(places)]
-    found = [pointer for pointer in pointers if pointer in places or len(places) == 1]
-    if len(found) != 1:
-        return None
-    first = found[0] + need_offset(target.prog, "struct execmem_info", "ranges")
-    members = {"start": "start", "end": "end"}
-    dtype = record_dtype(target.prog, "struct execmem_range", members)
-    range_ = target.memory.record(first, dtype)
-    start, last = int(range_["start"]), int(range_["end"])
-    # Some give the last byte, others the one behind it.
-    return (start, -(-last // target.page_size) * target.page_size) if last else None
+def _with_cache(target: Target, ranges: Tuple[VmallocRange, ...]) -> Space:
+    # All fallbacks that there are begin around the range before them, or touch it.
+    start, end = min(one.start for one in ranges), max(one.end for one in ranges)
+    whole = VmallocRange(start, end, end)
+    try:
+        return Space(whole, ranges, cached_ranges(target))
+    except (Fault, SymbolsError) as e:
+        why = e.why if isinstance(e, Fault) else str(e)
+        what = Problem(ProblemKind.UNREADABLE, "what execmem keeps for code", why)
+        return Space(whole, ranges, problems=(what,))
 
 
-def _from_x86_64(target: Target) -> Optional[Tuple[int, int]]:
+def _from_x86_64(target: Target) -> Optional[_Ranges]:
     """Take module_alloc()'s: behind the kernel image, from where it was told to begin."""
     numbers, platform = target.vmcoreinfo.numbers, target.prog.platform
     size = numbers.get("KERNEL_IMAGE_SIZE")
@@ -103,14 +114,39 @@ def _from_x86_64(target: Target) -> Optional[Tuple[int, int]]:
         return None
     # With KASLR, kernel/module.c of x86 draws it when the first module is loaded.
     offset = target.values.number(lambda prog: prog["module_load_offset"]) or 0
-    return _X86_64_IMAGE + size + offset, _X86_64_MODULES_END
+    return ((_X86_64_IMAGE + size + offset, _X86_64_MODULES_END),)
 
 
-def _from_arm64(target: Target) -> Optional[Tuple[int, int]]:
-    """Take MODULES_VADDR and MODULES_END, which VMCOREINFO has."""
+def _from_arm64(target: Target) -> Optional[_Ranges]:
+    """
+    Take module_alloc()'s: 128 MiB that branches of the kernel reach, then 2 GiB that they
+    reach by way of veneers (CONFIG_ARM64_MODULE_PLTS). Since Linux kernel commit
+    3e35d303ab7d ("arm64: module: rework module VA range selection") (in v6.5) each has a
+    variable of its own.
+    """
+    if target.prog.platform and target.prog.platform.arch != Architecture.AARCH64:
+        return None
+    values, sizes = target.values, (_ARM64_DIRECT, _ARM64_FALLBACK)
+    base = values.number(lambda prog: prog["module_alloc_base"])
+    direct = values.number(lambda prog: prog["module_direct_base"])
+    far = values.number(lambda prog: prog["module_plt_base"])
+    bases = (direct, far) if direct is not None or far is not None else (base, base)
+    found = tuple((low, low + size) for low, size in zip(bases, sizes) if low)
+    # These are of a kernel that does not move modules about.
     numbers = target.vmcoreinfo.numbers
     start, end = numbers.get("MODULES_VADDR"), numbers.get("MODULES_END")
-    return None if start is None or end is None else (start, end)
+    if found or start is None or end is None:
+        return found or None
+    return ((start, end),)
+
+
+def _from_s390x(target: Target) -> Optional[_Ranges]:
+    """Take module_alloc()'s, from where it was told to begin."""
+    values, names = target.values, ("MODULES_VADDR", "MODULES_END")
+    start, end = (values.number(lambda prog: prog[name]) for name in names)
+    # With KASLR, kernel/module.c of s390 draws it when the first module is loaded.
+    offset = values.number(lambda prog: prog["module_load_offset"]) or 0
+    return None if start is None or end is None else ((start + offset, end),)
 
 
 def _from_kcore(target: Target) -> Optional[Tuple[int, int]]:
@@ -143,8 +179,8 @@ def _from_variables(target: Target) -> Optional[Tuple[int, int]]:
     return None if start is None or end is None else (start, end)
 
 
-SPACES: Mapping[str, Callable[[Target], VmallocRange]] = {
-    "vmalloc": vmalloc_range,
-    "module": module_range,
+SPACES: Mapping[str, Callable[[Target], Space]] = {
+    "vmalloc": vmalloc_space,
+    "module": module_space,
 }
 """What finds each space that areas are made in."""

@@ -32,7 +32,7 @@ from .inspection import inspect
 from .mappings import struct_page_phys, vmalloc_frames
 from .pointers import pointer_policy
 from .racing import as_races
-from .ranges import vmalloc_range
+from .ranges import module_space, vmalloc_range
 from .series import series_signs
 
 __all__ = ("Slice",)
@@ -166,6 +166,8 @@ def _read(program: Program, names_are_read: Callable[[], None]) -> _Found:
     names_are_read()
     found = inspect(target)
     vmalloc_range(target)
+    with suppress(VmapError):
+        module_space(target)
     pointer_policy(target)
     series_signs(target)
     _read_struct_pages(target)

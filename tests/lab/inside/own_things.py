@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
 Owns areas of several kinds: BPF programs and maps, and a table of open files so large
-that it lies in vmalloc space. Prints in a line of JSON what the kernel's system calls say
-of them, and keeps them until it is killed.
+that it lies in vmalloc space; a child that has exited had one, too. Prints in a line of
+JSON what the kernel's system calls say of them, and keeps them until it is killed.
 """
 
 from __future__ import annotations
@@ -66,9 +66,20 @@ def told(data: bytes, name_at: int) -> Dict[str, object]:
     return {"type": kind, "id": id_, "name": name}
 
 
+def exited_child() -> int:
+    """Return the PID of a child that had such a table, and is dead but not buried."""
+    child = os.fork()
+    if not child:
+        os.dup2(0, FAR_FD)
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    return child
+
+
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (-1, -1))
     resource.setrlimit(resource.RLIMIT_NOFILE, (1 << 20, 1 << 20))
+    exited = exited_child()
     maps: List[int] = [
         make_map(ARRAY, 4, 4096, 256, "lab_array"),
         make_map(HASH, 8, 64, 8192, "lab_hash"),
@@ -77,6 +88,7 @@ def main() -> None:
     os.dup2(0, FAR_FD)
     found = {
         "pid": os.getpid(),
+        "exited": exited,
         "comm": open("/proc/self/comm", encoding="utf-8").read().strip(),
         "maps": [told(info(fd), 24) for fd in maps],
         "programs": [

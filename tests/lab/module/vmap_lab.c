@@ -8,6 +8,8 @@
 #include <linux/cpumask.h>
 #include <linux/io.h>
 #include <linux/ioport.h>
+#include <linux/kallsyms.h>
+#include <linux/kprobes.h>
 #include <linux/kthread.h>
 #include <linux/list.h>
 #include <linux/log2.h>
@@ -27,6 +29,9 @@
 #include <linux/version.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
+#include <linux/execmem.h>
+#endif
 
 #define MAGIC 0xa5ULL
 #define MAX_ID 0xffffffU
@@ -98,7 +103,7 @@ static struct mapping_set *const sets[] = {
 	&base_set, &many_set, &leak_set, &blocks_set, &aliases_set, &reserve_set,
 };
 
-static DEFINE_MUTEX(lab_lock);	/* protects sets and the next three */
+static DEFINE_MUTEX(lab_lock);	/* protects sets, and what commands keep */
 static unsigned long changes = 1;	/* to the lists of the sets */
 static unsigned int last_id;
 static char last_try[128];
@@ -811,6 +816,13 @@ static void *try_ioremap(u64 size)
 	return (void __force *)addr;
 }
 
+static void note_try(u64 size, u64 align, const char *by, void *addr)
+{
+	scnprintf(last_try, sizeof(last_try),
+		  "try size=%llu align=%llu by=%s result=%s addr=0x%lx\n", size, align,
+		  by, addr ? "fits" : "fails", (unsigned long)addr);
+}
+
 static int command_try(const char *arguments)
 {
 	u64 size, align, natural;
@@ -832,10 +844,254 @@ static int command_try(const char *arguments)
 	} else {
 		return -EOPNOTSUPP;
 	}
-	scnprintf(last_try, sizeof(last_try),
-		  "try size=%llu align=%llu by=%s result=%s addr=0x%lx\n", size, align,
-		  by, addr ? "fits" : "fails", (unsigned long)addr);
+	note_try(size, align, by, addr);
 	return 0;
+}
+
+/* --- functions that are not exported ------------------------------------------- */
+
+/* Return where a function begins, or NULL: the kernel tells where a kprobe of it is. */
+static void *unexported(const char *name)
+{
+	struct kprobe probe = { .symbol_name = name, .flags = KPROBE_FLAG_DISABLED };
+	char place[KSYM_SYMBOL_LEN];
+	unsigned long addr;
+
+	if (register_kprobe(&probe))
+		return NULL;
+	addr = (unsigned long)probe.addr;
+	unregister_kprobe(&probe);
+	/* That may be behind what functions begin with, such as ENDBR. */
+	sprint_symbol(place, addr);
+	return (void *)(addr - simple_strtoul(strchr(place, '+') + 1, NULL, 16));
+}
+
+/* Return an area at this very place, its guard page the last one, or NULL. */
+static struct vm_struct *area_at(unsigned long addr, unsigned long size)
+{
+	struct vm_struct *(*get)(unsigned long size, unsigned long flags,
+				 unsigned long start, unsigned long end,
+				 const void *caller);
+
+	get = unexported("__get_vm_area_caller");
+	/* The caller is one that anybody could be. */
+	return get ? get(size - PAGE_SIZE, VM_MAP, addr, addr + size, vfree) : NULL;
+}
+
+#define MAX_TAKEN 8
+
+static struct vm_struct *taken[MAX_TAKEN];
+static unsigned int taken_count;
+
+static void free_taken(void)
+{
+	while (taken_count)
+		free_vm_area(taken[--taken_count]);
+}
+
+static int command_take(const char *arguments)
+{
+	unsigned long addr, size;
+
+	if (!strcmp(arguments, "0")) {
+		free_taken();
+		return 0;
+	}
+	if (taken_count == MAX_TAKEN ||
+	    sscanf(arguments, "%li %li", (long *)&addr, (long *)&size) != 2 ||
+	    size <= PAGE_SIZE || !IS_ALIGNED(addr | size, PAGE_SIZE))
+		return -EINVAL;
+	taken[taken_count] = area_at(addr, size);
+	if (!taken[taken_count])
+		return -ENOMEM;
+	taken_count++;
+	return 0;
+}
+
+/*
+ * Since commit 12af2b83d0b1 ("mm: introduce execmem_alloc() and execmem_free()") (in
+ * v6.10) memory of modules comes from there, and is of several types.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
+#define MODULE_ALLOCATOR "execmem_alloc"
+
+static void *try_allocator(void *function, u64 size, bool is_text)
+{
+	void *(*alloc)(enum execmem_type type, size_t size) = function;
+	void (*free)(void *addr) = unexported("execmem_free");
+	void *addr = NULL;
+
+	if (free)
+		addr = alloc(is_text ? EXECMEM_MODULE_TEXT : EXECMEM_MODULE_DATA, size);
+	if (addr)
+		free(addr);
+	return addr;
+}
+#else
+#define MODULE_ALLOCATOR "module_alloc"
+
+static void *try_allocator(void *function, u64 size, bool is_text)
+{
+	void *(*alloc)(unsigned long size) = function;
+	void *addr = alloc(size);
+
+	vfree(addr);
+	return addr;
+}
+#endif
+
+static int command_try_module(const char *arguments)
+{
+	void *function = unexported(MODULE_ALLOCATOR), *addr;
+	char type[8];
+	u64 size;
+
+	if (sscanf(arguments, "%7s %lli", type, (long long *)&size) != 2 || !size ||
+	    (strcmp(type, "text") && strcmp(type, "data")))
+		return -EINVAL;
+	if (!function)
+		return -EOPNOTSUPP;
+	/* What the kernel says in between of a failure is no complaint. */
+	pr_info("vmap_lab: trying for a module\n");
+	addr = try_allocator(function, size, !strcmp(type, "text"));
+	pr_info("vmap_lab: tried for a module\n");
+	note_try(size, PAGE_SIZE, MODULE_ALLOCATOR, addr);
+	return 0;
+}
+
+/* --- areas of known owners, and what only seems to own them ---------------------- */
+
+/* The last node pools no areas of so many pages, but frees their addresses. */
+#define PLANT_PAGES 300
+#define PLANT_OBJECTS 64
+#define PLANT_BYTES 192
+#define PLANT_WORD 5	/* of objects and pages, whose allocators keep their own in others */
+
+enum plant { NOBODY, VARIABLE, OBJECT, FREED_OBJECT, FREED_PAGE, REUSED, PLANTS };
+
+static const char *const plant_names[PLANTS] = {
+	[NOBODY] = "nobody",		 [VARIABLE] = "variable",
+	[OBJECT] = "object",		 [FREED_OBJECT] = "freed-object",
+	[FREED_PAGE] = "freed-page",	 [REUSED] = "reused",
+};
+
+/* Complements, as nothing else here is to point at these areas. */
+static unsigned long plants[PLANTS];
+static struct vm_struct *reused_area;
+static struct kmem_cache *plant_cache;
+static unsigned long *plant_objects[PLANT_OBJECTS];
+
+/* The first is in use, the others are left over; nobody reads them. */
+static void *volatile vmap_lab_pointer;
+static void *volatile vmap_lab_stale_pointer;
+static void *volatile vmap_lab_reused_pointer;
+
+static noinline void *vmap_lab_plant(unsigned int pages)
+{
+	return vmalloc((unsigned long)pages << PAGE_SHIFT);
+}
+
+static void uproot(void)
+{
+	unsigned int i;
+
+	if (reused_area)
+		free_vm_area(reused_area);
+	reused_area = NULL;
+	for (i = 0; i < REUSED; i++)
+		if (plants[i])
+			vfree((void *)~plants[i]);
+	memset(plants, 0, sizeof(plants));
+	for (i = 0; i < PLANT_OBJECTS; i++) {
+		if (plant_objects[i])
+			kmem_cache_free(plant_cache, plant_objects[i]);
+		plant_objects[i] = NULL;
+	}
+	kmem_cache_destroy(plant_cache);
+	plant_cache = NULL;
+	vmap_lab_pointer = NULL;
+	vmap_lab_stale_pointer = NULL;
+	vmap_lab_reused_pointer = NULL;
+}
+
+/* A cache with a constructor is merged with no other, and its objects keep all words. */
+static void construct(void *object)
+{
+}
+
+/* Every other object is freed: their pages have some of both. */
+static int plant_in_objects(void)
+{
+	unsigned int i;
+
+	plant_cache = kmem_cache_create("vmap_lab_plant", PLANT_BYTES, 0, 0, construct);
+	if (!plant_cache)
+		return -ENOMEM;
+	for (i = 0; i < PLANT_OBJECTS; i++) {
+		plant_objects[i] = kmem_cache_alloc(plant_cache, GFP_KERNEL);
+		if (!plant_objects[i])
+			return -ENOMEM;
+		plant_objects[i][PLANT_WORD] = ~plants[i % 2 ? FREED_OBJECT : OBJECT];
+	}
+	for (i = 1; i < PLANT_OBJECTS; i += 2) {
+		kmem_cache_free(plant_cache, plant_objects[i]);
+		plant_objects[i] = NULL;
+	}
+	return 0;
+}
+
+static int plant_in_page(void)
+{
+	unsigned long *words = (unsigned long *)__get_free_page(GFP_KERNEL);
+
+	if (!words)
+		return -ENOMEM;
+	words[PLANT_WORD] = ~plants[FREED_PAGE];
+	free_page((unsigned long)words);
+	return 0;
+}
+
+/* Free two areas to which variables go on pointing, and give one's place to another. */
+static int plant_in_variables(void)
+{
+	vmap_lab_pointer = (void *)~plants[VARIABLE];
+	vmap_lab_stale_pointer = vmap_lab_plant(PLANT_PAGES);
+	vmap_lab_reused_pointer = vmap_lab_plant(PLANT_PAGES);
+	if (!vmap_lab_stale_pointer || !vmap_lab_reused_pointer)
+		return -ENOMEM;
+	vfree(vmap_lab_reused_pointer);
+	vm_unmap_aliases();
+	reused_area = area_at((unsigned long)vmap_lab_reused_pointer,
+			      (PLANT_PAGES + 1UL) << PAGE_SHIFT);
+	vfree(vmap_lab_stale_pointer);
+	if (!reused_area)
+		return -EBUSY;
+	plants[REUSED] = ~(unsigned long)vmap_lab_reused_pointer;
+	plant_objects[0][PLANT_WORD + 1] = ~plants[REUSED];
+	return 0;
+}
+
+static int command_plant(const char *arguments)
+{
+	unsigned int i;
+	int error;
+
+	uproot();
+	if (!strcmp(arguments, "0"))
+		return 0;
+	if (*arguments)
+		return -EINVAL;
+	for (i = 0; i < REUSED; i++) {
+		unsigned long addr = (unsigned long)vmap_lab_plant(1);
+
+		if (!addr)
+			return -ENOMEM;
+		plants[i] = ~addr;
+	}
+	error = plant_in_objects();
+	if (!error)
+		error = plant_in_page();
+	return error ?: plant_in_variables();
 }
 
 /* --- damage: a word of the kernel's is changed, and changed back -------------- */
@@ -962,6 +1218,8 @@ static void remove_all(void)
 	unsigned int i;
 
 	stop_stress();
+	uproot();
+	free_taken();
 	for (i = 0; i < ARRAY_SIZE(sets); i++)
 		shrink(sets[i], 0);
 }
@@ -1010,6 +1268,8 @@ static int command_reset(const char *arguments)
 	/* The oldest mapping stays: the init text that made it is gone. */
 	for (i = 0; i < ARRAY_SIZE(sets); i++)
 		shrink(sets[i], sets[i] == &base_set);
+	uproot();
+	free_taken();
 	last_try[0] = '\0';
 	vm_unmap_aliases();
 	return add_base_set();
@@ -1023,10 +1283,11 @@ static const struct {
 } commands[] = {
 	{ "aliases", command_aliases }, { "blocks", command_blocks },
 	{ "lazy", command_lazy },       { "leak", command_leak },
-	{ "many", command_many },       { "poke", command_poke },
-	{ "purge", command_purge },     { "reserve", command_reserve },
-	{ "reset", command_reset },     { "stress", command_stress },
-	{ "try", command_try },
+	{ "many", command_many },       { "plant", command_plant },
+	{ "poke", command_poke },       { "purge", command_purge },
+	{ "reserve", command_reserve }, { "reset", command_reset },
+	{ "stress", command_stress },   { "take", command_take },
+	{ "try", command_try },         { "try_module", command_try_module },
 };
 
 static int run_command(char *line)
@@ -1083,6 +1344,10 @@ static void show_header(struct seq_file *text)
 		   stress_running, atomic_long_read(&stress_made),
 		   atomic_long_read(&stress_unmade), atomic_long_read(&stress_failed));
 	seq_puts(text, last_try);
+	for (i = 0; i < PLANTS; i++)
+		if (plants[i])
+			seq_printf(text, "plant name=%s addr=0x%lx\n", plant_names[i],
+				   ~plants[i]);
 }
 
 static void show_run(struct seq_file *text, unsigned long first, unsigned long last)

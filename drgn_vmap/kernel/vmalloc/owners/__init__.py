@@ -70,21 +70,23 @@ def with_owners(
     Where a kind of owner cannot be looked for, that is a problem.
 
     :param on_read: If given, all of RAM is searched for slab objects that point to the
-        areas that have no other owner; called with how many pages were read, of how many.
+        areas that have no other owner, or only variables, which may be left over from an
+        area before; called with how many pages were read, of how many.
     """
     search = Search(target, snapshot)
     problems: List[Problem] = []
     owners = _owners(search, _SOURCES, problems)
+    wanted = {int(row) for row in search.busy.rows} - owners.keys()
     # Word by word, a slice is slow to look through for what it has not.
     last = {} if target.vmcoreinfo.is_slice else _LAST
     for row, some in _owners(search, last, problems).items():
         owners.setdefault(row, some)
     if on_read:
-        wanted = {int(row) for row in search.busy.rows} - owners.keys()
         deep = {
             "slab objects": lambda one: slab_objects(one, wanted, on_read, problems)
         }
-        owners.update(_owners(search, deep, problems))
+        for row, some in _owners(search, deep, problems).items():
+            owners.setdefault(row, {}).update(some)
     target.memory.forget()
     if target.vmcoreinfo.is_slice:
         problems = [_NOT_IN_SLICES]

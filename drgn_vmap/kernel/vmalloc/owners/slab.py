@@ -13,6 +13,7 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Set, Tuple
 from drgn import Object
 from drgn.helpers.linux.slab import slab_object_info
 
+from ...._drgn import knows_sheaves
 from ...._numpy import Array, U64Array, np
 from ....errors import Fault
 from ....model.areas import Problem, ProblemKind
@@ -71,6 +72,12 @@ def slab_objects(
     if objects.unasked:
         detail = f"{objects.unasked} pointers were not followed, as there are so many"
         problems.append(Problem(ProblemKind.BOUNDED, "slab objects", detail))
+    if objects.untold:
+        detail = (
+            f"drgn 0.1.0 or newer has to tell whether {objects.untold} objects that have "
+            "pointers are free"
+        )
+        problems.append(Problem(ProblemKind.UNSUPPORTED, "slab objects", detail))
 
 
 class _Objects:
@@ -90,6 +97,8 @@ class _Objects:
         self._asked = 0
         self.unasked = 0
         """How many pointers nobody was asked about."""
+        self.untold = 0
+        """How many are in objects of which drgn cannot tell whether they are free."""
 
     def are_of_vmalloc(self, places: U64Array, rows: Array) -> Array:
         """Return which pointers are in a vmap_area, or in the area's own vm_struct."""
@@ -123,6 +132,9 @@ class _Objects:
             if found is None or not found.allocated:
                 return None
             cache = found.slab_cache
+            if _has_sheaves(cache) and not knows_sheaves():
+                self.untold += 1
+                return None
             name = cache.name.string_().decode("utf-8", "backslashreplace")
             if _is_full(found.slab, cache):
                 page = place // self._page_size
@@ -147,15 +159,20 @@ class _FullPage(NamedTuple):
         return self.first + (place - self.first) // self.size * self.size
 
 
+def _has_sheaves(cache: Object) -> bool:
+    # Since Linux kernel commit 2d517aa09bbc ("slab: add opt-in caching layer of percpu
+    # sheaves") (in v6.18).
+    return cache.type_.type.has_member("cpu_sheaves") and bool(cache.cpu_sheaves)
+
+
 def _is_full(slab: Object, cache: Object) -> bool:
     """
     Return whether all objects of a slab are known to be in use.
 
     :raises LookupError: if its counters are not known.
     """
-    # A CPU keeps free objects of the slab that it takes from, and since Linux kernel commit
-    # 2d517aa09bbc ("slab: add opt-in caching layer of percpu sheaves") (in v6.18) of any.
-    if cache.type_.type.has_member("cpu_sheaves") and cache.cpu_sheaves:
+    # A CPU keeps free objects of the slab that it takes from, or in sheaves of any.
+    if _has_sheaves(cache):
         return False
     if not slab.type_.type.has_member("frozen") or slab.frozen:
         return False

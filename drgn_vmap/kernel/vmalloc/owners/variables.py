@@ -36,10 +36,11 @@ _MAX_BYTES = 256 << 20
 _MAX_BYTES_IN_ALL = 2 << 30
 """More than the data of 4096 CPUs."""
 _NOT_DATA = ("text", "init text")
-_NO_OWNERS = ("stack", "log_buf", "vmalloc_base", "kcore_vmalloc")
+_NO_OWNERS = ("stack", "log_buf", "flush_tlb_info", "vmalloc_base", "kcore_vmalloc")
 """
-Parts of names of what holds pointers that are left over from calls, or that say where
-vmalloc space begins.
+Parts of names of what holds pointers that are left over from calls, or addresses that a CPU
+flushed from its TLB, such as those of areas that were freed, or that say where vmalloc space
+begins.
 """
 
 
