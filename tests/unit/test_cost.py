@@ -19,12 +19,14 @@ import sys
 import tracemalloc
 from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import FrameType
 from typing import Any, Callable
 
 import pytest
 from drgn import Architecture, FaultError, Platform, Program
 
+import drgn_vmap
 from drgn_vmap._numpy import np
 from drgn_vmap.commands import run
 from drgn_vmap.kernel.memory.bulk import Memory
@@ -41,6 +43,8 @@ from tests.fakes.kernel import (
     FakeKernel,
 )
 
+OURS = f"{Path(drgn_vmap.__file__).parent}{os.sep}"
+"""Where the package is; the checkout may have the same name."""
 SIZES = (2_000, 8_000, 14_000)
 """So far apart that what is done for some thousand areas at a time evens out."""
 VM_ALLOC = 0x2
@@ -84,7 +88,7 @@ def instructions_of(call: Callable[[], object]) -> int:
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
         nonlocal count
-        if "/drgn_vmap/" not in frame.f_code.co_filename:
+        if not frame.f_code.co_filename.startswith(OURS):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         count += event == "opcode"
