@@ -89,17 +89,17 @@ def follow_phys(mm: Object, address: IntegerLike) -> Object:
     """
     Return the physical address that drgn finds for a virtual one, of any architecture.
 
-    It is imported when it is first needed: with it come all of drgn's helpers for Linux,
-    which takes longer than to list the areas of most kernels, and most do not need it.
+    drgn's own function of this name comes with all of its helpers for Linux, and to import
+    these takes longer than to list the areas of most kernels.
 
     :raises FaultError: if there is none, or if it cannot be found out.
+    :raises NotImplementedError: if drgn does not know such page tables.
     """
-    from drgn.helpers.linux import mm as helpers
+    found = follow_page_table(mm.prog_, mm.pgd, address)
+    return Object(mm.prog_, "unsigned long long", found)
 
-    return helpers.follow_phys(mm, address)
 
-
-def follow_page_table(prog: Program, table: int, address: int) -> int:
+def follow_page_table(prog: Program, table: IntegerLike, address: IntegerLike) -> int:
     """
     Return the physical address that a page table leads to. follow_phys() is this, but
     needs the kernel's types, which may come later.

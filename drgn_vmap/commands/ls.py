@@ -186,7 +186,6 @@ def run(target: Optional["Target"], args: argparse.Namespace) -> int:
 
 def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
     # Not at the top of the file: --from works without drgn.
-    from ..kernel.vmalloc.owners import with_owners
     from ..kernel.vmalloc.pointers import pointer_policy
     from ..kernel.vmalloc.snapshot import take_snapshot
 
@@ -195,6 +194,9 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
         policy = pointer_policy(target)
     snapshot = take_snapshot(target, all_states=args.all)
     if args.owners:
+        # To import these takes as long as to list some thousands of areas.
+        from ..kernel.vmalloc.owners import with_owners
+
         with Progress("ls", "pages of RAM") as progress:
             deep = progress.update if args.owners == "deep" else None
             snapshot = with_owners(target, snapshot, on_read=deep)

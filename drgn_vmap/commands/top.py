@@ -191,11 +191,12 @@ def _of_file(args: argparse.Namespace) -> Tuple[Snapshot, Optional[PageCounter]]
 def _look(target: "Target", by: str) -> Tuple[Snapshot, Optional[PageCounter]]:
     # Not at the top of the file: --from works without drgn.
     from ..kernel.vmalloc.counters import vmalloc_pages
-    from ..kernel.vmalloc.owners import with_owners
     from ..kernel.vmalloc.snapshot import take_snapshot
 
     snapshot = take_snapshot(target)
     if by == "owner":
+        from ..kernel.vmalloc.owners import with_owners
+
         snapshot = with_owners(target, snapshot)
     return snapshot, vmalloc_pages(target)
 
