@@ -8,9 +8,21 @@ for the version.
 
 import inspect
 import os
-from functools import lru_cache
+from contextlib import suppress
+from functools import lru_cache, partial
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+)
 
 import drgn
 from drgn import FaultError, IntegerLike, Object, Program
@@ -128,15 +140,48 @@ def knows_sheaves() -> bool:
 def linux_kernel_command(
     arguments: Sequence[Argument], **about: str
 ) -> Callable[[_Command], _Command]:
-    """Make a function a command of drgn's prompt, if it has any: 0.0.33 was the first."""
+    """
+    Make a function a command of drgn's prompt, if it has any: 0.0.33 was the first; and of
+    drgn-crash, if there is that.
+
+    It is called with the program, with what is typed for it, such as ``%vmap``, and with the
+    arguments.
+    """
     try:
         from drgn.commands import argument
         from drgn.commands.linux import linux_kernel_command as registered
     except ModuleNotFoundError:
         return lambda function: function
     made = [argument(*names, **more) for names, more in arguments]
-    decorator: Callable[[_Command], _Command] = registered(arguments=made, **about)
-    return decorator
+
+    def register(function: _Command) -> _Command:
+        for sign, where in _prompts():
+            called = partial(_call, function, sign)
+            registered(arguments=made, **about, **where)(called)
+        return function
+
+    return register
+
+
+def _prompts() -> Iterator[Tuple[str, Dict[str, Any]]]:
+    """Yield what stands before a command at each of drgn's prompts, and its namespace."""
+    yield "%", {}
+    # There is no public name for it. drgn itself imports this wherever it has commands.
+    with suppress(ImportError):
+        from drgn.commands._crash.common import CRASH_COMMAND_NAMESPACE
+
+        yield "", {"namespace": CRASH_COMMAND_NAMESPACE}
+
+
+def _call(
+    function: Callable[..., None],
+    sign: str,
+    prog: Program,
+    name: str,
+    args: Any,
+    **others: Any,
+) -> None:
+    function(prog, f"{sign}{name}", args)
 
 
 def make_linux_kernel(prog: Program, vmcoreinfo: bytes, is_live: bool) -> None:

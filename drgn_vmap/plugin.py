@@ -1,14 +1,13 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-Registers the drgn command ``%vmap``, where drgn has commands, and with DRGN_VMAP_DIRECT=1 has
-new programs read vmalloc space right. drgn imports this at every start, so it imports
-nothing heavy.
+Registers the drgn command ``%vmap``, which is ``vmap`` in drgn-crash, where drgn has commands;
+and with DRGN_VMAP_DIRECT=1 has new programs read vmalloc space right. drgn imports this at
+every start, so it imports nothing heavy.
 """
 
 import argparse
 import os
-from typing import Any
 
 from drgn import Program
 
@@ -34,14 +33,12 @@ def drgn_prog_set(prog: Program) -> None:
         (("args",), {"nargs": argparse.REMAINDER, "help": "options of the verb"}),
     ),
 )
-def _cmd_vmap(
-    prog: Program, name: str, args: argparse.Namespace, **kwargs: Any
-) -> None:
+def _cmd_vmap(prog: Program, typed: str, args: argparse.Namespace) -> None:
     if args.verb == "help" and args.args:
         args.verb, args.args = args.args[0], ["--help"]
     if args.help or args.verb == "help":
-        show_help(f"%{name}")
+        show_help(typed)
     elif args.verb is None:
-        overview(f"%{name}", lambda: target_of(prog))
+        overview(typed, lambda: target_of(prog))
     else:
-        run(args.verb, prog, args.args, typed=f"%{name} {args.verb}")
+        run(args.verb, prog, args.args, typed=f"{typed} {args.verb}")

@@ -46,6 +46,7 @@ __all__ = (
     "guarded",
     "main",
     "module_of",
+    "no_verb",
     "overview",
     "run",
     "run_verb",
@@ -163,6 +164,20 @@ def verbs_text() -> str:
     return f"Show the kernel's vmalloc state.\n\nVerbs:\n{''.join(lines)}"
 
 
+def no_verb(word: str, typed: str = "") -> str:
+    """
+    Return that a word is no verb, and what to try.
+
+    :param typed: What is typed before a verb, if that is to be said.
+    """
+    # Not at the top of the file: next to nobody needs it.
+    import difflib
+
+    near = difflib.get_close_matches(word, VERBS, 1)
+    meant = f"{typed} {near[0]}".lstrip() if near else f"one of {', '.join(VERBS)}"
+    return f"there is no verb {word!r}: try {meant}"
+
+
 def show_help(typed: str) -> None:
     """
     Show what verbs there are.
@@ -243,7 +258,7 @@ def verb_parser(verb: str, way: Way) -> argparse.ArgumentParser:
     :raises UsageError: if there is no such verb.
     """
     if verb not in VERBS:
-        raise UsageError(f"there is no such verb: use one of {', '.join(VERBS)}")
+        raise UsageError(no_verb(verb))
     module = module_of(verb)
     parser = Parser(
         prog=way.typed,

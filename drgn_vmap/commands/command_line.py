@@ -5,7 +5,6 @@ The command ``vmap``, which is ``python3 -m drgn_vmap`` too: opens the kernel it
 """
 
 import argparse
-import difflib
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Optional, Sequence
@@ -19,6 +18,7 @@ from . import (
     Way,
     as_script,
     guarded,
+    no_verb,
     overview,
     run_verb,
     verb_parser,
@@ -180,6 +180,4 @@ def _misplaced(word: str) -> str:
         return f"the verb comes first: vmap {word} -c CORE, say"
     if word.startswith("-"):
         return f"unrecognized arguments: {word}: see vmap --help"
-    near = difflib.get_close_matches(word, VERBS, 1)
-    meant = f"vmap {near[0]}" if near else f"one of {', '.join(VERBS)}"
-    return f"there is no verb {word!r}: try {meant}"
+    return no_verb(word, "vmap")

@@ -121,8 +121,19 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert [verb for verb in VERBS if f"  {verb}" not in out] == [] and err == ""
     run_command(prog, "vmap nosuch")
     out, err = capsys.readouterr()
-    assert out == "" and "no such verb" in err and len(err.splitlines()) == 1
+    assert out == "" and "no verb 'nosuch'" in err and len(err.splitlines()) == 1
     run_command(prog, "vmap top --help")
     assert "--openmetrics" in capsys.readouterr().out
     run_command(prog, "vmap top --json")
     assert '"rows"' in capsys.readouterr().out
+
+
+def test_the_command_in_drgn_crash(capsys: pytest.CaptureFixture[str]) -> None:
+    """There it is vmap, and says so."""
+    prog = FakeKernel([]).program()
+    run_command(prog, "crash vmap help")
+    assert "\nvmap alone shows an overview" in capsys.readouterr().out
+    run_command(prog, "vmap help")
+    assert "\n%vmap alone shows an overview" in capsys.readouterr().out
+    run_command(prog, "crash vmap nosuch")
+    assert "no verb 'nosuch'" in capsys.readouterr().err
