@@ -14,8 +14,9 @@ from typing import Dict, Iterator, Optional, Sequence, Tuple
 from .._numpy import Array, U64Array, np
 from ..model.areas import Area, Kernel, Snapshot, State
 from ..model.blocks import Blocks, PageState
-from ..model.kcore import KcoreAnswer, KcoreRules, Returned, Translation
+from ..model.kcore import KcoreAnswer, KcoreRules, Returned
 from ..model.places import Place, Region, Spot
+from ..model.translation import Translation
 from .blocks import page_states
 from .describe import describe
 from .kcore import is_guarded, unread_flags

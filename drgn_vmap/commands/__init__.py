@@ -10,6 +10,7 @@ into output, one line on standard error and an exit status.
 """
 
 import argparse
+import gc
 import sys
 import warnings
 from importlib import import_module
@@ -61,6 +62,7 @@ EXIT_FOUND = 1
 EXIT_CANNOT = 2
 _EXIT_INTERRUPTED = 130
 """What a shell says of a command that Ctrl-C ended."""
+_OBJECTS_UNTIL_COLLECTED = 100_000
 
 VERBS: Mapping[str, str] = {
     "ls": "list vmalloc areas, as /proc/vmallocinfo does or with all there is to know",
@@ -122,6 +124,9 @@ def as_script(call: Callable[[], int]) -> NoReturn:
 
     Only a script may: a session goes on, and needs its standard streams.
     """
+    # Next to nothing here refers to itself: to look for that as often as Python does takes
+    # a twentieth of the time of a verb.
+    gc.set_threshold(_OBJECTS_UNTIL_COLLECTED)
     try:
         status = call()
     except KeyboardInterrupt:

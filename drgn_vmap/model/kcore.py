@@ -11,11 +11,10 @@ import enum
 from dataclasses import dataclass
 from typing import Mapping, Optional, Tuple
 
-from .._numpy import Array, U64Array
+from .._numpy import Array
 from .areas import Kernel, Problem
 
 __all__ = (
-    "Translation",
     "KcoreRules",
     "Look",
     "PageClass",
@@ -26,25 +25,6 @@ __all__ = (
     "Returned",
     "KcoreAnswer",
 )
-
-
-@dataclass(frozen=True)
-class Translation:
-    """Where some addresses lead, each column as long as they are many."""
-
-    phys: U64Array
-    """Physical address, zero where nothing is mapped."""
-    present: Array
-    known: Array
-    """False where a table could not be read, so nothing can be said."""
-    problems: Tuple[Problem, ...] = ()
-    """What of the tables is damaged."""
-
-    def take(self, rows: Array) -> "Translation":
-        """Return those of the given ones."""
-        return Translation(
-            self.phys[rows], self.present[rows], self.known[rows], self.problems
-        )
 
 
 @dataclass(frozen=True)

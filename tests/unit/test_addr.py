@@ -29,8 +29,9 @@ from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.vmalloc.snapshot import take_areas_around
 from drgn_vmap.model.areas import VMAP_BLOCK, VMAP_RAM, State
 from drgn_vmap.model.blocks import PageState
-from drgn_vmap.model.kcore import KcoreRules, Translation
+from drgn_vmap.model.kcore import KcoreRules
 from drgn_vmap.model.places import Place, Region, Spot
+from drgn_vmap.model.translation import Translation
 from drgn_vmap.render.addr import place_json, place_text
 from tests.fakes.blocks import BITS, START, FakeBlock, blocks_of
 from tests.fakes.kernel import PAGE, VMALLOC_START, FakeArea, FakeKernel

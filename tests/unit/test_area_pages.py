@@ -16,7 +16,7 @@ from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.vmalloc import area_pages
 from drgn_vmap.kernel.vmalloc.area_pages import AreaPages, NamedPages
 from drgn_vmap.model.areas import ProblemKind, State, vm_flag
-from drgn_vmap.model.kcore import Translation
+from drgn_vmap.model.translation import Translation
 from tests.fakes.kernel import LITTLE_ENDIAN, FakeKernel
 from tests.fakes.snapshots import BASE, PAGE, area, snapshot_of
 

@@ -18,7 +18,7 @@ from ..._drgn import follow_phys
 from ..._numpy import Array, U64Array, np, spread
 from ...errors import Fault
 from ...model.areas import Problem, ProblemKind
-from ...model.kcore import Translation
+from ...model.translation import Translation
 from ..doors import UNREADABLE, Values
 from ..types.kernel_image import image_phys
 from ..types.vmcoreinfo import Vmcoreinfo

@@ -23,7 +23,8 @@ from drgn import Program
 from ..._numpy import Array, U64Array, np
 from ...errors import TargetError
 from ...model.areas import Problem
-from ...model.kcore import Look, Translation
+from ...model.kcore import Look
+from ...model.translation import Translation
 from ..doors import UNREADABLE
 from .kcore import NOWHERE, Kcore
 from .page_table import PageTable

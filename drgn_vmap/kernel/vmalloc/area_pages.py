@@ -15,7 +15,7 @@ from typing import Tuple
 from ..._numpy import Array, U64Array, np
 from ...errors import VmapError
 from ...model.areas import AreaTable, Snapshot, State, vm_flag
-from ...model.kcore import Translation
+from ...model.translation import Translation
 from ..memory.budget import affordable
 from ..target import Target
 from ..types.structs import word_dtype
