@@ -4,7 +4,7 @@
 Report
 ------
 
-One HTML file about a kernel's vmalloc state. It loads nothing and runs nothing.
+One HTML file about a kernel's vmalloc state. It loads nothing, and needs no script.
 """
 
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -18,6 +18,7 @@ from ..model.space import Gaps
 from ..model.sums import Sum, Top
 from .drawing import block_drawing, legend, part_id, stretch_drawing
 from .html import Content, Html, element, table
+from .report_script import SCRIPT, SCRIPT_SOURCE
 from .report_words import advice, held_texts, origin
 from .sizes import counted, size_text
 from .top import verdict_text as counter_text
@@ -63,10 +64,18 @@ a { color: var(--link); } nav { margin: .8em 0; }
 nav a { margin-right: 1em; display: inline-block; }
 table { border-collapse: collapse; margin: .6em 0; }
 th, td { padding: .15em .7em; text-align: left; vertical-align: top; }
-th { background: var(--soft); font-weight: 600; } td { border-top: 1px solid var(--line); }
+th { background: var(--soft); font-weight: 600; }
+th button { all: unset; cursor: pointer; } th button:focus-visible {
+  outline: 2px solid var(--link); } th button:hover { text-decoration: underline; }
+th[aria-sort] button::after { content: " \\2191"; }
+th[aria-sort="descending"] button::after { content: " \\2193"; }
+.search input { font: inherit; color: inherit; background: var(--back); width: 15em;
+  border: 1px solid var(--faint); border-radius: 4px; padding: .15em .4em; }
+.search output { color: var(--faint); } [hidden] { display: none !important; }
+td { border-top: 1px solid var(--line); }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td a, td code, code { font-family: ui-monospace, monospace; font-size: .92em; }
-.kinds { display: inline-block; min-width: 6em; }
+.kinds { display: inline-block; min-width: 7em; }
 td a { white-space: nowrap; } td a:has(code) { white-space: normal; }
 td ul { margin: .2em 0 .5em; padding-left: 1.4em; }
 :target { outline: 2px solid var(--link); outline-offset: 2px; }
@@ -99,9 +108,9 @@ svg a .name { fill: var(--text); }
   .long tr { display: block; border-top: 1px solid var(--line); padding: .2em 0; }
   .long th, .long td { display: inline-block; border: 0; padding: 0 .6em 0 0; }
   .long th { background: none; color: var(--faint); }
-  .long .n { min-width: 4.6em; } .long tr > :last-child { display: block; } }
+  .long .n { min-width: 5em; } .long tr > :last-child { display: block; } }
 @media print { :root { color-scheme: light; --text: #000; --back: #fff; --link: #000; }
-  body { max-width: none; font-size: 10pt; } nav { display: none; }
+  body { max-width: none; font-size: 10pt; } nav, .search { display: none; }
   a { text-decoration: none; } h2, h3 { break-after: avoid; }
   tr, svg, li { break-inside: avoid; } .enlarged { display: none; }
   td details::details-content { content-visibility: visible; block-size: auto; } }
@@ -131,8 +140,11 @@ def report_html(report: Report) -> str:
                 for id_, title, content in sections
             ),
         ),
+        element("script", Html(SCRIPT)),
     )
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    policy = (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src {SCRIPT_SOURCE}"
+    )
     head = element(
         "head",
         Html('<meta charset="utf-8">'),
@@ -218,7 +230,8 @@ def _summary(report: Report) -> List[Html]:
         facts.append(("fsck", element("span", said, _class=_verdict(not failed))))
     if report.series is not None:
         said = verdict_text(report.series)
-        look = _series_look(report.series)
+        # Of a vmcore it is no fault: that is read past /proc/kcore.
+        look = _series_look(report.series) if kernel and kernel.live else "plain"
         facts.append(("vm_map_ram series", element("span", said, _class=look)))
     return [_warnings(report), table(("fact", "value"), facts)]
 

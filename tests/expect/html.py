@@ -22,6 +22,7 @@ class Page(HTMLParser):
         self.attributes: List[Tuple[str, Optional[str]]] = []
         self.ids: List[str] = []
         self.text = ""
+        self.scripts: List[str] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -37,4 +38,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self.open[-1:] == ["script"]:
+            self.scripts.append(data)
+        else:
+            self.text += data
