@@ -8,7 +8,7 @@ One screen about a kernel's vmalloc state.
 """
 
 import textwrap
-from typing import Optional, Sequence
+from typing import Iterator, Optional, Sequence
 
 from ..model.areas import LAYOUTS, State
 from ..model.pictures import Overview
@@ -20,6 +20,8 @@ __all__ = ("overview_text",)
 
 _CALLERS = 5
 _COLUMNS = 80
+_SHORTEST = 20
+"""Of a caller there is to be seen that much, however narrow the terminal is."""
 
 
 def overview_text(
@@ -57,7 +59,7 @@ def overview_text(
         f"{blocks.stranded_pages} of them stranded",
         f"pages          {verdict_text(found.pages, kernel.live)}".rstrip(),
         "",
-        *_callers(found),
+        *_callers(found, min(width or _COLUMNS, _COLUMNS)),
         "",
         *[f"warning        {text}" for text in warnings or ("none",)],
         "",
@@ -76,12 +78,11 @@ def _verbs(verbs: Sequence[str], typed: str, width: int) -> str:
     )
 
 
-def _callers(found: Overview) -> Sequence[str]:
-    return [
-        f"{counted(row.areas, 'area'):>14} {size_text(row.bytes):>12} {found.top.share(row):6.1%}  "
-        f"{_cut(printable(row.key), 40)}"
-        for row in found.top.rows[:_CALLERS]
-    ]
+def _callers(found: Overview, width: int) -> Iterator[str]:
+    for row in found.top.rows[:_CALLERS]:
+        held = f"{counted(row.areas, 'area'):>14} {size_text(row.bytes):>10}"
+        line = f"{held} {found.top.share(row):6.1%}  "
+        yield line + _cut(printable(row.key), max(width - len(line), _SHORTEST))
 
 
 def _cut(text: str, width: int) -> str:
