@@ -20,7 +20,7 @@ SAMPLE := build/linux-$(KERNEL)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all one-kernel lint unit installed kernels vendors foreign support fuzz bench lab samples \
-    shell format clean packages bundle deb dist
+    shell format clean packages pictures bundle deb dist
 
 help:
 	@echo 'make demo                     look at a vmcore: seconds, no root, no guest'
@@ -42,6 +42,7 @@ help:
 	@echo '                              5.10-rhel8, 6.1-rhel9, built from source'
 	@echo 'make shell KERNEL=7.3         a shell in a guest'
 	@echo 'make samples                  make the vmcores in vmcores/ again'
+	@echo 'make pictures                 take the pictures in docs/pictures again'
 	@echo 'make bundle                   build/vmap.pyz: one file, for hosts without a network'
 	@echo 'make deb                      a Debian package, in build/'
 	@echo 'make dist                     sdist and wheel, in build/dist/'
@@ -134,6 +135,9 @@ fuzz: $(READY)
 
 samples: $(READY) packages
 	@$(LAB) samples
+
+pictures: $(READY) packages
+	@$(LAB) pictures
 
 # Everything takes an hour and 8 GiB; BENCH='--areas 200000' is a part of it.
 bench: PACKAGES += tests/bench/debian-packages.txt

@@ -9,6 +9,7 @@ dump: save a vmcore of a guest, and beside it what /proc/vmallocinfo held.
 fetch: fetch and build all that guests need.
 samples: make the samples in vmcores/ again.
 support: write docs/support.md from the records of test runs.
+pictures: take the pictures in docs/pictures again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .disks import debug_disk, initramfs, modules_disk
 from .guest import CommandTimeout, Guest, GuestError
 from .kernels import ALL_KERNELS, KERNELS
 from .packages import PackageError
+from .pictures import PICTURES, take_pictures
 from .samples import make_samples
 from .support import PAGE, page, read_records
 from .userland import root_disk
@@ -84,6 +86,11 @@ def support(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def pictures(arguments: argparse.Namespace) -> int:
+    take_pictures(PICTURES)
+    return 0
+
+
 def _boot(arguments: argparse.Namespace, interactive: bool = False) -> Guest:
     return Guest.boot(
         arguments.kernel,
@@ -129,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     support_parser = verbs.add_parser("support")
     support_parser.add_argument("records", nargs="+", type=Path, metavar="FILE.xml")
     support_parser.set_defaults(function=support)
+
+    verbs.add_parser("pictures").set_defaults(function=pictures)
     return parser
 
 
