@@ -3,8 +3,9 @@
 """
 Show what an address is.
 
-ADDR is a virtual address, with or without 0x; phys:ADDR, a physical one; or
-page:ADDR, that of a struct page. It tells which area it lies in, or which lazily
+ADDR is a virtual address, with or without 0x; phys:ADDR, a physical one; page:ADDR,
+that of a struct page; a range as ls prints it, of which the start is taken; or a symbol,
+as NAME or NAME+OFFSET. What digits can spell is an address. It tells which area it lies in, or which lazily
 freed, pooled or free range; whose area that is; which page of it, and in a
 vmap_block whether that page is used; the physical address; what /proc/kcore returns
 there on this kernel; and the areas in use below and above. Outside of vmalloc space it
@@ -45,14 +46,12 @@ from ..model.places import Spot
 from ..render.addr import place_json, place_text
 from ..render.records import document
 from .common import add_json, problem_status, warn_of_problems, write_text
+from .places import Place, find_place
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
 
 __all__ = ("add_arguments", "run")
-
-_Asked = Tuple[str, str, int]
-"""The text, what kind of address it is, and the address."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "addresses",
         metavar="ADDR",
         nargs="+",
-        type=_address,
-        help="a virtual address, phys:ADDR or page:ADDR, in hexadecimal",
+        help="a virtual address, phys:ADDR or page:ADDR, in hexadecimal; START-END, of "
+        "which START is taken; or NAME[+OFFSET], a symbol",
     )
     parser.add_argument(
         "--owners",
@@ -74,7 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(target: "Target", args: argparse.Namespace) -> int:
     """Print what is at each address."""
-    spots, problems = _spots(target, args.addresses)
+    asked = [find_place(target, text) for text in args.addresses]
+    spots, problems = _spots(target, asked)
     addresses = virtual_addresses(spots)
     snapshot = take_areas_around(target, addresses)
     if args.owners:
@@ -107,27 +107,18 @@ def run(target: "Target", args: argparse.Namespace) -> int:
     return problem_status(problems)
 
 
-def _address(text: str) -> _Asked:
-    kind, colon, digits = text.rpartition(":")
-    try:
-        address = int(digits, 16)
-    except ValueError:
-        address = -1
-    if kind + colon not in ("", "phys:", "page:") or not 0 <= address < 1 << 64:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no address: give ADDR, phys:ADDR or page:ADDR in hexadecimal"
-        )
-    return (text if kind else f"{address:#x}"), kind, address
-
-
 def _spots(
-    target: "Target", asked: Sequence[_Asked]
+    target: "Target", asked: Sequence[Place]
 ) -> Tuple[List[Spot], Tuple[Problem, ...]]:
     """Find the virtual addresses of what was asked for."""
     phys = {
-        text: address if kind == "phys" else struct_page_phys(target, address)
-        for text, kind, address in asked
-        if kind
+        place: (
+            place.address
+            if place.kind == "phys"
+            else struct_page_phys(target, place.address)
+        )
+        for place in asked
+        if place.kind
     }
     where: Dict[int, List[int]] = {}
     problems: Tuple[Problem, ...] = ()
@@ -140,15 +131,15 @@ def _spots(
     spots = [
         (
             Spot(
-                text,
-                tuple(where.get(phys[text], ())),
-                phys[text],
-                _no_page(target, phys[text]),
+                place.text,
+                tuple(where.get(phys[place], ())),
+                phys[place],
+                _no_page(target, phys[place]),
             )
-            if kind
-            else Spot(text, (address,))
+            if place.kind
+            else Spot(place.text, (place.address,))
         )
-        for text, kind, address in asked
+        for place in asked
     ]
     return spots, problems
 

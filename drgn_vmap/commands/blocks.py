@@ -31,13 +31,13 @@ from ..render.blocks import block_map, block_table, blocks_json, summary_text
 from ..render.records import document
 from .common import (
     add_json,
-    address,
     count,
     problem_status,
     terminal_width,
     warn_of_problems,
     write_text,
 )
+from .places import find_place
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address",
         metavar="ADDR",
-        type=address,
-        help="only the block that this address lies in, in hexadecimal",
+        help="only the block that this address lies in, in hexadecimal; of START-END, "
+        "START; or NAME[+OFFSET], a symbol",
     )
     parser.add_argument(
         "--cpu",
@@ -70,8 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(target: "Target", args: argparse.Namespace) -> int:
     """Print the blocks that the arguments select."""
+    address = None if args.address is None else find_place(target, args.address).address
     blocks = take_blocks(target)
-    rows = select_blocks(blocks, args.address, args.cpu)
+    rows = select_blocks(blocks, address, args.cpu)
     shown = list(describe_blocks(blocks, rows))
     cpus, totals = blocks_by_cpu(blocks), block_totals(blocks)
     if args.json:

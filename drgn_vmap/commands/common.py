@@ -21,7 +21,6 @@ from .streams import tell
 __all__ = (
     "add_from",
     "add_json",
-    "address",
     "address_range",
     "count",
     "one_of_each",
@@ -84,19 +83,6 @@ def count(text: str) -> int:
     return found
 
 
-def address(text: str) -> int:
-    """Parse a hexadecimal address with or without 0x."""
-    try:
-        found = int(text, 16)
-    except ValueError:
-        found = -1
-    if not 0 <= found < 1 << 64:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no address: give one in hexadecimal"
-        )
-    return found
-
-
 def size(text: str) -> int:
     """Parse a size in bytes, decimal or with 0x, or in K, M, G or T."""
     found = re.fullmatch(r"(0x[0-9a-f]+|[0-9]+)([kmgt]?)(?:ib)?", text.lower())
@@ -109,11 +95,15 @@ def size(text: str) -> int:
 
 
 def address_range(text: str) -> Tuple[int, int]:
-    """Parse START-END, hexadecimal addresses with or without 0x."""
+    """Parse START-END, hexadecimal addresses with or without 0x, or ADDR, one byte."""
+    start_text, dash, end_text = text.partition("-")
     try:
-        start, end = (int(part, 16) for part in text.split("-"))
+        start = int(start_text, 16)
+        end = int(end_text, 16) if dash else start + 1
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not START-END") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither START-END nor ADDR, in hexadecimal"
+        ) from None
     if not 0 <= start < end < 1 << 64:
         raise argparse.ArgumentTypeError(f"{text!r} is no range of addresses")
     return start, end

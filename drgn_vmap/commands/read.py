@@ -6,9 +6,9 @@ not through /proc/kcore, whose reader returns zeros or another page's bytes of w
 vm_map_ram() mapped.
 
 ADDR is a virtual address, with or without 0x; phys:ADDR, a physical one; page:ADDR,
-the page of a struct page; or a symbol, as NAME or NAME+OFFSET. What digits can spell
-is an address. It reads 256 bytes, or SIZE; with --area, the whole area that holds
-ADDR; with --page, page N of that area or block.
+the page of a struct page; START-END, a range as ls prints it; or a symbol, as NAME or
+NAME+OFFSET. What digits can spell is an address. It reads 256 bytes, the range, or SIZE;
+with --area, the whole area that holds ADDR; with --page, page N of that area or block.
 
   hex      16 bytes a line, one * for lines that repeat, holes by name
   words    a word a line, with the symbol that it points to
@@ -26,7 +26,6 @@ or 2 if it cannot.
 """
 
 import argparse
-import re
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
@@ -55,6 +54,7 @@ from ..render.records import document
 from . import EXIT_FOUND, EXIT_OK
 from .common import add_json, count, size
 from .output import add_output, whole_file
+from .places import find_place
 from .progress import Progress
 from .streams import tell
 
@@ -67,8 +67,6 @@ _DEFAULT_BYTES = 256
 _MOST_OF_JSON = 16 << 20
 _HOLES_TOLD = 10
 _MOST_HOLES = 1 << 16
-_ADDRESS = re.compile(r"(phys:|page:|)((?:0x)?[0-9a-f]+)", re.I)
-_SYMBOL = re.compile(r"([A-Za-z_.$][\w.$]*)(?:\+(0x[0-9a-f]+|[0-9]+))?", re.I)
 _ZEROS = bytes(1 << 20)
 
 
@@ -77,7 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "address",
         metavar="ADDR",
-        help="an address in hexadecimal, phys:ADDR, page:ADDR, or NAME[+OFFSET]",
+        help="an address in hexadecimal, START-END, phys:ADDR, page:ADDR, or "
+        "NAME[+OFFSET]",
     )
     parser.add_argument(
         "--length",
@@ -180,8 +179,11 @@ class _Holes:
 
 def _range(target: "Target", args: argparse.Namespace) -> Tuple[int, int, bool]:
     """Return where to begin, how many bytes to read, and whether that is physical."""
-    start, physical = _start(target, args.address)
-    length = _DEFAULT_BYTES if args.length is None else args.length
+    place = find_place(target, args.address)
+    start, physical = place.address, bool(place.kind)
+    if place.kind == "page":
+        start = struct_page_phys(target, start)
+    length = (place.size or _DEFAULT_BYTES) if args.length is None else args.length
     if args.area or args.page is not None:
         if physical:
             raise UsageError("a physical address is in no area: give a virtual one")
@@ -197,23 +199,6 @@ def _range(target: "Target", args: argparse.Namespace) -> Tuple[int, int, bool]:
     if args.format == "words" and not args.json:
         start -= start % target.word_size
     return start, min(length, (1 << 64) - start), physical
-
-
-def _start(target: "Target", text: str) -> Tuple[int, bool]:
-    found = _ADDRESS.fullmatch(text)
-    if found and int(found[2], 16) < 1 << 64:
-        address = int(found[2], 16)
-        if found[1].lower() == "page:":
-            return struct_page_phys(target, address), True
-        return address, bool(found[1])
-    named = _SYMBOL.fullmatch(text)
-    address_ = target.symbol_address(named[1]) if named else None
-    if named is None or address_ is None:
-        raise UsageError(
-            f"{text!r} is no address and no symbol that is known: give ADDR, phys:ADDR "
-            "or page:ADDR in hexadecimal, or NAME[+OFFSET]"
-        )
-    return (address_ + int(named[2] or "0", 0)) % (1 << 64), False
 
 
 def _area(target: "Target", address: int) -> Tuple[int, int]:

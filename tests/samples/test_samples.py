@@ -163,6 +163,22 @@ def test_without_siphash(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> Non
     assert opened.run("ls", "--pointers", "zero").startswith("0x0000000000000000-0x")
 
 
+def test_places(opened: Opened) -> None:
+    """Addresses may be ranges that ls prints, and symbols."""
+    first = opened.run("ls").split(None, 1)[0]
+    start, _, end = first.partition("-")
+    [of_range] = opened.json("addr", first)["addresses"]
+    assert [of_range] == opened.json("addr", start)["addresses"]
+    # What areas hold is in no sample.
+    read = json.loads(opened.run("read", "--json", first, status=1))
+    assert (read["start"], read["size"]) == (start, int(end, 16) - int(start, 16))
+    inside = hex(int(start, 16) + 5)
+    assert opened.run("ls", "--range", inside).split(None, 1)[0] == first
+    symbol = opened.prog.symbol("init_mm").address
+    [named] = opened.json("addr", "init_mm+0x10")["addresses"]
+    assert named["address"] == hex(symbol + 0x10)
+
+
 def test_ls(opened: Opened) -> None:
     """Each of the module's areas is of the kind it was made as; the file has them all."""
     areas = opened.json("ls")["areas"]
