@@ -133,6 +133,8 @@ def as_script(call: Callable[[], int]) -> NoReturn:
         status = _EXIT_INTERRUPTED
     finally:
         give_up_the_rest()
+    # Nor does Python have to look at all of it once more when it ends.
+    gc.freeze()
     sys.exit(status)
 
 

@@ -139,8 +139,7 @@ def _commands(
         verb, *options = words.split()
         script = str(ROOT / "scripts" / f"vmap_{verb}.py")
         commands[name] = [*with_types, script, *options]
-    script = str(ROOT / "scripts" / "vmap_ls.py")
-    commands["ls, BTF"] = [*drgn, "--no-default-symbols", script]
+    commands["vmap ls"] = [sys.executable, "-m", "drgn_vmap", "ls", "-c", str(vmcore)]
     commands["a type"] = [*with_types, "-e", TYPE]
     commands["a type, BTF"] = [*drgn, "--no-default-symbols", "-e", LOAD_TYPES + TYPE]
     commands["%crash kmem -v"] = [*with_types, "-e", KMEM]

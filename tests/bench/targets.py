@@ -31,8 +31,7 @@ LIVE = {
     "cat": "cat /proc/vmallocinfo",
     "drgn alone": f"{DRGN} -e pass",
     "ls": f"{DRGN} {LS}",
-    "drgn alone, BTF": f"{DRGN} --no-default-symbols -e pass",
-    "ls, BTF": f"{DRGN} --no-default-symbols {LS}",
+    "vmap ls": "python3 -m drgn_vmap ls",
 }
 
 

@@ -188,9 +188,11 @@ def walk_rb_trees(
             seen = [level for level, _, _ in levels]
             again = np.isin(address, np.concatenate([address[:0], *seen]))
         problems += _link_problems(links, parents, ok, misplaced, again)
+        # Mostly that is all of them, and then nothing need be copied.
         keep = np.flatnonzero(ok & ~again)
-        links, tree, records = links[keep], tree[keep], records.take(keep)
-        address = address[keep]
+        if len(keep) < len(links):
+            links, tree, records = links[keep], tree[keep], records.take(keep)
+            address = address[keep]
         levels.append((address, records, tree))
         parents = np.concatenate((links, links))
         tree = np.concatenate((tree, tree))
