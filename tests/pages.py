@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tests.sources import ROOT
 
-__all__ = ("DEFAULT_KERNEL", "ELIDED", "Shown", "shown_commands")
+__all__ = ("DEFAULT_KERNEL", "ELIDED", "Shown", "matches", "shown_commands")
 
 ELIDED = "…"
 """Stands on a line of its own for any number of lines."""
@@ -55,3 +55,12 @@ def shown_commands(program: str) -> list[Shown]:
         for found in _BLOCK.finditer(path.read_text(encoding="utf-8"))
         if (words := shlex.split(found["words"]))[0] == program
     ]
+
+
+def matches(shown: list[str], printed: list[str]) -> bool:
+    """Whether lines are the same, but for those that were elided."""
+    if not shown or not printed:
+        return all(line == ELIDED for line in shown) and not (printed and not shown)
+    if shown[0] == ELIDED:
+        return any(matches(shown[1:], printed[at:]) for at in range(len(printed) + 1))
+    return shown[0] == printed[0] and matches(shown[1:], printed[1:])

@@ -31,9 +31,18 @@ from tests.expect.places import NOT_IN_USE, expect_frames, expect_pages, frames_
 from tests.expect.slices import fills, frames
 from tests.lab.truth import Mapping, Truth
 from tests.lab.walked import walked
+from tests.pages import Shown, matches, shown_commands
 from tests.running import answers, command, drgn
 from tests.samples import SAMPLES_DIR, Sample, samples
 
+#: Where make demo unpacks a sample to.
+UNPACKED = "build/linux-"
+#: What docs/ shows of what is shipped.
+SHOWN = [
+    shown
+    for shown in shown_commands("vmap")
+    if any(word.startswith((UNPACKED, "docs/samples/")) for word in shown.words)
+]
 #: What a person types at drgn's prompt.
 COMMAND = """from drgn.commands import run_command
 run_command(prog, "vmap ls --pointers auto")
@@ -177,6 +186,20 @@ def test_places(opened: Opened) -> None:
     symbol = opened.prog.symbol("init_mm").address
     [named] = opened.json("addr", "init_mm+0x10")["addresses"]
     assert named["address"] == hex(symbol + 0x10)
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=str)
+def test_pages(shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What docs/ shows of a sample, as make demo unpacks it, is what is printed."""
+    words = list(shown.words[1:])
+    for at, word in enumerate(words):
+        if word.startswith(UNPACKED):
+            [sample] = [one for one in samples() if UNPACKED + one.name == word]
+            path = tmp_path_factory.mktemp("page") / "vmcore"
+            words[at] = str(sample.unpack(path))
+    done = command(*words)
+    assert done.returncode in (0, 1), done.stderr
+    assert matches(shown.lines, done.stdout.splitlines()), done.stdout
 
 
 def test_ls(opened: Opened) -> None:
