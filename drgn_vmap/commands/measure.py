@@ -40,8 +40,7 @@ def measure(
     """
     if not target.is_this_machine:
         raise TargetError(
-            "only a running kernel has a /proc/kcore: "
-            "run it on that machine, with drgn -k or drgn -c /proc/kcore"
+            "only a running kernel has a /proc/kcore: " "run it on that machine"
         )
     snapshot, rules = take_snapshot(target), kcore_rules(target)
     targets = find_targets(snapshot, scope, rules)

@@ -114,7 +114,7 @@ class Values:
         if found is None:
             raise SymbolsError(
                 f"{name} is not known of this kernel: install its debug info, or name "
-                "its vmlinux with drgn -s"
+                "its vmlinux with -s"
             )
         return found
 

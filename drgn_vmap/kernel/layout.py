@@ -262,7 +262,7 @@ def _check_types(prog: Program) -> None:
     if has_mmu or find_type(prog, "struct list_head") is None:
         raise SymbolsError(
             "this kernel's types are not known: install its debug info, "
-            "or name its vmlinux with drgn -s"
+            "or name its vmlinux with -s"
         )
     raise TargetError("this kernel has no vmap areas (no MMU): nothing to show")
 

@@ -327,7 +327,7 @@ class BtfData:
     def _damaged(self, offset: int, why: str) -> SymbolsError:
         return SymbolsError(
             f"the kernel's BTF is damaged at offset {offset:#x} ({why}): install its "
-            "debug info, or name its vmlinux with drgn -s"
+            "debug info, or name its vmlinux with -s"
         )
 
     def _read_header(self) -> None:

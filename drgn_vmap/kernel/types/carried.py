@@ -42,7 +42,7 @@ _SYSFS = Path("/sys/kernel/btf/vmlinux")
 _MAX_BYTES = 256 << 20
 _MISSING = 0.001
 """The share of functions in BTF that may have no name: none had, where it was looked."""
-_INSTALL = "install the kernel's debug info, or name its vmlinux with drgn -s"
+_INSTALL = "install the kernel's debug info, or name its vmlinux with -s"
 
 
 class Carried:

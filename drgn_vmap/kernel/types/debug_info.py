@@ -105,7 +105,7 @@ def _need_carried(carried: Carried) -> None:
     except Fault as e:
         raise SymbolsError(
             f"the kernel's BTF or symbol table cannot be read ({e.why}): install the "
-            "kernel's debug info, or name its vmlinux with drgn -s"
+            "kernel's debug info, or name its vmlinux with -s"
         ) from e
 
 

@@ -410,5 +410,5 @@ def _tokens(prog: Program, tables: Tables, order: str) -> List[Optional[bytes]]:
 def _damaged(what: str) -> SymbolsError:
     return SymbolsError(
         f"the kernel's symbol table is damaged ({what}): install the kernel's debug "
-        "info, or name its vmlinux with drgn -s"
+        "info, or name its vmlinux with -s"
     )

@@ -132,7 +132,7 @@ def record_dtype(
     if struct is None or size is None:
         raise SymbolsError(
             f"{name} is not known: install the kernel's debug info, or name its "
-            "vmlinux with drgn -s"
+            "vmlinux with -s"
         )
     fields = {}
     for field, designator in members.items():
@@ -179,7 +179,7 @@ def join_records(parts: Sequence[Array]) -> Array:
 def _no_member(name: str, designator: str) -> SymbolsError:
     return SymbolsError(
         f"member {designator} of {name} is not known: install the kernel's debug info, "
-        "or name its vmlinux with drgn -s"
+        "or name its vmlinux with -s"
     )
 
 
@@ -209,7 +209,7 @@ def _check_names(struct: Type, designator: str) -> None:
             if _may_have(type_, name):
                 raise SymbolsError(
                     f"whether {struct.type_name()} has a member {designator} is lost: "
-                    "install the kernel's debug info, or name its vmlinux with drgn -s"
+                    "install the kernel's debug info, or name its vmlinux with -s"
                 )
             return
         type_ = type_.member(name).type

@@ -42,7 +42,7 @@ def _read_policy(target: Target) -> PointerPolicy:
         lost = "ptr_key" if ptr_key is None else "kptr_restrict"
         raise SymbolsError(
             f"how this kernel prints addresses is not known (could not find '{lost}'): "
-            "use --pointers raw, or name its vmlinux with drgn -s"
+            "use --pointers raw, or name its vmlinux with -s"
         )
     # Two u64 in the kernel's byte order, where siphash wants the bytes of either.
     order = np.dtype("u8").newbyteorder(word_dtype(target.prog).byteorder)
@@ -81,5 +81,5 @@ def _hashes(target: Target) -> bool:
         return False
     raise SymbolsError(
         "whether this kernel hashes addresses is not known without its debug info: "
-        "use --pointers raw, or name its vmlinux with drgn -s"
+        "use --pointers raw, or name its vmlinux with -s"
     )

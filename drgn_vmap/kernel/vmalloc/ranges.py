@@ -49,7 +49,7 @@ def vmalloc_range(target: Target) -> VmallocRange:
             return VmallocRange(start, end, limit)
     raise SymbolsError(
         "where vmalloc space begins and ends is not known: install the kernel's "
-        "debug info, or name its vmlinux with drgn -s"
+        "debug info, or name its vmlinux with -s"
     )
 
 
@@ -89,7 +89,7 @@ def module_space(target: Target) -> Space:
     if arch in _WITH_OWN_RANGE:
         raise SymbolsError(
             "where modules go is not known: install the kernel's debug info, or name "
-            "its vmlinux with drgn -s"
+            "its vmlinux with -s"
         )
     return vmalloc_space(target)
 

@@ -228,7 +228,7 @@ def _vmcoreinfo(target: Target) -> bytes:
     if tables is None:
         raise SymbolsError(
             "where this kernel's symbol table is (before Linux 6.0) was not found out: "
-            "install its debug info, or name its vmlinux with drgn -s"
+            "install its debug info, or name its vmlinux with -s"
         )
     for name, address in tables.items():
         if name not in known.symbols:
