@@ -3,14 +3,16 @@
 """
 Show what an address is.
 
-ADDR is a virtual address, with or without 0x; phys:ADDR, a physical one; page:ADDR,
-that of a struct page; a range as ls prints it, of which the start is taken; or a symbol,
-as NAME or NAME+OFFSET. What digits can spell is an address. It tells which area it lies in, or which lazily
-freed, pooled or free range; whose area that is; which page of it, and in a
-vmap_block whether that page is used; the physical address; what /proc/kcore returns
-there on this kernel; and the areas in use below and above. Outside of vmalloc space it
-tells what is there: user space, the direct map, the struct pages, the kernel image, a
-module. A physical address is shown once for each place where areas map it, and whether
+ADDR is a virtual address, with or without 0x; phys:ADDR, a physical one;
+page:ADDR, that of a struct page; a range as ls prints it, of which the start is
+taken; or a symbol, as NAME or NAME+OFFSET. What digits can spell is an address.
+
+It tells which area it lies in, or which lazily freed, pooled or free range;
+whose area that is; which page of it, and in a vmap_block whether that page is
+used; the physical address; what /proc/kcore returns there on this kernel; and
+the areas in use below and above. Outside of vmalloc space it tells what is
+there: user space, the direct map, the struct pages, the kernel image, a module.
+A physical address is shown once for each place where areas map it, and whether
 RAM and a struct page are there.
 
   vmap addr ffffc90000004010

@@ -4,11 +4,12 @@
 Show what is inside each vmap_block.
 
 vm_map_ram() takes small mappings out of blocks. Pages of a block are handed out
-once, in order; those freed are STRANDED until the whole block is empty. Each CPU
-takes pages from the blocks on its own list. MAPPED comes from the page table, so
-it may be less than USED, because requests are rounded up to a power of two.
+once, in order; those freed are STRANDED until the whole block is empty. Each
+CPU takes pages from the blocks on its own list. MAPPED comes from the page
+table, so it may be less than USED, because requests are rounded up to a power
+of two.
 
-  vmap blocks                 all blocks, and the last line says what to make of it
+  vmap blocks                 all blocks; the last line says what to make of it
   vmap blocks --map           draws them page by page
   vmap blocks --address ADDR  the block that ADDR lies in
 

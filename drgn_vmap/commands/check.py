@@ -3,35 +3,37 @@
 """
 Check whether /proc/kcore returns what memory holds, page by page.
 
-Reads each page twice: from /proc/kcore, as every debugger of a running kernel does;
-and through the kernel's page table from physical memory. A page that the two views
-differ on is read again, until it is clear that it did not just change. Each page is
+Reads each page twice: from /proc/kcore, as every debugger of a running kernel
+does; and through the kernel's page table from physical memory. A page that the
+two views differ on is read again, until it is clear that it did not just
+change. Each page is
 
   equal           what memory holds
   zero            zeros, but memory holds data
   wrong           other bytes; it says which page of the area they are from
   stale           the bytes that were read before, whatever these were
   unmapped-wrong  bytes, but there is no page
-  by-design       zeros, as the kernel means to return there: guard page, ioremap,
-                  sparse, an area not yet set up, the last page of a per-CPU chunk
+  by-design       zeros, as the kernel means to return there: guard page,
+                  ioremap, sparse, an area not yet set up, the last page of a
+                  per-CPU chunk
   unmapped-zero   zeros, and there is no page
   unmapped-fault  an error, and there is no page: right, if drgn is compared
   raced           it changed each time
   unreadable      one of the views cannot be had, as of a device's memory
 
-With --through drgn it compares what drgn itself returns, which is what /proc/kcore
-does, until %vmap direct has drgn read page tables.
+With --through drgn it compares what drgn itself returns, which is what
+/proc/kcore does, until %vmap direct has drgn read page tables.
 
-It reads all of what vm_map_ram() mapped, and a sample of other areas. It needs a
-running kernel, and root. Nothing is written, and no device is read.
+It reads all of what vm_map_ram() mapped, and a sample of other areas. It needs
+a running kernel, and root. Nothing is written, and no device is read.
 
   vmap check
   vmap check --kind vm_map_ram,vmap_block --json
   vmap check --all-pages
   drgn -k scripts/vmap_direct.py scripts/vmap_check.py --through drgn
 
-Exit status: 0, or 1 if a page is zero, wrong, stale or unmapped-wrong, or 2 if it
-cannot.
+Exit status: 0, or 1 if a page is zero, wrong, stale or unmapped-wrong, or 2 if
+it cannot.
 """
 
 import argparse

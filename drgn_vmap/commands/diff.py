@@ -14,18 +14,19 @@ were added, removed, or have another size or number of pages than before.
   vmap diff monday.json friday.slice
   vmap diff bundle1/proc/vmallocinfo bundle2/proc/vmallocinfo
 
-If a copy of /proc/vmallocinfo has no addresses, or has hashed ones and the other
-file has not, or if the two are of two boots, areas are matched by caller and size.
+If a copy of /proc/vmallocinfo has no addresses, or has hashed ones and the
+other file has not, or if the two are of two boots, areas are matched by caller
+and size.
 
-A file that holds several snapshots one behind the other, as a loop writes them, is
-enough: the first is compared with the last, and --over-time shows what each caller
-holds in each.
+A file that holds several snapshots one behind the other, as a loop writes them,
+is enough: the first is compared with the last, and --over-time shows what each
+caller holds in each.
 
   while sleep 60; do date; cat /proc/vmallocinfo; done > log
   vmap diff log --over-time
 
-Exit status: 0 if nothing changed, 1 if something did or parts of a vmcore could not
-be read, 2 if a file does not fit.
+Exit status: 0 if nothing changed, 1 if something did or parts of a vmcore could
+not be read, 2 if a file does not fit.
 """
 
 import argparse

@@ -3,11 +3,12 @@
 """
 Let drgn itself read vmalloc space of the running kernel right.
 
-drgn reads it through /proc/kcore, whose reader returns zeros (before 6.3) or another
-page's bytes (since 6.3) of what vm_map_ram() mapped; see vmap check. From now on,
-prog.read(), Objects, helpers and scripts read it by the kernel's page table, from RAM:
-vmalloc space, modules and per-CPU memory. What is not mapped is a FaultError, not
-zeros, and so is what is no RAM: no device is read. Of vmcores it is so already.
+drgn reads it through /proc/kcore, whose reader returns zeros (before 6.3) or
+another page's bytes (since 6.3) of what vm_map_ram() mapped; see vmap check.
+From now on, prog.read(), Objects, helpers and scripts read it by the kernel's
+page table, from RAM: vmalloc space, modules and per-CPU memory. What is not
+mapped is a FaultError, not zeros, and so is what is no RAM: no device is read.
+Of vmcores it is so already.
 
   %vmap direct              in a session; %vmap direct off ends it
   drgn -k scripts/vmap_direct.py SCRIPT [ARG...]
@@ -16,8 +17,8 @@ zeros, and so is what is no RAM: no device is read. Of vmcores it is so already.
                             from the start, if drgn_vmap is installed
   use_direct_reads(prog)    in Python, from drgn_vmap
 
-A read of a page takes about twice as long as through /proc/kcore, another one up to four
-times.
+A read of a page takes about twice as long as through /proc/kcore, another one
+up to four times.
 
 Exit status: 0, or 2 if it cannot. A script ends as it does by itself.
 """

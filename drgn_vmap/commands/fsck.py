@@ -3,17 +3,18 @@
 """
 Check whether the kernel's vmalloc data structures are consistent.
 
-Holds lists against trees, areas against blocks and page tables, counters against
-what they count. Each check is "ok"; "failed", with the address of what is wrong;
-"explainable", if what it found is legal for a moment and somebody may have been at
-just that moment, or if healthy kernels may have it; or "skipped", with the reason.
+Holds lists against trees, areas against blocks and page tables, counters
+against what they count. Each check is "ok"; "failed", with the address of what
+is wrong; "explainable", if what it found is legal for a moment and somebody may
+have been at just that moment, or if healthy kernels may have it; or "skipped",
+with the reason.
 
-On a live kernel all is read again, up to 20 times within some seconds. What a reading
-no longer has was a moment and is forgotten; what is the same in each of them, while the
-kernel moves on, is damage.
+On a live kernel all is read again, up to 20 times within some seconds. What a
+reading no longer has was a moment and is forgotten; what is the same in each of
+them, while the kernel moves on, is damage.
 
-Exit status: 0 if no check failed, 1 if one did or what is mapped in a vmcore could
-not be read, or 2 if it cannot.
+Exit status: 0 if no check failed, 1 if one did or what is mapped in a vmcore
+could not be read, or 2 if it cannot.
 """
 
 import argparse

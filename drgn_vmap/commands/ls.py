@@ -9,8 +9,9 @@ says otherwise. It works where the file does not exist, as in a vmcore. Other
 formats add what the file leaves out.
 
 With --from, reads such a file that somebody saved. A line that does not fit is
-named on standard error and left out. If its addresses are hashed, the hash stands
-for an area's start in other formats than proc, and the end is made up by the size.
+named on standard error and left out. If its addresses are hashed, the hash
+stands for an area's start in other formats than proc, and the end is made up by
+the size.
 
   vmap ls --kind vmap_block,vm_map_ram --format table
   vmap ls --from bundle/proc/vmallocinfo --caller 'bpf_*' --json

@@ -3,20 +3,23 @@
 """
 Show what memory is used for, and how much of it vmalloc areas map.
 
-Prints the table of `makedumpfile --mem-usage /proc/kcore`, of vmcores as well. Each page
-of RAM is in one class; those that say "yes" are what `makedumpfile -d 31` leaves out of a
-dump. VMALLOC says how many of a class vmalloc areas map: those that are excludable are
-missing when somebody looks at the areas in such a dump.
+Prints the table of `makedumpfile --mem-usage /proc/kcore`, of vmcores as well.
+Each page of RAM is in one class; those that say "yes" are what `makedumpfile -d
+31` leaves out of a dump. VMALLOC says how many of a class vmalloc areas map:
+those that are excludable are missing when somebody looks at the areas in such a
+dump.
 
-Classes, names and their order of precedence are makedumpfile's. So is what RAM is: what
-/proc/iomem calls System RAM, less what is reserved for a crash kernel. Two differences
-are meant: the kernel's image is counted once, where makedumpfile counts it twice as
-/proc/kcore has it twice, and no crashkernel need be reserved. Pages that are offline, as
-a balloon's are, or poisoned have no class in either table; here a line counts them.
+Classes, names and their order of precedence are makedumpfile's. So is what RAM
+is: what /proc/iomem calls System RAM, less what is reserved for a crash kernel.
+Two differences are meant: the kernel's image is counted once, where
+makedumpfile counts it twice as /proc/kcore has it twice, and no crashkernel
+need be reserved. Pages that are offline, as a balloon's are, or poisoned have
+no class in either table; here a line counts them.
 
-Each struct page is read, and each page that is left in the end, to see whether it is all
-zeros: the time it takes grows with the target's memory, the memory it takes does not. A
-slice has too few of both. The kernel's struct pages have to be in one array (vmemmap).
+Each struct page is read, and each page that is left in the end, to see whether
+it is all zeros: the time it takes grows with the target's memory, the memory it
+takes does not. A slice has too few of both. The kernel's struct pages have to
+be in one array (vmemmap).
 
   vmap mem-usage
   vmap mem-usage --json

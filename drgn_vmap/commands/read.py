@@ -1,14 +1,15 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-Show what memory holds, read by the kernel's page table and from RAM: on a live kernel
-not through /proc/kcore, whose reader returns zeros or another page's bytes of what
-vm_map_ram() mapped.
+Show what memory holds, read by the kernel's page table and from RAM: on a live
+kernel not through /proc/kcore, whose reader returns zeros or another page's
+bytes of what vm_map_ram() mapped.
 
-ADDR is a virtual address, with or without 0x; phys:ADDR, a physical one; page:ADDR,
-the page of a struct page; START-END, a range as ls prints it; or a symbol, as NAME or
-NAME+OFFSET. What digits can spell is an address. It reads 256 bytes, the range, or SIZE;
-with --area, the whole area that holds ADDR; with --page, page N of that area or block.
+ADDR is a virtual address, with or without 0x; phys:ADDR, a physical one;
+page:ADDR, the page of a struct page; START-END, a range as ls prints it; or a
+symbol, as NAME or NAME+OFFSET. What digits can spell is an address. It reads
+256 bytes, the range, or SIZE; with --area, the whole area that holds ADDR; with
+--page, page N of that area or block.
 
   hex      16 bytes a line, one * for lines that repeat, holes by name
   words    a word a line, with the symbol that it points to
@@ -21,8 +22,8 @@ No device's memory is read.
   vmap read ffffc90000004010 --page 3 --format words
   vmap read ffffc90000004010 --area --format raw -o area.bin
 
-Exit status: 0, or 1 if there is memory that could not be read, or with raw any hole,
-or 2 if it cannot.
+Exit status: 0, or 1 if there is memory that could not be read, or with raw any
+hole, or 2 if it cannot.
 """
 
 import argparse

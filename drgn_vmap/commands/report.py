@@ -3,19 +3,20 @@
 """
 Write a report: one HTML file to look at and to attach to a ticket.
 
-It says what it was made from, by what and when, and what to worry about; then how full
-vmalloc space is, with a drawing of it, the callers, modules and kinds that hold most, the
-largest areas, the blocks that strand most, the outcome of all checks of fsck, and what
-verify says of the vm_map_ram series. It loads nothing from anywhere and needs no script;
-where scripts may run, its tables can be sorted and searched. However many areas there
-are, it stays small, as it sums them up.
+It says what it was made from, by what and when, and what to worry about; then
+how full vmalloc space is, with a drawing of it, the callers, modules and kinds
+that hold most, the largest areas, the blocks that strand most, the outcome of
+all checks of fsck, and what verify says of the vm_map_ram series. It loads
+nothing from anywhere and needs no script; where scripts may run, its tables can
+be sorted and searched. However many areas there are, it stays small, as it sums
+them up.
 
   vmap report -o report.html
   vmap report -o report.md --format markdown
   vmap report --from bundle/proc/vmallocinfo -o report.html
 
-Exit status: 0, or 1 if a check failed or parts of a vmcore could not be read, or 2
-if it cannot.
+Exit status: 0, or 1 if a check failed or parts of a vmcore could not be read,
+or 2 if it cannot.
 """
 
 import argparse

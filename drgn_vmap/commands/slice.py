@@ -1,20 +1,20 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-Cut the vmalloc state out of a kernel's memory: a small vmcore to keep, to mail, or
-to look at elsewhere.
+Cut the vmalloc state out of a kernel's memory: a small vmcore to keep, to mail,
+or to look at elsewhere.
 
-It holds the bytes that vmap's verbs read, the kernel's types and names among them,
-so each verb but mem-usage, which looks at all of RAM, says of it what it would say
-of the target, and drgn opens it by itself:
+It holds the bytes that vmap's verbs read, the kernel's types and names among
+them, so each verb but mem-usage, which looks at all of RAM, says of it what it
+would say of the target, and drgn opens it by itself:
 
   vmap slice -o slice
   vmap ls -c slice
 
-What lies beside these bytes is not in it, nor is what areas map, so no buffer, stack
-or module code is, unless --data adds these pages. Reading what is not in it is a
-fault, never zeros. Kernel memory it does hold, and so names of modules and the key
-that hashes addresses.
+What lies beside these bytes is not in it, nor is what areas map, so no buffer,
+stack or module code is, unless --data adds these pages. Reading what is not in
+it is a fault, never zeros. Kernel memory it does hold, and so names of modules
+and the key that hashes addresses.
 
 Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
 """

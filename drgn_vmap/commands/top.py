@@ -4,14 +4,15 @@
 Show who holds vmalloc space.
 
 Sums up the areas in use by the code that asked for them (--by caller), by the
-module of that code, by kind, by the NUMA node of their pages, or by their owner,
-which is told by who points at them; the largest come first. BYTES are of addresses,
-guard pages included (by node: of pages), and PAGES are pages of memory that vmalloc()
-allocated or vmap() was given to keep.
+module of that code, by kind, by the NUMA node of their pages, or by their
+owner, which is told by who points at them; the largest come first. BYTES are of
+addresses, guard pages included (by node: of pages), and PAGES are pages of
+memory that vmalloc() allocated or vmap() was given to keep.
 
-Below the table, the pages of all areas are compared with the kernel's own counter, the
-VmallocUsed of /proc/meminfo. Is it "equal", nothing was missed. By owner, per-CPU memory
-is compared with Percpu there, and it is told how much compiled BPF programs may take.
+Below the table, the pages of all areas are compared with the kernel's own
+counter, the VmallocUsed of /proc/meminfo. Is it "equal", nothing was missed. By
+owner, per-CPU memory is compared with Percpu there, and it is told how much
+compiled BPF programs may take.
 
   vmap top                     the twenty largest callers
   vmap top --by module -n 0    all modules

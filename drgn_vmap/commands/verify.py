@@ -4,26 +4,29 @@
 Tell whether the vm_map_ram series is in a kernel.
 
 /proc/kcore returned zeros for memory that vm_map_ram() mapped, until the series
-"mm/vmalloc.c: allow vread() to read out vm_map_ram areas" (v6.3, 7 patches). Kernels
-of distributions may have it, or parts of it, whatever their version says. For each
-patch this tells:
+"mm/vmalloc.c: allow vread() to read out vm_map_ram areas" (v6.3, 7 patches).
+Kernels of distributions may have it, or parts of it, whatever their version
+says. For each patch this tells:
 
   yes, no          it is there or not
   unknown          nothing at hand tells
   not-applicable   it is about another architecture
 
-with the evidence, and how much that proves: "certain", "strong" or "weak". The verdict
-is "fixed" if patches 1 to 3 are there, "not-fixed" if none of them is, or "partial".
+with the evidence, and how much that proves: "certain", "strong" or "weak". The
+verdict is "fixed" if patches 1 to 3 are there, "not-fixed" if none of them is,
+or "partial".
 
-The finding "vmap-block-reader" says that /proc/kcore returns the wrong page of a
-vmap_block, as it does in each kernel known with the series. On a running kernel it is
-measured; where that cannot be, as of a vmcore, it is "unknown", and no success.
+The finding "vmap-block-reader" says that /proc/kcore returns the wrong page of
+a vmap_block, as it does in each kernel known with the series. On a running
+kernel it is measured; where that cannot be, as of a vmcore, it is "unknown",
+and no success.
 
   vmap verify
   vmap verify --json
   vmap verify --from bundle/proc/vmallocinfo    patches 6 and 7 alone
 
-Exit status: 0 if it is fixed and nothing else was found, 1 if not, or 2 if it cannot.
+Exit status: 0 if it is fixed and nothing else was found, 1 if not, or 2 if it
+cannot.
 """
 
 import argparse

@@ -17,9 +17,11 @@ from typing import Iterator, Optional, Sequence
 from drgn import Program
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+import drgn_vmap
+
 __all__ = ("Failure", "innermost", "raised", "wrong")
 
-_PACKAGE = "/drgn_vmap/"
+_PACKAGE = f"{Path(drgn_vmap.__file__).parent}/"
 _VOID = {"meta", "link", "br", "hr", "img", "input", "col"}
 
 

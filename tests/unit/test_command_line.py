@@ -42,13 +42,16 @@ def test_about_itself(args: List[str]) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_of_verbs(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """vmap help VERB is vmap VERB --help, and says how a kernel is named."""
+    """
+    vmap help VERB is vmap VERB --help, says how a kernel is named, and fits a terminal.
+    """
     assert run_command(["help", verb]) == 0
     text, err = capsys.readouterr()
     assert text.startswith(f"usage: vmap {verb} ") and err == ""
     assert run_command([verb, "--help"]) == 0
     assert capsys.readouterr() == (text, "")
     assert ("--qemu" in text) == (verb not in WITHOUT_TARGET)
+    assert [line for line in text.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("args", [["top", "--from"], ["ls", "--json", "--from"]])
