@@ -328,6 +328,21 @@ def test_slice(opened: Opened, tmp_path: Path) -> None:
     assert again.read_bytes() == opened.path.read_bytes()
 
 
+def test_without_trees(tmp_path: Path) -> None:
+    """A kernel whose areas have no rb_node lists them, also in a slice of it."""
+    sample = samples()[-1]
+    path, sliced = sample.unpack(tmp_path / "vmcore"), tmp_path / "slice"
+    data = path.read_bytes()
+    assert data.count(b"\0rb_node\0") == 1
+    path.write_bytes(data.replace(b"\0rb_node\0", b"\0xx_node\0"))
+    slicing = drgn("-c", path, "scripts/vmap_slice.py", "-o", sliced)
+    can_slice = hasattr(Program, "set_linux_kernel_custom")
+    assert slicing.returncode == (0 if can_slice else 2)
+    for target in (path, sliced) if can_slice else (path,):
+        listed = drgn("-c", target, "scripts/vmap_ls.py", "--pointers", "auto")
+        assert listed.stdout == sample.vmallocinfo.decode()
+
+
 def test_no_data(opened: Opened) -> None:
     """None of the pages that the module filled is in it; reading one is a fault."""
     there = frames(opened.path)

@@ -39,6 +39,11 @@ def arrays(prog: Program) -> Type:
     return prog.array_type(numbers(prog), 2)
 
 
+def nothing(prog: Program) -> Type:
+    """A struct of no number."""
+    return prog.struct_type(None, 8, [])
+
+
 def program(size: Made, map_: Made, map_offset: int = 8, bytes_: int = 24) -> Program:
     """Return a program that knows a struct of these two members."""
     prog = Program(Platform(Architecture.X86_64))
@@ -68,6 +73,7 @@ def test_numbers_mix(size: Made) -> None:
     "damaged",
     [
         program(numbers, numbers),
+        program(nothing, numbers),
         program(unsigned_long, unsigned_long),
         program(unsigned_long, arrays),
         program(unsigned_long, numbers, map_offset=16),
@@ -76,6 +82,7 @@ def test_numbers_mix(size: Made) -> None:
     ],
     ids=[
         "array for number",
+        "nothing for number",
         "number for array",
         "array of arrays",
         "over the end",

@@ -35,6 +35,7 @@ _MAX_BYTES = 1 << 20
 """More than any struct has that is read here."""
 _DAMAGED = (AttributeError, OverflowError, TypeError, ValueError)
 """What drgn and numpy raise of a type that cannot be."""
+_NUMBERS = (TypeKind.INT, TypeKind.BOOL, TypeKind.POINTER)
 
 
 def find_type(prog: Program, name: str) -> Optional[Type]:
@@ -259,13 +260,13 @@ def _number_format(type_: Type) -> Any:
 
     :raises ValueError: if it is something else.
     """
-    if type_.kind == TypeKind.ARRAY:
-        raise ValueError(type_.type_name())
-    if type_.kind in (TypeKind.STRUCT, TypeKind.UNION):
+    if type_.kind in (TypeKind.STRUCT, TypeKind.UNION) and type_.members:
         # A type that wraps one number, such as atomic_t or memdesc_flags_t.
         return _number_format(_resolved(type_.members[0].type))
     if type_.kind == TypeKind.ENUM:
         return _number_format(_resolved(type_.type))
+    if type_.kind not in _NUMBERS:
+        raise ValueError(type_.type_name())
     order = "<" if type_.byteorder == "little" else ">"
     # Nothing that is read so is below 0, and numpy mixes no signed numbers with others.
     return f"{order}u{type_.size}"

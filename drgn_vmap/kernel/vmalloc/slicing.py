@@ -204,7 +204,9 @@ def _direct_map(target: Target, found: Inspection) -> int:
     """
     if target.has_hash_table:
         return LINEAR_START
-    addresses = np.concatenate([tree.address for tree in found.trees])
+    # There are no trees if areas are kept in lists alone.
+    none = np.empty(0, np.uint64)
+    addresses = np.concatenate([none, *(tree.address for tree in found.trees)])
     at = target.page_table.translate(addresses)
     offsets = np.unique(addresses[at.present] - at.phys[at.present])
     return int(offsets[0]) if len(offsets) == 1 else 0
