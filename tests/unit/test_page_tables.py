@@ -204,6 +204,18 @@ def format_of(mode: Mode, **numbers: int) -> TableFormat:
     return found
 
 
+@pytest.mark.parametrize("absurd", [-1, 0, 3, 65_536, 1 << 63, 10**400])
+def test_absurd_modes(absurd: int) -> None:
+    """What VMCOREINFO says of the mode is one that there is, or as if it said nothing."""
+    x86_64 = Platform(Architecture.X86_64)
+    aarch64 = Platform(Architecture.AARCH64)
+    as_usual = table_format(x86_64, {}, 4096, lambda order: 0)
+    numbers = {"pgtable_l5_enabled": absurd}
+    assert table_format(x86_64, numbers, 4096, lambda order: 0) == as_usual
+    for numbers in ({"VA_BITS": absurd}, {"VA_BITS": 48, "TCR_EL1_T1SZ": absurd}):
+        assert table_format(aarch64, numbers, 4096, lambda order: 0) is None
+
+
 def walked(format_: TableFormat, mode: Mode, entries: dict[int, int]) -> int | None:
     """Go down from the root; return where the address leads, or None."""
     table, last = ROOT, len(mode.shifts) - 1

@@ -26,6 +26,7 @@ from drgn import Architecture, Platform
 from ..._numpy import Array, U64Array, np
 
 __all__ = (
+    "AARCH64_VA_BITS",
     "ENTRY_BYTES",
     "ENTRY_SHIFT",
     "AddressBits",
@@ -43,6 +44,8 @@ Entries = Any
 # Shifts of the levels whose entries may lead to memory: 1 GiB and 2 MiB, 2 GiB and 1 MiB.
 _X86_64_LEAVES = frozenset((30, 21))
 _S390X_LEAVES = frozenset((31, 20))
+AARCH64_VA_BITS = range(36, 53)
+"""What CONFIG_ARM64_VA_BITS may be."""
 
 
 class Bits(NamedTuple):
@@ -192,7 +195,7 @@ def _x86_64(
     numbers: Mapping[str, int], page_size: int, root_entry: Callable[[str], int]
 ) -> TableFormat:
     """Intel's manual, volume 3: 4-level and 5-level paging."""
-    five_levels = numbers.get("pgtable_l5_enabled", 0)
+    five_levels = numbers.get("pgtable_l5_enabled") == 1
     bits = 57 if five_levels else 48
     # With memory encryption, entries have a bit that is no part of the address: AMD's,
     # which VMCOREINFO names, or Intel's, which is left out of physical_mask.
@@ -217,14 +220,14 @@ def _aarch64(
     numbers: Mapping[str, int], page_size: int, root_entry: Callable[[str], int]
 ) -> Optional[TableFormat]:
     """Arm's manual, VMSAv8-64 translation tables, of TTBR1_EL1."""
-    if "VA_BITS" not in numbers:
-        return None
-    bits = numbers["VA_BITS"]
+    bits = numbers.get("VA_BITS", 0)
     page_shift = page_size.bit_length() - 1
     # A kernel built for more bits than the processor has leaves out the root's level,
     # but with pages of 64 KiB, the root's first entries.
     if page_shift != 16:
         bits = 64 - numbers.get("TCR_EL1_T1SZ", 64 - bits)
+    if bits not in AARCH64_VA_BITS:
+        return None
     last_to_first = range(page_shift, bits, page_shift - 3)
     kind = 3
     return TableFormat(

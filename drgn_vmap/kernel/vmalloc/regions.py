@@ -17,6 +17,7 @@ from ...model.places import Region
 from ..memory.direct_map import direct_map_start
 from ..memory.frames import node_spans
 from ..memory.ppc64 import LINEAR_START
+from ..memory.table_formats import AARCH64_VA_BITS
 from ..target import Target
 from .callers import module_parts
 from .ranges import vmalloc_range
@@ -93,7 +94,7 @@ def _user_space(target: Target) -> Iterator[Region]:
         end = 1 << (56 if numbers.get("pgtable_l5_enabled") == 1 else 47)
         yield Region("user space", 0, end)
         yield Region("no address (not canonical)", end, (1 << 64) - end)
-    elif arch == Architecture.AARCH64 and 36 <= numbers.get("VA_BITS", 0) <= 52:
+    elif arch == Architecture.AARCH64 and numbers.get("VA_BITS") in AARCH64_VA_BITS:
         yield Region("user space", 0, 1 << numbers["VA_BITS"])
     elif arch == Architecture.PPC64:
         # The topmost digit of an address tells whose it is.
