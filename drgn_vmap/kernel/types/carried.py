@@ -162,12 +162,12 @@ def _read_btf(prog: Program, symbols: Kallsyms, tables: Optional[Tables]) -> Tor
         searched = find_btf(prog, start or tables_end)
         start, stop = searched or (start, stop)
     if not start or not stop:
-        # A variable of each kernel. Without its address BTF would be of no use either.
         # A change under review (CONFIG_DEBUG_INFO_BTF=m) puts it into that module, and in
         # /sys while that is loaded.
         lacks = "BTF (CONFIG_DEBUG_INFO_BTF)"
         if is_here(prog):
             lacks += ", or has it in a module (modprobe btf_vmlinux)"
+        # A variable of each kernel. Without its address BTF would be of no use either.
         if not symbols.find(prog, "init_task", None, True):
             lacks = "names of variables (CONFIG_KALLSYMS_ALL)"
         was = "was built without"
