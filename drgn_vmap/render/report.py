@@ -101,7 +101,7 @@ details { margin: .4em 0; } .drawn { overflow-x: auto; } summary { cursor: point
 td details { margin: 0; } .enlarged { margin-left: 1.5em; font-size: .92em; }
 #summary td:first-child { white-space: nowrap; } svg a text { fill: var(--link); }
 svg a .name { fill: var(--text); }
-@media (max-width: 800px) { .drawn svg { max-width: none; } .enlarged { margin-left: 0; }
+@media screen and (max-width: 800px) { .drawn svg { max-width: none; } .enlarged { margin-left: 0; }
   th, td { padding: .15em .4em; } td:last-child svg { width: 100%; }
   #summary td:first-child { white-space: normal; overflow-wrap: normal; }
   .long table, .long tbody, .long thead { display: block; }
@@ -110,9 +110,10 @@ svg a .name { fill: var(--text); }
   .long th { background: none; color: var(--faint); }
   .long .n { min-width: 5em; } .long tr > :last-child { display: block; } }
 @media print { :root { color-scheme: light; --text: #000; --back: #fff; --link: #000; }
-  body { max-width: none; font-size: 10pt; } nav, .search { display: none; }
+  body { max-width: none; font-size: 9pt; } th, td { padding: .1em .4em; }
+  nav, .search, .enlarged { display: none; } .drawn { overflow: visible; }
   a { text-decoration: none; } h2, h3 { break-after: avoid; }
-  tr, svg, li { break-inside: avoid; } .enlarged { display: none; }
+  tr, svg, li { break-inside: avoid; }
   td details::details-content { content-visibility: visible; block-size: auto; } }
 """
 

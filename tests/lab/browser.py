@@ -53,8 +53,9 @@ class Browser:
         height: int,
         dark: bool = False,
         script: bool = True,
+        media: str = "screen",
     ) -> None:
-        """Show a file; without script, as where it is forbidden."""
+        """Show a file; without script, as where it is forbidden; on "print", as printed."""
         self._ask(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -63,7 +64,7 @@ class Browser:
             mobile=False,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._ask("Emulation.setEmulatedMedia", media="", features=[scheme])
+        self._ask("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self._ask("Emulation.setScriptExecutionDisabled", value=not script)
         self._ask("Page.navigate", url=page.as_uri())
         while self.evaluate("document.readyState") != "complete":

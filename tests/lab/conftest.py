@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Iterator
@@ -173,12 +172,8 @@ def counted_pages(crashing_guest: Guest) -> Iterator[CountedPages]:
     keeping = "PYTHONMALLOC=malloc MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000"
     command = f"{keeping} drgn -q -c /proc/kcore --no-default-symbols"
     script = "tests/lab/inside/count_pages.py"
-    crashing_guest.write("/tmp/counted", b"")
-    crashing_guest.run(f"{command} {script} </dev/null >/tmp/counted 2>/tmp/errors &")
-    deadline = time.monotonic() + COUNTING_SECONDS
-    while not (answer := crashing_guest.read("/tmp/counted")).endswith(b"\n"):
-        assert time.monotonic() < deadline, crashing_guest.read("/tmp/errors")
-        time.sleep(1)
+    crashing_guest.start(f"{command} {script}", "/tmp/counted")
+    answer = crashing_guest.wait_until_said("/tmp/counted", b"\n", COUNTING_SECONDS)
     with TemporaryDirectory(dir="/var/tmp") as directory:
         vmcore = Path(directory) / "vmcore"
         crashing_guest.dump(vmcore)

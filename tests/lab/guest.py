@@ -208,6 +208,32 @@ class Guest:
         status = answer.end["status"]
         return Result(answer.stdout, answer.stderr, status, answer.samples)
 
+    def start(self, command: str, output: str) -> None:
+        """
+        Start a command beside others.
+
+        :param output: a file, there at once, of what it says and of "exit" and its status.
+        """
+        self.write(output, b"")
+        # What a script starts with & would ignore Ctrl-C.
+        command = f"env --default-signal=INT {command}; echo exit $?"
+        self.run(f"({command}) </dev/null >{output} 2>&1 &")
+
+    def wait_until_said(
+        self, output: str, wanted: bytes, timeout: float = COMMAND_SECONDS
+    ) -> bytes:
+        """
+        Return what a command that was started said, once that has what is wanted.
+
+        :raises CommandTimeout: if it takes longer.
+        """
+        deadline = time.monotonic() + timeout
+        while wanted not in (said := self.read(output)):
+            if time.monotonic() > deadline:
+                raise CommandTimeout(f"no {wanted!r} within {timeout} s: {said!r}")
+            time.sleep(1)
+        return said
+
     def read(self, path: str, timeout: float = COMMAND_SECONDS) -> bytes:
         """
         Return what a file in the guest holds; no process is started for it.

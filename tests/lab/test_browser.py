@@ -24,7 +24,7 @@ from tests.sources import ROOT
 from .browser import PROGRAM, Browser, opened_browser
 from .pictures import PICTURES, View, views
 
-DESK, PHONE, HEIGHT = 1280, 400, 900
+DESK, PAPER, PHONE, HEIGHT = 1280, 718, 400, 900
 PICTURE_BYTES = 150_000
 
 #: What the browser made of a page.
@@ -41,6 +41,18 @@ MEASURED = """({
 #: It runs all of its rules; what people can't use has a name and a place.
 AXE = """axe.run().then(found => found.violations.map(
   one => [one.id, one.nodes[0].html]))"""
+#: What printing makes of it.
+ON_PAPER = """({
+  drawings: document.querySelectorAll(".drawn").length,
+  cut: [...document.querySelectorAll("*")].filter(
+    one => getComputedStyle(one).overflowX != "visible"
+      && one.scrollWidth > one.clientWidth).length
+    + (document.documentElement.scrollWidth > innerWidth),
+  heads: [...new Set([...document.querySelectorAll("th")].map(
+    one => getComputedStyle(one).display))],
+  nav: getComputedStyle(document.querySelector("nav")).display,
+  back: getComputedStyle(document.body).backgroundColor,
+})"""
 FIRST_CELLS = """[...document.querySelectorAll("#by-caller tbody tr")].map(
   row => row.cells[{column}].textContent)"""
 SHOWN = """[...document.querySelectorAll("tbody tr")].filter(
@@ -104,6 +116,15 @@ def test_light_and_dark(browser: Browser, shown: list[View]) -> None:
         browser.open(report_of(shown), DESK, HEIGHT, dark)
         back = browser.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (back, browser.evaluate(MEASURED)["drawn"] >= 10) == (colour, True)
+
+
+def test_on_paper(browser: Browser, shown: list[View]) -> None:
+    """Nothing is cut off that a reader of paper cannot scroll to; tables are tables."""
+    browser.open(report_of(shown), PAPER, HEIGHT, dark=True, media="print")
+    shape = browser.evaluate(ON_PAPER)
+    assert shape.pop("drawings") > 1
+    white = "rgb(255, 255, 255)"
+    assert shape == {"cut": 0, "heads": ["table-cell"], "nav": "none", "back": white}
 
 
 def test_a_link_enlarges(browser: Browser, shown: list[View]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections import Counter
 from typing import Any, Callable
 
@@ -140,19 +139,14 @@ def test_the_kernels_counter(vmcores: dict[str, Vmcore]) -> None:
 def test_watch(module_guest: Guest) -> None:
     """What grows on a running kernel is shown again and again, until Ctrl-C."""
     watch = f"{LIVE} scripts/vmap_top.py --watch 1"
-    module_guest.run(f"timeout -s INT 30 {watch} </dev/null >/tmp/watched 2>&1 &")
-    deadline = time.monotonic() + 30
-    while b"nothing changed" not in module_guest.read("/tmp/watched"):
-        assert time.monotonic() < deadline
-        time.sleep(1)
-    module_guest.write("/proc/vmap_lab", f"leak {LEAKED}\n".encode())
+    module_guest.start(watch, "/tmp/watched")
     try:
-        while b"leak" not in module_guest.read("/tmp/watched"):
-            assert time.monotonic() < deadline
-            time.sleep(1)
+        module_guest.wait_until_said("/tmp/watched", b"nothing changed")
+        module_guest.write("/proc/vmap_lab", f"leak {LEAKED}\n".encode())
+        module_guest.wait_until_said("/tmp/watched", b"leak")
     finally:
         module_guest.write("/proc/vmap_lab", b"leak 0\n")
         module_guest.run("pkill -INT -f vmap_top.py")
-    text = module_guest.read("/tmp/watched").decode()
+    text = module_guest.wait_until_said("/tmp/watched", b"exit 130").decode()
     assert re.search(rf"\+{LEAKED} +\+\d+ +\+\d+  \S*leak", text), text
     assert "Traceback" not in text and "s of CPU" in text
