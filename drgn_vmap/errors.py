@@ -13,11 +13,15 @@ Damage that does not stop a command is no error but a
 __all__ = (
     "DrgnError",
     "Fault",
+    "GET_DEBUG_INFO",
     "SymbolsError",
     "TargetError",
     "UsageError",
     "VmapError",
 )
+
+GET_DEBUG_INFO = "install the kernel's debug info, or name its vmlinux with -s"
+"""What to do about most that is not known."""
 
 
 class VmapError(Exception):

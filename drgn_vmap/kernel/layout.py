@@ -15,7 +15,7 @@ from typing import List, Optional, Tuple
 from drgn import PlatformFlags, Program, ProgramFlags, sizeof
 
 from .._numpy import Record, np
-from ..errors import Fault, SymbolsError, TargetError
+from ..errors import GET_DEBUG_INFO, Fault, SymbolsError, TargetError
 from ..model.areas import Kernel, Problem, ProblemKind, VmallocinfoRules
 from .doors import Values
 from .functions import Functions
@@ -260,10 +260,7 @@ def _check_types(prog: Program) -> None:
     # If parts of BTF are lost, there is a struct list_head in any case.
     has_mmu = any(map(prog.symbols, _VMALLOC_VARIABLES))
     if has_mmu or find_type(prog, "struct list_head") is None:
-        raise SymbolsError(
-            "this kernel's types are not known: install its debug info, "
-            "or name its vmlinux with -s"
-        )
+        raise SymbolsError(f"this kernel's types are not known: {GET_DEBUG_INFO}")
     raise TargetError("this kernel has no vmap areas (no MMU): nothing to show")
 
 

@@ -32,6 +32,7 @@ __all__ = (
     "AddressBits",
     "Bits",
     "TableFormat",
+    "has_five_levels",
     "table_format",
 )
 
@@ -191,11 +192,16 @@ def _no_bit(number: int) -> Bits:
     return Bits(1 << number, 0)
 
 
+def has_five_levels(numbers: Mapping[str, int]) -> bool:
+    """Return whether page tables of x86-64 have five levels, by VMCOREINFO's numbers."""
+    return numbers.get("pgtable_l5_enabled") == 1
+
+
 def _x86_64(
     numbers: Mapping[str, int], page_size: int, root_entry: Callable[[str], int]
 ) -> TableFormat:
     """Intel's manual, volume 3: 4-level and 5-level paging."""
-    five_levels = numbers.get("pgtable_l5_enabled") == 1
+    five_levels = has_five_levels(numbers)
     bits = 57 if five_levels else 48
     # With memory encryption, entries have a bit that is no part of the address: AMD's,
     # which VMCOREINFO names, or Intel's, which is left out of physical_mask.

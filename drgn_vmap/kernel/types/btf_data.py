@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..._numpy import Array, U64Array, np, spread
-from ...errors import SymbolsError
+from ...errors import GET_DEBUG_INFO, SymbolsError
 from .btf_kind import BtfKind
 from .heads import HEAD_BYTES, rows_with_head
 from .standard import LOST_NAME
@@ -326,8 +326,7 @@ class BtfData:
 
     def _damaged(self, offset: int, why: str) -> SymbolsError:
         return SymbolsError(
-            f"the kernel's BTF is damaged at offset {offset:#x} ({why}): install its "
-            "debug info, or name its vmlinux with -s"
+            f"the kernel's BTF is damaged at offset {offset:#x} ({why}): {GET_DEBUG_INFO}"
         )
 
     def _read_header(self) -> None:

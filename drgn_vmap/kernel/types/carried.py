@@ -16,7 +16,7 @@ from typing import Optional, Tuple
 
 from drgn import Program, ProgramFlags
 
-from ...errors import SymbolsError
+from ...errors import GET_DEBUG_INFO, SymbolsError
 from ..doors import door
 from .btf import BtfTypes
 from .btf_data import BtfData
@@ -42,7 +42,6 @@ _SYSFS = Path("/sys/kernel/btf/vmlinux")
 _MAX_BYTES = 256 << 20
 _MISSING = 0.001
 """The share of functions in BTF that may have no name: none had, where it was looked."""
-_INSTALL = "install the kernel's debug info, or name its vmlinux with -s"
 
 
 class Carried:
@@ -73,7 +72,7 @@ class Carried:
             raise SymbolsError(
                 "there is no debug info, this kernel's VMCOREINFO (before Linux 6.0) "
                 "does not say where its symbol table is, and none was found in the kernel "
-                f"image: {_INSTALL}"
+                f"image: {GET_DEBUG_INFO}"
             )
         return from_tables(self._prog, self.kallsyms_tables, self.vmcoreinfo)
 
@@ -120,7 +119,7 @@ class Carried:
         if missing > _MISSING * len(heads) or not data.has_sound_strings():
             raise SymbolsError(
                 "there is no debug info, and the names and types that the kernel image "
-                f"has do not go together: they are damaged: {_INSTALL}"
+                f"has do not go together: they are damaged: {GET_DEBUG_INFO}"
             )
 
 
@@ -174,8 +173,10 @@ def _read_btf(prog: Program, symbols: Kallsyms, tables: Optional[Tables]) -> Tor
         if symbols.is_torn:
             was = "has lost, or was built without,"
         raise SymbolsError(
-            f"there is no debug info, and this kernel {was} {lacks}: {_INSTALL}"
+            f"there is no debug info, and this kernel {was} {lacks}: {GET_DEBUG_INFO}"
         )
     if not 0 < stop - start < _MAX_BYTES:
-        raise SymbolsError(f"__start_BTF and __stop_BTF make no sense: {_INSTALL}")
+        raise SymbolsError(
+            f"__start_BTF and __stop_BTF make no sense: {GET_DEBUG_INFO}"
+        )
     return read_torn(prog, start, stop - start)

@@ -20,7 +20,7 @@ from drgn import (
     SymbolKind,
 )
 
-from ...errors import Fault, SymbolsError, VmapError
+from ...errors import GET_DEBUG_INFO, Fault, SymbolsError, VmapError
 from ..doors import door
 from .btf import BtfTypes
 from .carried import Carried, carried_by
@@ -104,8 +104,7 @@ def _need_carried(carried: Carried) -> None:
         carried.kallsyms, carried.types
     except Fault as e:
         raise SymbolsError(
-            f"the kernel's BTF or symbol table cannot be read ({e.why}): install the "
-            "kernel's debug info, or name its vmlinux with -s"
+            f"the kernel's BTF or symbol table cannot be read ({e.why}): {GET_DEBUG_INFO}"
         ) from e
 
 

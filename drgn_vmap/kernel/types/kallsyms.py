@@ -21,7 +21,7 @@ from drgn import (
 )
 
 from ..._numpy import Array, U64Array, np
-from ...errors import Fault, SymbolsError
+from ...errors import GET_DEBUG_INFO, Fault, SymbolsError
 from ..doors import door
 from .heads import TOKENS
 from .names import PackedNames, PlainNames
@@ -409,6 +409,5 @@ def _tokens(prog: Program, tables: Tables, order: str) -> List[Optional[bytes]]:
 
 def _damaged(what: str) -> SymbolsError:
     return SymbolsError(
-        f"the kernel's symbol table is damaged ({what}): install the kernel's debug "
-        "info, or name its vmlinux with -s"
+        f"the kernel's symbol table is damaged ({what}): {GET_DEBUG_INFO}"
     )

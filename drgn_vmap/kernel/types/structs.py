@@ -14,7 +14,7 @@ from typing import Any, Container, Mapping, Optional, Sequence
 from drgn import Program, Type, TypeKind, offsetof
 
 from ..._numpy import Array, Record, np
-from ...errors import SymbolsError
+from ...errors import GET_DEBUG_INFO, SymbolsError
 from .standard import may_be
 
 __all__ = (
@@ -178,10 +178,7 @@ def join_records(parts: Sequence[Array]) -> Array:
 
 
 def _no_member(name: str, designator: str) -> SymbolsError:
-    return SymbolsError(
-        f"member {designator} of {name} is not known: install the kernel's debug info, "
-        "or name its vmlinux with -s"
-    )
+    return SymbolsError(f"member {designator} of {name} is not known: {GET_DEBUG_INFO}")
 
 
 def _offset(struct: Type, designator: str) -> Optional[int]:
@@ -210,7 +207,7 @@ def _check_names(struct: Type, designator: str) -> None:
             if _may_have(type_, name):
                 raise SymbolsError(
                     f"whether {struct.type_name()} has a member {designator} is lost: "
-                    "install the kernel's debug info, or name its vmlinux with -s"
+                    f"{GET_DEBUG_INFO}"
                 )
             return
         type_ = type_.member(name).type

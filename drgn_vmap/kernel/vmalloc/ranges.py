@@ -12,9 +12,10 @@ from typing import Callable, Mapping, Optional, Tuple
 
 from drgn import Architecture
 
-from ...errors import Fault, SymbolsError, TargetError
+from ...errors import GET_DEBUG_INFO, Fault, SymbolsError, TargetError
 from ...model.areas import Problem, ProblemKind
 from ...model.space import Space, VmallocRange
+from ..memory.table_formats import has_five_levels
 from ..target import Target
 from .execmem import cached_ranges, execmem_ranges
 
@@ -48,8 +49,7 @@ def vmalloc_range(target: Target) -> VmallocRange:
             end = -(-limit // target.page_size) * target.page_size
             return VmallocRange(start, end, limit)
     raise SymbolsError(
-        "where vmalloc space begins and ends is not known: install the kernel's "
-        "debug info, or name its vmlinux with -s"
+        f"where vmalloc space begins and ends is not known: {GET_DEBUG_INFO}"
     )
 
 
@@ -172,7 +172,7 @@ def _from_variables(target: Target) -> Optional[Tuple[int, int]]:
     values, platform = target.values, target.prog.platform
     if platform is not None and platform.arch == Architecture.X86_64:
         start = values.number(lambda prog: prog["vmalloc_base"])
-        five_levels = target.vmcoreinfo.numbers.get("pgtable_l5_enabled") == 1
+        five_levels = has_five_levels(target.vmcoreinfo.numbers)
         return None if start is None else (start, start + _X86_64_SIZE[five_levels] - 1)
     start = values.number(lambda prog: prog["__vmalloc_start"])
     end = values.number(lambda prog: prog["__vmalloc_end"])

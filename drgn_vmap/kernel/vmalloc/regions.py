@@ -17,7 +17,7 @@ from ...model.places import Region
 from ..memory.direct_map import direct_map_start
 from ..memory.frames import node_spans
 from ..memory.ppc64 import LINEAR_START
-from ..memory.table_formats import AARCH64_VA_BITS
+from ..memory.table_formats import AARCH64_VA_BITS, has_five_levels
 from ..target import Target
 from .callers import module_parts
 from .ranges import vmalloc_range
@@ -91,7 +91,7 @@ def _user_space(target: Target) -> Iterator[Region]:
     numbers, platform = target.vmcoreinfo.numbers, target.prog.platform
     arch = platform.arch if platform else None
     if arch == Architecture.X86_64:
-        end = 1 << (56 if numbers.get("pgtable_l5_enabled") == 1 else 47)
+        end = 1 << (56 if has_five_levels(numbers) else 47)
         yield Region("user space", 0, end)
         yield Region("no address (not canonical)", end, (1 << 64) - end)
     elif arch == Architecture.AARCH64 and numbers.get("VA_BITS") in AARCH64_VA_BITS:

@@ -19,7 +19,7 @@ from drgn.helpers.linux.cpumask import for_each_online_cpu, for_each_possible_cp
 from drgn.helpers.linux.nodemask import for_each_online_node
 
 from ..._numpy import U64Array, np
-from ...errors import Fault, SymbolsError, TargetError, VmapError
+from ...errors import GET_DEBUG_INFO, Fault, SymbolsError, TargetError, VmapError
 from ...model.areas import Problem, ProblemKind, Snapshot, State
 from ...model.core import CoreHead
 from ...model.inspection import Inspection
@@ -230,7 +230,7 @@ def _vmcoreinfo(target: Target) -> bytes:
     if tables is None:
         raise SymbolsError(
             "where this kernel's symbol table is (before Linux 6.0) was not found out: "
-            "install its debug info, or name its vmlinux with -s"
+            f"{GET_DEBUG_INFO}"
         )
     for name, address in tables.items():
         if name not in known.symbols:
