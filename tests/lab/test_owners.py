@@ -123,6 +123,18 @@ def test_owners(owned: Owned) -> None:
 
 
 @pytest.mark.kernels(*KERNELS)
+def test_no_data_is_given_back(guest: Guest) -> None:
+    """
+    Variables are looked for in what the kernel has itself: of its image it gives back a part
+    when it has booted, where anybody's pointers are.
+    """
+    done = guest.run(f"{LIVE} tests/lab/inside/image_pages.py", timeout=300)
+    assert (done.status, done.stderr) == (0, b"")
+    found = json.loads(done.stdout)
+    assert found["pages"] > 2000 and found["given_back"] == []
+
+
+@pytest.mark.kernels(*KERNELS)
 def test_sums(module_guest: Guest, things: dict[str, Any]) -> None:
     """Per-CPU memory is what /proc/meminfo says, and compiled programs have a limit."""
     before = percpu_kib(module_guest)

@@ -8,7 +8,7 @@ Static variables, and members of them, that point to where an area begins: looke
 all data of the kernel image, of modules and of CPUs at once.
 """
 
-from typing import Iterable, Iterator, NamedTuple, Optional, Tuple
+from typing import Callable, Iterable, Iterator, NamedTuple, Optional, Tuple
 
 from ...._numpy import U64Array, np
 from ....errors import Fault, VmapError
@@ -21,14 +21,19 @@ from ..ranges import vmalloc_range
 from .busy import NONE, Claim
 from .search import Search
 
-__all__ = ("variables",)
+__all__ = ("image_data", "variables")
 
 _DATA = (
     ("__start_rodata", "__end_rodata"),
     ("_sdata", "_edata"),
-    ("__bss_start", "__bss_stop"),
+    ("__bss_start", "__start_bss_decrypted_unused", "__bss_stop"),
 )
-"""What the linker script has around data (include/asm-generic/sections.h)."""
+"""
+What the linker script has around data (include/asm-generic/sections.h): where it starts, and
+ends, of two the one that there is. Since Linux kernel commit b3f0907c71e0 ("x86/mm: Add
+.bss..decrypted section to hold shared variables") (in v4.19) the last of x86's .bss, up to
+2 MiB, is padding that the kernel frees: anything may lie there.
+"""
 _PER_CPU = ("__per_cpu_start", "__per_cpu_end")
 _PIECE_BYTES = 1 << 20
 _MAX_BYTES = 256 << 20
@@ -68,6 +73,21 @@ def variables(search: Search) -> Iterator[Claim]:
                     yield int(rows[place]), owner
 
 
+def image_data(
+    address_of: Callable[[str], Optional[int]],
+) -> Iterator[Tuple[int, int]]:
+    """
+    Yield where data of the kernel image begins and ends.
+
+    :param address_of: Returns the address of a symbol, None if there is none.
+    """
+    for first, *lasts in _DATA:
+        start, *ends = map(address_of, (first, *lasts))
+        end = next((end for end in ends if end is not None), None)
+        if start is not None and end is not None:
+            yield start, end
+
+
 def _variable(names: CallerNames, data: _Data, address: int) -> Optional[Owner]:
     found = names.variable((address + data.shift) % (1 << 64))
     if found is None or any(word in found[0] for word in _NO_OWNERS):
@@ -90,10 +110,8 @@ def _within_budget(all_data: Iterable[_Data]) -> Iterator[_Data]:
 
 
 def _all_data(search: Search) -> Iterator[_Data]:
-    for first, last in _DATA:
-        start, end = search.symbol(first), search.symbol(last)
-        if start is not None and end is not None:
-            yield _Data(start, end)
+    for start, end in image_data(search.symbol):
+        yield _Data(start, end)
     yield from _per_cpu_data(search)
     try:
         for part in module_parts(search.target):
