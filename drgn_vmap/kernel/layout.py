@@ -12,7 +12,7 @@ never on a version number, because stable and vendor kernels backport.
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
-from drgn import PlatformFlags, Program, ProgramFlags, sizeof
+from drgn import Program, ProgramFlags, sizeof
 
 from .._numpy import Record, np
 from ..errors import GET_DEBUG_INFO, Fault, SymbolsError, TargetError
@@ -27,6 +27,7 @@ from .types.structs import (
     member_offset,
     need_offset,
     record_dtype,
+    word_size,
 )
 
 __all__ = ("Layout", "guess_layout", "probe_layout")
@@ -103,7 +104,7 @@ def guess_layout(
     :param word: The dtype of an ``unsigned long``.
     :param why: What became of its types.
     """
-    word_size = word.itemsize
+    size = word.itemsize
     # Since Linux kernel commit 688fcbfc06e4 ("mm/vmalloc: modify struct vmap_area to
     # reduce its size") (in v5.4); flags follow where there are any.
     names = ("va_start", "va_end", "rb_parent", "rb_right", "rb_left", "next", "prev")
@@ -118,7 +119,7 @@ def guess_layout(
             live=False,
             symbols="none",
             page_size=page_size,
-            word_size=word_size,
+            word_size=size,
             has_va_flags=False,
             has_nodes=False,
             numa_nodes=(),
@@ -129,13 +130,13 @@ def guess_layout(
                 lazy_by_flag=False,
                 lazy_after_vm_only=False,
                 sparse_label=True,
-                phys_digits=2 * word_size,
+                phys_digits=2 * size,
             ),
         ),
         vmap_area=vmap_area,
         vm_struct=np.dtype([]),
-        rb_offset=2 * word_size,
-        list_offset=5 * word_size,
+        rb_offset=2 * size,
+        list_offset=5 * size,
         has_old_flags=False,
         has_free_tree=True,
         vmap_node=None,
@@ -163,6 +164,7 @@ def probe_layout(
         "struct vmap_area",
         _VMAP_AREA_MEMBERS,
         optional=("flags", "subtree_max_size", *(_LINKS if rb_offset is None else ())),
+        words=_VMAP_AREA_MEMBERS,
     )
     fields = vmap_area.names or ()
     has_old_flags = _has_old_flags(prog)
@@ -183,6 +185,7 @@ def probe_layout(
             "struct vm_struct",
             _VM_STRUCT_MEMBERS,
             optional=("page_order", "requested_size"),
+            words=("addr", "vm_size", "flags", "page_array", "caller"),
         )
     except SymbolsError as e:
         detail = f"of areas there is nothing but their ranges: {e}"
@@ -198,7 +201,7 @@ def probe_layout(
             live=bool(prog.flags & ProgramFlags.IS_LIVE),
             symbols=symbols,
             page_size=page_size,
-            word_size=_word_size(prog),
+            word_size=word_size(prog),
             has_va_flags=has_flags,
             has_nodes=has_nodes,
             numa_nodes=nodes,
@@ -220,6 +223,7 @@ def probe_layout(
                 "struct vmap_node",
                 _VMAP_NODE_MEMBERS,
                 optional=("busy_root", "lazy_root"),
+                words=_VMAP_NODE_MEMBERS,
             )
             if has_nodes
             else None
@@ -237,15 +241,9 @@ def _torn_sources(prog: Program) -> List[Problem]:
     ]
 
 
-def _word_size(prog: Program) -> int:
-    platform = prog.platform
-    return 8 if platform and platform.flags & PlatformFlags.IS_64_BIT else 4
-
-
 def _phys_addr_bytes(prog: Program) -> int:
     # One of 32 bits may have 64 of them (CONFIG_PHYS_ADDR_T_64BIT).
-    word_size = _word_size(prog)
-    return word_size if word_size == 8 else sizeof(prog.type("phys_addr_t"))
+    return 8 if word_size(prog) == 8 else sizeof(prog.type("phys_addr_t"))
 
 
 def _no_counts(why: str) -> Problem:

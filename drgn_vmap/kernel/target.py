@@ -33,6 +33,7 @@ from .memory.page_table import PageTable
 from .memory.ppc64 import LINEAR_START, has_hash_table, read_linear_only
 from .types.carried import Carried, carried_by, is_here
 from .types.debug_info import ensure_types, has_dwarf
+from .types.structs import word_size
 from .types.vmcoreinfo import Vmcoreinfo
 
 __all__ = ("Target",)
@@ -140,7 +141,7 @@ class Target:
     @property
     def word_size(self) -> int:
         """Bytes of an ``unsigned long``."""
-        return 8 if self._has(PlatformFlags.IS_64_BIT) else 4
+        return word_size(self.prog)
 
     @property
     def byte_order(self) -> str:

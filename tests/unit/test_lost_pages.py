@@ -17,9 +17,9 @@ from itertools import product
 from typing import Iterator
 
 import pytest
-from drgn import Object, Program
+from drgn import Object, Program, TypeKind, TypeMember
 
-from drgn_vmap import commands, take_snapshot
+from drgn_vmap import commands, load_types, take_snapshot
 from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.types.btf_data import BtfData
 from drgn_vmap.kernel.types.btf_search import read_btf
@@ -179,6 +179,41 @@ def test_freed_areas_are_not_listed(
         assert set(fewer) < set(lines)
         assert not any(line.startswith(own) for line in fewer)
         assert len(fewer) >= len(lines) - 3
+
+
+@pytest.mark.parametrize("member", ["va_start", "va_end"])
+@pytest.mark.parametrize("name", NAMES)
+def test_what_cannot_be_is_not_found_either(
+    name: str, member: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where types are wrong, an area that nothing leads to is no better than others."""
+    _, lines = listed(image(name).open_file([])[0], capfd)
+    prog = image(name).open_file([])[0]
+    load_types(prog)
+    right = prog.type("struct vmap_area")
+    assert right.members is not None
+    wrong = prog.struct_type(
+        right.tag,
+        right.size,
+        [
+            (
+                TypeMember(prog.type("char"), one.name, one.bit_offset)
+                if one.name == member
+                else one
+            )
+            for one in right.members
+        ],
+    )
+    prog.register_type_finder(
+        "wrong",
+        lambda _, kinds, tag, file: (
+            wrong if tag == wrong.tag and TypeKind.STRUCT in kinds else None
+        ),
+        enable_index=0,
+    )
+    status, some = listed(prog, capfd)
+    assert status != 0
+    check_lines(name, some, by_range(lines))
 
 
 def torn(data: bytes, seed: int, rate: float = 0.05) -> Torn:

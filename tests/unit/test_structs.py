@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import nullcontext
 from typing import Callable
 
 import numpy as np
@@ -94,3 +95,16 @@ def test_what_cannot_be_is_no_member(damaged: Program) -> None:
     """As where it is not known at all."""
     with pytest.raises(SymbolsError):
         record_dtype(damaged, "struct vmap_fake", WANTED)
+
+
+def test_a_word_is_as_wide_as_one() -> None:
+    """What each kernel has as a pointer or a long is nothing else, though a byte may be."""
+
+    def char(prog: Program) -> Type:
+        return prog.int_type("char", 1, True)
+
+    assert record_dtype(program(char, numbers), "struct vmap_fake", WANTED)
+    for size, is_fine in ((char, False), (signed_long, True)):
+        prog = program(size, numbers)
+        with nullcontext() if is_fine else pytest.raises(SymbolsError):
+            record_dtype(prog, "struct vmap_fake", WANTED, words=("size",))

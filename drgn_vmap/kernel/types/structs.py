@@ -11,7 +11,7 @@ whichever that is; a type source may be damaged, so they are bounded here.
 
 from typing import Any, Container, Mapping, Optional, Sequence
 
-from drgn import Program, Type, TypeKind, offsetof
+from drgn import PlatformFlags, Program, Type, TypeKind, offsetof
 
 from ..._numpy import Array, Record, np
 from ...errors import GET_DEBUG_INFO, SymbolsError
@@ -29,6 +29,7 @@ __all__ = (
     "record_dtype",
     "type_size",
     "word_dtype",
+    "word_size",
 )
 
 _MAX_BYTES = 1 << 20
@@ -116,7 +117,11 @@ def pointer_members(prog: Program, name: str) -> Mapping[str, int]:
 
 
 def record_dtype(
-    prog: Program, name: str, members: Mapping[str, str], optional: Container[str] = ()
+    prog: Program,
+    name: str,
+    members: Mapping[str, str],
+    optional: Container[str] = (),
+    words: Container[str] = (),
 ) -> Record:
     """
     Return the dtype of a struct, with a field for each wanted member.
@@ -126,6 +131,7 @@ def record_dtype(
         the name its field gets; ``used_map[]`` if it is an array of numbers.
     :param optional: Names of fields whose members not all kernels have. Those that
         this one lacks get no field; look in ``dtype.names``.
+    :param words: Names of fields that are pointers or ``unsigned long`` in each kernel.
     :raises SymbolsError: if the program has no such type or member, or one that cannot
         be.
     """
@@ -145,7 +151,8 @@ def record_dtype(
                 format_ = np.dtype(_member_format(struct, designator))
             except _DAMAGED:
                 raise _no_member(name, designator) from None
-            if offset + format_.itemsize > size:
+            is_wrong = field in words and format_.itemsize != word_size(prog)
+            if is_wrong or offset + format_.itemsize > size:
                 raise _no_member(name, designator)
             fields[field] = (offset, format_)
     return np.dtype(
@@ -156,6 +163,12 @@ def record_dtype(
             "itemsize": size,
         }
     )
+
+
+def word_size(prog: Program) -> int:
+    """Return the bytes of an ``unsigned long``."""
+    platform = prog.platform
+    return 8 if platform and platform.flags & PlatformFlags.IS_64_BIT else 4
 
 
 def word_dtype(prog: Program) -> Record:

@@ -301,15 +301,16 @@ class AreaReader:
                 raise why from e
             return found
         new = np.flatnonzero(~np.isin(address, found.address))
-        if why and not len(new):
-            raise why
-        self._tell_of_lost(len(new), unsure, why)
         nodes = np.full(len(new), NO_NODE)
+        lost = self._sane(AreaRecords(State.BUSY, address[new], records[new], nodes))
+        if why and not len(lost.address):
+            raise why
+        self._tell_of_lost(len(lost.address), unsure, why)
         return AreaRecords(
             State.BUSY,
-            np.concatenate([found.address, address[new]]),
-            join_records([found.records, records[new]]),
-            np.concatenate([found.vmap_node, nodes]),
+            np.concatenate([found.address, lost.address]),
+            join_records([found.records, lost.records]),
+            np.concatenate([found.vmap_node, lost.vmap_node]),
         )
 
     def _tell_of_lost(self, count: int, unsure: int, why: Optional[VmapError]) -> None:
