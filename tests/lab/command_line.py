@@ -39,6 +39,9 @@ class Hardware:
     crash_kernel: bool
     """Whether memory is set aside for a kernel that saves a vmcore after a crash."""
 
+    qemu: tuple[str, ...] = ()
+    """More of QEMU's command line: of what is said twice, the last counts."""
+
 
 @dataclass(frozen=True)
 class Sockets:
@@ -73,6 +76,7 @@ def qemu_command(
     command += _boot(kernel, hardware)
     command += _disks(kernel, hardware.debug_info, scratch)
     command += _channels(sockets)
+    command += hardware.qemu
     return command
 
 

@@ -63,11 +63,12 @@ def is_for_its_kernel(item: pytest.Item) -> bool:
     """Whether a test is to run on the kernel it was collected for."""
     kernel, wanted = kernel_of(item), item.get_closest_marker("kernels")
     # Some boot one of their own.
-    if CHOSEN and (kernel or kernel_of(item, "kernel")) not in (None, *CHOSEN):
+    booted = kernel or kernel_of(item, "kernel")
+    if CHOSEN and booted not in (None, *CHOSEN):
         return False
     if kernel in VENDOR_KERNELS and kernel not in CHOSEN:
         return False
-    if item.get_closest_marker("slow") and kernel not in (None, *SLOW_KERNELS):
+    if item.get_closest_marker("slow") and booted not in (None, *SLOW_KERNELS):
         return False
     usual = (*KERNELS, *VENDOR_KERNELS)
     return kernel is None or kernel in (wanted.args if wanted else usual)

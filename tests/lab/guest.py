@@ -109,6 +109,7 @@ class Guest:
         append: str = "",
         debug_info: bool = True,
         crash_kernel: bool = False,
+        qemu: tuple[str, ...] = (),
         interactive: bool = False,
     ) -> Guest:
         """
@@ -117,11 +118,12 @@ class Guest:
         :param append: more of the kernel command line.
         :param debug_info: whether drgn finds a vmlinux in the guest.
         :param crash_kernel: whether it is prepared for :meth:`crash()`.
+        :param qemu: more of QEMU's command line.
         :param interactive: whether its console is this process's terminal.
         :raises GuestError: if the guest does not come up in time, twice.
         """
         hardware = Hardware(
-            cpus, memory_mib, numa_nodes, append, debug_info, crash_kernel
+            cpus, memory_mib, numa_nodes, append, debug_info, crash_kernel, qemu
         )
         try:
             return cls(ALL_KERNELS[kernel], hardware, interactive)

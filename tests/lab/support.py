@@ -86,6 +86,12 @@ def shows(
     return pytest.mark.support(source, symbols, but_for)
 
 
+def kernel_machine(item: pytest.Item) -> str | None:
+    """Return what is special about the machine that a test boots, if anything is."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("machine") if callspec else None
+
+
 def shown_by(item: pytest.Item, kernel: Kernel | ShKernel) -> Iterable[Shown]:
     """Yield what a test shows, if it passes on a kernel."""
     for mark in item.iter_markers(PROPERTY):
@@ -96,8 +102,11 @@ def shown_by(item: pytest.Item, kernel: Kernel | ShKernel) -> Iterable[Shown]:
             source = OF_VMCORE[item.callspec.params["vmcore"]]  # type: ignore[attr-defined]
         if symbols is None:
             symbols = "BTF" if getattr(kernel, "names_itself") else "DWARF"
-        machine = kernel.debian_architecture
-        yield Shown(kernel.name, kernel.release, machine, source, symbols)
+        name, machine = kernel.name, kernel_machine(item)
+        if machine:
+            name += f", {machine}"
+        architecture = kernel.debian_architecture
+        yield Shown(name, kernel.release, architecture, source, symbols)
 
 
 def record(item: pytest.Item, kernel: Kernel | ShKernel) -> None:
