@@ -76,6 +76,7 @@ def target(
     """
     with TemporaryDirectory(dir="/var/tmp") as directory:
         base = Path(keep or directory) / f"{kernel}-{areas}-{blocks}"
+        base.parent.mkdir(parents=True, exist_ok=True)
         vmcores = {name: base.with_name(f"{base.name}.{name}") for name in FORMATS}
         times: dict[str, float] = {}
         reads: dict[str, int] = {}
