@@ -40,6 +40,7 @@ from ..render.records import (
     area_table,
     csv_areas,
     json_areas,
+    table_areas,
 )
 from .common import (
     add_from,
@@ -216,8 +217,8 @@ def _from_target(target: "Target", args: argparse.Namespace) -> _Output:
         return problems, area_document(snapshot.kernel, problems, texts)
     if args.format == "csv":
         return problems, csv_areas(snapshot, rows, describe, bool(args.owners))
-    areas = describe(snapshot, rows)
-    return problems, [area_table(areas, terminal_width(), bool(args.owners))]
+    shown = (terminal_width(), bool(args.owners))
+    return problems, table_areas(snapshot, rows, describe, *shown)
 
 
 def _from_file(args: argparse.Namespace) -> _Output:

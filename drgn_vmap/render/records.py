@@ -29,7 +29,7 @@ from ..model.areas import Area, AreaTable, Kernel, Problem, Snapshot
 from ..model.owners import Owner
 from .escape import printable
 from .repeats import texts_of_rows
-from .tables import plain_table
+from .tables import SEPARATOR, columns_that_fit, cut, left_out, plain_table, width_of
 
 __all__ = (
     "area_csv",
@@ -43,6 +43,7 @@ __all__ = (
     "kernel_json",
     "owner_text",
     "owners_json",
+    "table_areas",
 )
 
 _SCHEMA = 1
@@ -70,6 +71,7 @@ _CSV_COLUMNS = (
 _FORMULAS_START = ("=", "+", "-", "@", "'")
 """And the quote that says that a cell is none. Tabs and line ends are escaped."""
 
+_NO_AREA = "no area matches\n"
 _SPARE = (
     *("NODE", "VA FLAGS", "VM FLAGS", "NUMA", "PHYS"),
     *("END", "STATE", "PAGES", "KINDS"),
@@ -240,55 +242,109 @@ def area_csv(areas: Iterable[Area], with_owners: bool = False) -> str:
 _OFFSET = re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+")
 
 
-def area_table(
-    areas: Iterable[Area], width: Optional[int] = None, with_owners: bool = False
-) -> str:
+def area_table(areas: Iterable[Area], width: Optional[int] = None) -> str:
     """
     Return areas as a table with a line of headings.
+
+    :param width: Of the terminal.
+    """
+    rows = [_cells(area) for area in areas]
+    if not rows:
+        return _NO_AREA
+    headers, align = _columns()
+    return plain_table(rows, headers, align, width, _SPARE) + "\n"
+
+
+def table_areas(
+    snapshot: Snapshot,
+    rows: Array,
+    describe: _Describe,
+    width: Optional[int] = None,
+    with_owners: bool = False,
+) -> Iterator[str]:
+    """
+    Yield areas as such a table, as :func:`json_areas` yields JSON.
 
     :param width: Of the terminal.
     :param with_owners: Whether to say whose they are. On a terminal, callers are without
         offsets then, so that there is room for that.
     """
+    if not len(rows):
+        yield _NO_AREA
+        return
+    areas = snapshot.areas.take(rows)
+    headers, align = _columns(with_owners)
+    addresses = (areas.start.tolist(), areas.end.tolist())
+    longest = [hex(max(column)) for column in addresses]
     is_short = with_owners and width is not None
-    rows: List[List[str]] = [
-        [
-            f"{area.start:#x}",
-            f"{area.end:#x}",
-            str(area.size),
-            area.state.label,
-            " ".join(area.kinds) or "-",
-            "-" if area.vmap_node is None else str(area.vmap_node),
-            "-" if area.va_flags is None else f"{area.va_flags:#x}",
-            "-" if area.vm_flags is None else f"{area.vm_flags:#x}",
-            "-" if area.pages is None else str(area.pages),
-            _numa(area) or "-",
-            "-" if area.phys is None else f"{area.phys:#x}",
-            printable(_OFFSET.sub("", caller) if is_short else caller),
-            *(["; ".join(map(owner_text, area.owners)) or "-"] if with_owners else []),
+    lines: List[str] = []
+    columns: List[int] = []
+
+    def laid_out(some: Array) -> Iterable[str]:
+        """Return lines with the longest addresses for the areas' own."""
+        cells = [
+            [*longest, *_cells(area, with_owners, is_short)[2:]]
+            for area in describe(snapshot, rows[some])
         ]
-        for area in areas
-        for caller in [area.caller or "-"]
+        columns.extend(columns_that_fit(cells, headers, width, _SPARE))
+        heads, aligned, *shown = [
+            [row[at] for at in columns] for row in (headers, align, *cells)
+        ]
+        lines.extend(plain_table(shown, heads, aligned).splitlines())
+        return lines[1:]
+
+    rests = texts_of_rows(_what_is_told(areas), laid_out)
+    starts = [
+        [f"{address:<#{size}x}" for address in addresses[at]]
+        for at in columns[:2]
+        if at < 2
+        for size in [width_of(headers[at], [longest[at]]) + SEPARATOR]
     ]
-    headers = (
-        "START",
-        "END",
-        "SIZE",
-        "STATE",
-        "KINDS",
-        "NODE",
-        "VA FLAGS",
-        "VM FLAGS",
-        "PAGES",
-        "NUMA",
-        "PHYS",
-        "CALLER",
+    inside = sum(len(column[0]) for column in starts)
+    yield f"{cut(lines[0], width)}\n"
+    for at in range(0, len(rests), _AREAS_AT_ONCE):
+        some = slice(at, at + _AREAS_AT_ONCE)
+        ends = [rest[inside:] for rest in rests[some]]
+        whole = map("".join, zip(*(column[some] for column in starts), ends))
+        yield "".join([f"{cut(line, width)}\n" for line in whole])
+    yield from (f"{line}\n" for line in left_out(headers, columns))
+
+
+def _cells(area: Area, with_owners: bool = False, is_short: bool = False) -> List[str]:
+    """
+    Return what a table has of an area.
+
+    :param is_short: Whether to leave out the caller's offset.
+    """
+    caller = area.caller or "-"
+    return [
+        f"{area.start:#x}",
+        f"{area.end:#x}",
+        str(area.size),
+        area.state.label,
+        " ".join(area.kinds) or "-",
+        "-" if area.vmap_node is None else str(area.vmap_node),
+        "-" if area.va_flags is None else f"{area.va_flags:#x}",
+        "-" if area.vm_flags is None else f"{area.vm_flags:#x}",
+        "-" if area.pages is None else str(area.pages),
+        _numa(area) or "-",
+        "-" if area.phys is None else f"{area.phys:#x}",
+        printable(_OFFSET.sub("", caller) if is_short else caller),
+        *(["; ".join(map(owner_text, area.owners)) or "-"] if with_owners else []),
+    ]
+
+
+def _columns(with_owners: bool = False) -> Tuple[List[str], List[str]]:
+    """Return the headings, and how what is below them is aligned."""
+    headers = [
+        *("START", "END", "SIZE", "STATE", "KINDS", "NODE", "VA FLAGS", "VM FLAGS"),
+        *("PAGES", "NUMA", "PHYS", "CALLER"),
         *(["OWNER"] if with_owners else []),
-    )
-    align = ["right" if h in ("SIZE", "NODE", "PAGES") else "left" for h in headers]
-    if not rows:
-        return "no area matches\n"
-    return plain_table(rows, headers, align, width, _SPARE) + "\n"
+    ]
+    return headers, [
+        "right" if heading in ("SIZE", "NODE", "PAGES") else "left"
+        for heading in headers
+    ]
 
 
 def _head(command: str, kernel: Optional[Mapping[str, object]]) -> Dict[str, object]:

@@ -11,9 +11,18 @@ import re
 import textwrap
 from typing import List, Optional, Sequence
 
-__all__ = ("folded", "plain_table")
+__all__ = (
+    "SEPARATOR",
+    "columns_that_fit",
+    "cut",
+    "folded",
+    "left_out",
+    "plain_table",
+    "width_of",
+)
 
-_SEPARATOR = 2
+SEPARATOR = 2
+"""Characters between columns."""
 _HEADING_PADDING = 2
 """What tabulate keeps free around a heading."""
 _ENOUGH = 26
@@ -39,7 +48,7 @@ def plain_table(
     # who print no table.
     from tabulate import tabulate
 
-    columns = _that_fit(rows, headers, width, spare)
+    columns = columns_that_fit(rows, headers, width, spare)
     table = tabulate(
         [[row[column] for column in columns] for row in rows],
         [headers[column] for column in columns],
@@ -50,38 +59,50 @@ def plain_table(
     )
     if width is None:
         return table
-    lines = [_cut(line, width) for line in table.splitlines()]
-    left_out = [name for at, name in enumerate(headers) if at not in columns]
-    if left_out:
-        lines.append(f"not shown on so narrow a terminal: {', '.join(left_out)}")
-    return "\n".join(lines)
+    lines = [cut(line, width) for line in table.splitlines()]
+    return "\n".join([*lines, *left_out(headers, columns)])
 
 
-def _that_fit(
+def left_out(headers: Sequence[str], columns: Sequence[int]) -> List[str]:
+    """Return the line that says which columns a table is without; none if it has all."""
+    names = [name for at, name in enumerate(headers) if at not in columns]
+    what = "not shown on so narrow a terminal"
+    return [f"{what}: {', '.join(names)}"] if names else []
+
+
+def columns_that_fit(
     rows: Sequence[Sequence[str]],
     headers: Sequence[str],
     width: Optional[int],
     spare: Sequence[str],
 ) -> List[int]:
-    """Return which columns to show."""
+    """Return which columns of :func:`plain_table` to show, with the same parameters."""
     columns = list(range(len(headers)))
     if width is None:
         return columns
     widths = [
-        max(len(heading) + _HEADING_PADDING, *(len(row[at]) for row in rows), 0)
+        width_of(heading, [row[at] for row in rows])
         for at, heading in enumerate(headers)
     ]
     widths[-1] = min(widths[-1], _ENOUGH)
     for heading in spare:
-        if sum(widths[at] + _SEPARATOR for at in columns) - _SEPARATOR <= width:
+        if sum(widths[at] + SEPARATOR for at in columns) - SEPARATOR <= width:
             break
         if heading in headers:
             columns.remove(headers.index(heading))
     return columns
 
 
-def _cut(line: str, width: int) -> str:
-    return line if len(line) <= width else f"{line[: width - 1]}…"
+def width_of(heading: str, cells: Sequence[str]) -> int:
+    """Return how many characters a column takes."""
+    return max(len(heading) + _HEADING_PADDING, *map(len, cells), 0)
+
+
+def cut(line: str, width: Optional[int]) -> str:
+    """Return a line with no more than so many characters, if that is said."""
+    if width is None or len(line) <= width:
+        return line
+    return f"{line[: width - 1]}…"
 
 
 def folded(text: str, width: int) -> str:

@@ -9,6 +9,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -27,6 +28,7 @@ from drgn_vmap.render.records import (
     area_json,
     area_table,
     json_areas,
+    table_areas,
 )
 from tests.fakes.snapshots import BASE, PAGE, area, snapshot_of
 
@@ -116,14 +118,22 @@ def test_json() -> None:
     assert json.dumps(shared)
 
 
+def table(
+    found: Snapshot, width: Optional[int] = None, with_owners: bool = False
+) -> str:
+    rows = np.arange(len(found.areas))
+    return "".join(table_areas(found, rows, describe, width, with_owners))
+
+
 def test_csv_and_table() -> None:
     """What a target says is escaped, and is no formula."""
-    areas = [*describe(snapshot_of([area(0, 5, owners=1)], owners=((EVIL,),)))]
+    found = snapshot_of([area(0, 5, owners=1)], owners=((EVIL,),))
+    areas = [*describe(found)]
     [row] = csv.DictReader(io.StringIO(area_csv(areas, with_owners=True)))
     assert row["owner"] == "task 3 =\\x1b[31mcmd"
-    table = area_table(areas, with_owners=True)
-    assert "OWNER" in table and "task 3 =\\x1b[31mcmd" in table
-    assert "OWNER" not in area_table(areas)
+    text = table(found, with_owners=True)
+    assert "OWNER" in text and "task 3 =\\x1b[31mcmd" in text
+    assert "OWNER" not in table(found)
 
 
 def test_a_narrow_terminal() -> None:
@@ -133,14 +143,25 @@ def test_a_narrow_terminal() -> None:
         2: "map_vmalloc+0x19/0x30 [lab]",
     }
     rows = [area(0, 5, flags=2, caller=1, owners=1), area(8, 5, caller=2, owners=1)]
-    areas = [*describe(snapshot_of(rows, callers, owners=((LARGE,),)))]
-    first, second = area_table(areas, 80, with_owners=True).splitlines()[1:3]
+    found = snapshot_of(rows, callers, owners=((LARGE,),))
+    first, second = table(found, 80, with_owners=True).splitlines()[1:3]
     assert "bpf_prog_alloc_no_stats  " in first and first.endswith(
         "bpf-program 2 large"
     )
     assert "map_vmalloc [lab] " in second
-    assert callers[1] in area_table(areas, with_owners=True)
-    assert callers[1] in area_table(areas, 80)
+    assert callers[1] in table(found, with_owners=True)
+    assert callers[1] in table(found, 80)
+
+
+@pytest.mark.parametrize("width", [None, 120, 80, 60, 40, 10])
+def test_a_table_in_bulk(width: Optional[int]) -> None:
+    """Areas that are told of at once are laid out as one by one."""
+    rows = [
+        area(8 * at, 5 + at % 3, State(at % 2), flags=2, caller=at % 2)
+        for at in range(300)
+    ]
+    found = snapshot_of(rows, {1: "a_caller+0x3f/0x240"})
+    assert table(found, width) == area_table(describe(found), width)
 
 
 def test_what_grew_by_owner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

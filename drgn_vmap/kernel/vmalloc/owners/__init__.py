@@ -76,12 +76,13 @@ def with_owners(
     search = Search(target, snapshot)
     problems: List[Problem] = []
     owners = _owners(search, _SOURCES, problems)
-    wanted = {int(row) for row in search.busy.rows} - owners.keys()
+    sure = set(owners)
     # Word by word, a slice is slow to look through for what it has not.
     last = {} if target.vmcoreinfo.is_slice else _LAST
     for row, some in _owners(search, last, problems).items():
         owners.setdefault(row, some)
     if on_read:
+        wanted = {int(row) for row in search.busy.rows} - sure
         deep = {
             "slab objects": lambda one: slab_objects(one, wanted, on_read, problems)
         }
