@@ -273,41 +273,69 @@ def table_areas(
         yield _NO_AREA
         return
     areas = snapshot.areas.take(rows)
-    headers, align = _columns(with_owners)
-    addresses = (areas.start.tolist(), areas.end.tolist())
-    longest = [hex(max(column)) for column in addresses]
-    is_short = with_owners and width is not None
-    lines: List[str] = []
-    columns: List[int] = []
-
-    def laid_out(some: Array) -> Iterable[str]:
-        """Return lines with the longest addresses for the areas' own."""
-        cells = [
-            [*longest, *_cells(area, with_owners, is_short)[2:]]
-            for area in describe(snapshot, rows[some])
-        ]
-        columns.extend(columns_that_fit(cells, headers, width, _SPARE))
-        heads, aligned, *shown = [
-            [row[at] for at in columns] for row in (headers, align, *cells)
-        ]
-        lines.extend(plain_table(shown, heads, aligned).splitlines())
-        return lines[1:]
-
-    rests = texts_of_rows(_what_is_told(areas), laid_out)
-    starts = [
-        [f"{address:<#{size}x}" for address in addresses[at]]
-        for at in columns[:2]
-        if at < 2
-        for size in [width_of(headers[at], [longest[at]]) + SEPARATOR]
-    ]
-    inside = sum(len(column[0]) for column in starts)
-    yield f"{cut(lines[0], width)}\n"
+    table = _BulkTable(areas, width, with_owners)
+    rests = texts_of_rows(
+        _what_is_told(areas),
+        lambda some: table.lay_out(describe(snapshot, rows[some])),
+    )
+    yield table.head()
     for at in range(0, len(rests), _AREAS_AT_ONCE):
-        some = slice(at, at + _AREAS_AT_ONCE)
-        ends = [rest[inside:] for rest in rests[some]]
-        whole = map("".join, zip(*(column[some] for column in starts), ends))
-        yield "".join([f"{cut(line, width)}\n" for line in whole])
-    yield from (f"{line}\n" for line in left_out(headers, columns))
+        yield table.lines(rests, slice(at, at + _AREAS_AT_ONCE))
+    yield table.foot()
+
+
+class _BulkTable:
+    """
+    A table whose lines are laid out once for all areas that are alike but for addresses.
+
+    The parameters are those of :func:`table_areas`.
+    """
+
+    def __init__(
+        self, areas: AreaTable, width: Optional[int], with_owners: bool
+    ) -> None:
+        self._addresses = (areas.start.tolist(), areas.end.tolist())
+        self._longest = [hex(max(column)) for column in self._addresses]
+        self._width, self._with_owners = width, with_owners
+
+    def lay_out(self, areas: Iterable[Area]) -> List[str]:
+        """Return lines of areas that stand for others, with the longest addresses."""
+        is_short = self._with_owners and self._width is not None
+        cells = [
+            [*self._longest, *_cells(area, self._with_owners, is_short)[2:]]
+            for area in areas
+        ]
+        self._headers, align = _columns(self._with_owners)
+        self._shown = columns_that_fit(cells, self._headers, self._width, _SPARE)
+        heads, aligned, *rows = [
+            [row[at] for at in self._shown] for row in (self._headers, align, *cells)
+        ]
+        self._head, *lines = plain_table(rows, heads, aligned).splitlines()
+        # Of addresses the end may be left out, but never the start.
+        self._sizes = [
+            width_of(head, [longest]) + SEPARATOR
+            for head, longest in zip(heads[: 1 + (1 in self._shown)], self._longest)
+        ]
+        return lines
+
+    def head(self) -> str:
+        """Return the line of headings."""
+        return f"{cut(self._head, self._width)}\n"
+
+    def lines(self, laid_out: Sequence[str], some: slice) -> str:
+        """Return some of the lines, with their own addresses."""
+        inside = sum(self._sizes)
+        columns = [
+            [f"{address:<#{size}x}" for address in column[some]]
+            for column, size in zip(self._addresses, self._sizes)
+        ]
+        rests = [line[inside:] for line in laid_out[some]]
+        whole = map("".join, zip(*columns, rests))
+        return "".join([f"{cut(line, self._width)}\n" for line in whole])
+
+    def foot(self) -> str:
+        """Return a line that says what is left out, if anything is."""
+        return "".join(f"{line}\n" for line in left_out(self._headers, self._shown))
 
 
 def _cells(area: Area, with_owners: bool = False, is_short: bool = False) -> List[str]:
