@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.lab.kernel import Kernel
 from tests.lab.kernels import ALL_KERNELS, FOREIGN_KERNELS, KERNELS
+from tests.lab.other_machines import MACHINES
 from tests.lab.sh_kernel import SH_KERNELS, ShKernel
 from tests.lab.support import (
     INTRODUCTION,
@@ -146,7 +147,9 @@ def test_the_page_is_of_the_lab() -> None:
     shown: set[tuple[str, str, str]] = set()
     known = marks()
     for line in text[len(INTRODUCTION + "\n" + TABLE) :].splitlines():
-        name, release, architecture, *cells = line.strip("| ").split(" | ")
+        title, release, architecture, *cells = line.strip("| ").split(" | ")
+        name, _, machine = title.partition(", ")
+        assert machine in ("", *MACHINES), line
         assert release.startswith(f"{name.partition('-')[0]}."), line
         assert kernels[name].debian_architecture == architecture, line
         for source, cell in zip(
