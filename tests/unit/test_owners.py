@@ -19,6 +19,7 @@ from drgn_vmap._numpy import np
 from drgn_vmap.analyses.describe import describe
 from drgn_vmap.analyses.top import reconcile, sum_areas
 from drgn_vmap.kernel.vmalloc.owners.busy import BusyAreas
+from drgn_vmap.kernel.vmalloc.owners.variables import image_data
 from drgn_vmap.model.areas import Snapshot, State
 from drgn_vmap.model.owners import Owner, OwnerKind
 from drgn_vmap.render.openmetrics import openmetrics
@@ -82,6 +83,14 @@ def test_sums() -> None:
         "(no owner known)": (1, 3),
     }
     assert top.total.bytes == sum(row.bytes for row in top.rows)
+
+
+def test_data_of_the_image_ends_where_the_kernel_frees_it() -> None:
+    """On x86 .bss has padding behind it, which anybody gets; elsewhere it has not."""
+    symbols = {"_sdata": 0x30, "_edata": 0x40, "__bss_start": 0x50, "__bss_stop": 0x90}
+    assert [*image_data(symbols.get)] == [(0x30, 0x40), (0x50, 0x90)]
+    symbols["__start_bss_decrypted_unused"] = 0x70
+    assert [*image_data(symbols.get)] == [(0x30, 0x40), (0x50, 0x70)]
 
 
 def test_openmetrics() -> None:
