@@ -173,12 +173,12 @@ def counted_pages(crashing_guest: Guest) -> Iterator[CountedPages]:
     keeping = "PYTHONMALLOC=malloc MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000"
     command = f"{keeping} drgn -q -c /proc/kcore --no-default-symbols"
     script = "tests/lab/inside/count_pages.py"
-    crashing_guest.start(f"{command} {script}", "/tmp/counted")
+    counting = crashing_guest.start(f"{command} {script}", "/tmp/counted")
     answer = crashing_guest.wait_until_said("/tmp/counted", b"\n", COUNTING_SECONDS)
     with TemporaryDirectory(dir="/var/tmp") as directory:
         vmcore = Path(directory) / "vmcore"
         crashing_guest.dump(vmcore)
-        crashing_guest.run("pkill -f count_pages.py")
+        crashing_guest.interrupt(counting)
         yield CountedPages(vmcore, crashing_guest.kernel, json.loads(answer))
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import subprocess
 import tarfile
 import tempfile
@@ -210,16 +211,21 @@ class Guest:
         status = answer.end["status"]
         return Result(answer.stdout, answer.stderr, status, answer.samples)
 
-    def start(self, command: str, output: str) -> None:
+    def start(self, command: str, output: str) -> int:
         """
-        Start a command beside others.
+        Start a command beside others, and return its process group.
 
         :param output: a file, there at once, of what it says and of "exit" and its status.
         """
         self.write(output, b"")
         # What a script starts with & would ignore Ctrl-C.
         command = f"env --default-signal=INT {command}; echo exit $?"
-        self.run(f"({command}) </dev/null >{output} 2>&1 &")
+        apart = f"setsid bash -c {shlex.quote(command)}"
+        return int(self.run(f"{apart} </dev/null >{output} 2>&1 & echo $!").stdout)
+
+    def interrupt(self, group: int) -> None:
+        """End a command that was started, as Ctrl-C does."""
+        assert self.run(f"kill -INT -- -{group}").status == 0
 
     def wait_until_said(
         self, output: str, wanted: bytes, timeout: float = COMMAND_SECONDS

@@ -70,12 +70,12 @@ def of_live(guest: Guest) -> dict[str, Any]:
 def things(module_guest: Guest) -> Iterator[dict[str, Any]]:
     """Things that a process in the guest owns, as it was told by system calls."""
     module_guest.put(OWN_THINGS, "/tmp/own_things.py")
-    module_guest.start("python3 /tmp/own_things.py", "/tmp/owned")
+    owning = module_guest.start("python3 /tmp/own_things.py", "/tmp/owned")
     told = module_guest.wait_until_said("/tmp/owned", b"\n")
     module_guest.write("/proc/vmap_lab", b"plant")
     yield json.loads(told)
     module_guest.write("/proc/vmap_lab", b"plant 0")
-    module_guest.run("pkill -f own_things.py")
+    module_guest.interrupt(owning)
 
 
 @pytest.fixture(params=[of_live, of_vmcore])

@@ -113,7 +113,7 @@ def test_no_neighbours(module_guest: Guest, tmp_path: Path) -> None:
             outside = slice_of(target, tmp_path / "outside")
     finally:
         guest.write("/proc/vmap_lab", b"leak 0")
-        guest.run("pkill -f canaries.py")
+        assert guest.run(f"kill {int(placed.stdout)}").status == 0
     sliced = slice_of(["-c", vmcore, "-s", guest.vmlinux], tmp_path / "slice")
     memory = Program()
     memory.set_core_dump(vmcore)

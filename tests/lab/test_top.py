@@ -139,14 +139,14 @@ def test_the_kernels_counter(vmcores: dict[str, Vmcore]) -> None:
 def test_watch(module_guest: Guest) -> None:
     """What grows on a running kernel is shown again and again, until Ctrl-C."""
     watch = f"{LIVE} scripts/vmap_top.py --watch 1"
-    module_guest.start(watch, "/tmp/watched")
+    watching = module_guest.start(watch, "/tmp/watched")
     try:
         module_guest.wait_until_said("/tmp/watched", b"nothing changed")
         module_guest.write("/proc/vmap_lab", f"leak {LEAKED}\n".encode())
         module_guest.wait_until_said("/tmp/watched", b"leak")
     finally:
         module_guest.write("/proc/vmap_lab", b"leak 0\n")
-        module_guest.run("pkill -INT -f vmap_top.py")
+        module_guest.interrupt(watching)
     text = module_guest.wait_until_said("/tmp/watched", b"exit 130").decode()
     assert re.search(rf"\+{LEAKED} +\+\d+ +\+\d+  \S*leak", text), text
     assert "Traceback" not in text and "s of CPU" in text

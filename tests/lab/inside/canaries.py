@@ -4,7 +4,8 @@
 Places a text all over a guest's memory: in this process's own memory, in the page cache
 and a pipe, and in kernel objects of many sizes, which lie in the same slabs as those of
 vmalloc. Every other one is freed, so that what comes next lies between. Argument: the
-text, which is repeated. It stays when this has ended, for a child does not end.
+text, which is repeated. It stays when this has ended, for a child does not end: its PID is
+printed.
 """
 
 from __future__ import annotations
@@ -76,8 +77,10 @@ for size in SIZES:
 read, write = os.pipe()
 os.write(write, filled(1 << 15))
 kept += [(read, write), filled(1 << 20)]
-if os.fork() == 0:
+child = os.fork()
+if child == 0:
     os.setsid()
     for descriptor in (0, 1, 2):
         os.close(descriptor)
     signal.pause()
+print(child)
