@@ -26,7 +26,7 @@ help:
 	@echo 'make demo                     look at a vmcore: seconds, no root, no guest'
 	@echo 'make test                     minutes: lint, unit, and areas of one kernel'
 	@echo 'make test-all                 everything: lint, unit, fuzz, installed, kernels'
-	@echo 'make foreign                  vmcores of arm64, ppc64le and s390x, and sh: fetches 2 GB'
+	@echo 'make foreign                  arm64, ppc64le, s390x and sh: fetches 2 GB'
 	@echo "make vendors                  the tests on kernels as vendors' are, built from source"
 	@echo 'make support                  docs/support.md, from what these three recorded'
 	@echo 'make lint                     formatting, style, types'
@@ -92,7 +92,7 @@ foreign: PACKAGES += tests/lab/debian-packages-foreign.txt
 foreign: export VMAP_FOREIGN := all
 foreign: $(READY) packages
 	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --junitxml $(RECORDS)/foreign.xml \
-	    tests/lab/test_foreign.py tests/lab/test_sh.py
+	    tests/lab/test_foreign.py tests/lab/test_live_arm64.py tests/lab/test_sh.py
 
 # Each is built when it is first asked for, which takes minutes. Other tests hold for them
 # as well, but for what they know of Debian's kernels.

@@ -67,9 +67,9 @@ def dump(arguments: argparse.Namespace) -> int:
 
 
 def fetch(arguments: argparse.Namespace) -> int:
-    print(f"root disk: {root_disk()}")
     for name in arguments.kernels or KERNELS:
         kernel = ALL_KERNELS[name]
+        print(f"root disk: {root_disk(kernel.architecture)}")
         for part in (initramfs, modules_disk, debug_disk):
             part(kernel)
         print(f"{name}: {kernel.release}: {kernel.directory}")

@@ -8,6 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from .architecture import AMD64, Architecture
 from .cache import build_once, cache_dir
 from .disks import initramfs
 from .kernels import KERNELS
@@ -18,11 +19,14 @@ PROBE_SECONDS = 20.0
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def accelerator() -> str:
+def accelerator(architecture: Architecture) -> str:
     """Return QEMU's ``-accel``; KVM is tried once for each boot of this machine."""
+    emulator = "tcg,thread=multi"
+    if architecture != AMD64:
+        return emulator
     known = cache_dir() / f"accelerator-{BOOT_ID.read_text().strip()}"
     build_once(known, _probe)
-    return "kvm" if known.read_text() == "kvm" else "tcg,thread=multi"
+    return "kvm" if known.read_text() == "kvm" else emulator
 
 
 def _probe(result: Path) -> None:

@@ -1,12 +1,12 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Machines other than this one that QEMU emulates: one record each."""
+"""Machines that QEMU runs: one record each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ("ARM64", "ARM64_16K", "PPC64EL", "S390X", "Architecture")
+__all__ = ("AMD64", "ARM64", "ARM64_16K", "PPC64EL", "S390X", "Architecture")
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,11 @@ class Architecture:
     memory_mib: int = 512
     """Enough for the fixture module, whose mappings are counted in pages."""
 
+    arguments: str = ""
+    """Of the command line of each of its kernels."""
+
     modules: tuple[str, ...] = ()
-    """Modules to load at boot."""
+    """Modules that guests without our scripts load at boot."""
 
     direct_map: int | None = None
     """
@@ -58,6 +61,23 @@ class Architecture:
         return self.direct_map is None
 
 
+AMD64 = Architecture(
+    debian="amd64",
+    linux="x86",
+    triplet="x86_64-linux-gnu",
+    image="vmlinuz",
+    qemu="qemu-system-x86_64",
+    package="qemu-system-x86",
+    # Without la57: the vmalloc range of a machine that people have.
+    machine=("-cpu", "max,la57=off", "-device", "vmcoreinfo"),
+    console="ttyS0",
+    byteorder="little",
+    # On a busy machine an emulated timer ticks too late for the kernel's test of it, which
+    # panics.
+    arguments="no_timer_check",
+)
+"""This machine's."""
+
 ARM64 = Architecture(
     debian="arm64",
     linux="arm64",
@@ -65,7 +85,11 @@ ARM64 = Architecture(
     image="vmlinuz",
     qemu="qemu-system-aarch64",
     package="qemu-system-arm",
-    machine=("-M", "virt", "-cpu", "cortex-a72", "-device", "vmcoreinfo"),
+    # Otherwise 256 MiB are mapped for PCI, page after page to look at.
+    machine=(
+        *("-M", "virt,highmem=off", "-cpu", "cortex-a72"),
+        *("-device", "vmcoreinfo"),
+    ),
     console="ttyAMA0",
     byteorder="little",
     # It gives QEMU the VMCOREINFO for its dump.

@@ -12,15 +12,9 @@ from .disks import debug_disk, initramfs, modules_disk
 from .kernel import Kernel
 from .userland import root_disk
 
-__all__ = ("ARGUMENTS", "Hardware", "Sockets", "qemu_command")
+__all__ = ("Hardware", "Sockets", "arguments", "qemu_command")
 
 CRASH_MEMORY_MIB = 256
-
-ARGUMENTS = "console=ttyS0 panic=-1 no_timer_check"
-"""
-Of each kernel. panic=-1 with -no-reboot: a guest that panics ends, and is not waited for.
-On a busy machine an emulated timer ticks too late for the kernel's test of it, which panics.
-"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,13 @@ class Sockets:
     qmp_for_others: Path
 
 
+def arguments(kernel: Kernel) -> str:
+    """Return what the command line of a kernel has to have."""
+    architecture = kernel.architecture
+    # With -no-reboot: a guest that panics ends, and is not waited for.
+    return f"console={architecture.console} panic=-1 {architecture.arguments}"
+
+
 def qemu_command(
     kernel: Kernel,
     hardware: Hardware,
@@ -66,12 +67,11 @@ def qemu_command(
     :param scratch: an image that keeps what the guest writes to it.
     """
     # setpriv: a guest never outlives who started it.
-    command = ["setpriv", "--pdeathsig", "KILL", "--", "qemu-system-x86_64"]
-    command += ["-accel", accelerator()]
-    # Without la57: the vmalloc range of a machine that people have.
-    command += ["-cpu", "max,la57=off"]
+    architecture = kernel.architecture
+    command = ["setpriv", "--pdeathsig", "KILL", "--", architecture.qemu]
+    command += ["-accel", accelerator(architecture), *architecture.machine]
     command += ["-display", "none", "-monitor", "none", "-serial", serial]
-    command += ["-no-reboot", "-nic", "none", "-device", "vmcoreinfo"]
+    command += ["-no-reboot", "-nic", "none"]
     command += _processors_and_memory(hardware)
     command += _boot(kernel, hardware)
     command += _disks(kernel, hardware.debug_info, scratch)
@@ -94,15 +94,15 @@ def _processors_and_memory(hardware: Hardware) -> list[str]:
 
 
 def _boot(kernel: Kernel, hardware: Hardware) -> list[str]:
-    arguments = f"{ARGUMENTS} {hardware.append}"
+    words = f"{arguments(kernel)} {hardware.append}"
     if hardware.crash_kernel:
-        arguments += f" crashkernel={CRASH_MEMORY_MIB}M"
+        words += f" crashkernel={CRASH_MEMORY_MIB}M"
     options = ["-kernel", str(kernel.vmlinuz), "-initrd", str(initramfs(kernel))]
-    return [*options, "-append", arguments]
+    return [*options, "-append", words]
 
 
 def _disks(kernel: Kernel, debug_info: bool, scratch: Path | None) -> list[str]:
-    images = [root_disk(), modules_disk(kernel)]
+    images = [root_disk(kernel.architecture), modules_disk(kernel)]
     if debug_info:
         images.append(debug_disk(kernel))
     drives = [f"file={image},snapshot=on" for image in images]

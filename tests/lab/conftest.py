@@ -83,8 +83,9 @@ def shared_guests(item: pytest.Item) -> Iterator[str]:
     elif kernel is not None:
         yield f"guest of {kernel}"
     fixtures = getattr(item, "fixturenames", ())
-    if "foreign_dump" in fixtures:
-        yield f"guest of {item.callspec.params['foreign_dump']}"  # type: ignore[attr-defined]
+    for name in ("foreign_dump", "arm64_guest"):
+        if name in fixtures:
+            yield f"{name} of {kernel_of(item, name)}"
     if "crashing_guest" in fixtures:
         yield "crashed guest"
 

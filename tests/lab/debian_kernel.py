@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from .cache import build_once
 from .chroot import unpack_tools
 from .packaged_kernel import PackagedKernel, fetch_vmlinux
-from .packages import Archive, unpack
+from .packages import unpack
 
 __all__ = ("DebianKernel",)
 
@@ -20,11 +20,6 @@ __all__ = ("DebianKernel",)
 @dataclass(frozen=True)
 class DebianKernel(PackagedKernel):
     """A kernel whose suites hold a compiler for it as well."""
-
-    @property
-    def archive(self) -> Archive:
-        """The packages this kernel belongs to."""
-        return Archive(*self.suites)
 
     @property
     def module_tree(self) -> Path:

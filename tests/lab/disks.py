@@ -17,14 +17,14 @@ import shutil
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from . import userland
 from .cache import build_once
 from .ext4 import make_ext4
 from .kernel import Kernel
 
-__all__ = ("debug_disk", "initramfs", "modules_disk")
+__all__ = ("debug_disk", "initramfs", "modules_disk", "modules_in_order", "pack")
 
 INSIDE = Path(__file__).parent / "inside"
 
@@ -80,9 +80,8 @@ def _build_initramfs(kernel: Kernel, file: Path) -> None:
         root = Path(directory)
         for name in ("bin", "dev", "proc", "sys", "root", "modules"):
             (root / name).mkdir()
-        busybox = userland.tree() / "usr/bin/busybox"
-        shutil.copy(busybox, root / "bin")
-        for applet in userland.busybox_applets(busybox):
+        shutil.copy(userland.busybox(kernel.architecture), root / "bin")
+        for applet in userland.busybox_applets(userland.busybox()):
             (root / "bin" / applet).symlink_to("busybox")
         shutil.copytree(
             INSIDE, root / "lab", ignore=shutil.ignore_patterns("__pycache__")
@@ -90,22 +89,30 @@ def _build_initramfs(kernel: Kernel, file: Path) -> None:
         # Not a link to it: / is sticky, where the kernel follows no link of another
         # user, and all here belongs to whoever built this.
         shutil.copy(INSIDE / "initramfs-init", root / "init")
-        for number, (name, contents) in enumerate(_modules_in_order(kernel)):
+        modules = modules_in_order(kernel, INITRAMFS_MODULES)
+        for number, (name, contents) in enumerate(modules):
             (root / "modules" / f"{number:02}-{name}.ko").write_bytes(contents)
-        names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
-        with open(file, "wb") as archive:
-            subprocess.run(
-                [busybox, "cpio", "-o", "-H", "newc"],
-                cwd=root,
-                input="\n".join(names).encode(),
-                stdout=archive,
-                stderr=subprocess.DEVNULL,
-                check=True,
-            )
+        pack(root, file)
 
 
-def _modules_in_order(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
-    """Yield name and contents of the modules to load, dependencies first."""
+def pack(root: Path, file: Path) -> None:
+    """Make an initramfs of a directory tree."""
+    names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+    with open(file, "wb") as archive:
+        subprocess.run(
+            [userland.busybox(), "cpio", "-o", "-H", "newc"],
+            cwd=root,
+            input="\n".join(names).encode(),
+            stdout=archive,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+
+
+def modules_in_order(
+    kernel: Kernel, wanted: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield name and contents of modules to load, what they depend on before them."""
     seen = set()
 
     def visit(name: str) -> Iterator[tuple[str, bytes]]:
@@ -124,5 +131,5 @@ def _modules_in_order(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
                     yield from visit(needed)
             yield name, contents
 
-    for name in INITRAMFS_MODULES:
+    for name in wanted:
         yield from visit(name)

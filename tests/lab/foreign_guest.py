@@ -18,7 +18,8 @@ from tempfile import TemporaryDirectory
 
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
-from . import modules, userland
+from . import modules
+from .disks import modules_in_order, pack
 from .foreign_kernel import ForeignKernel
 from .guest import CONSOLE_TAIL_LINES, GuestError
 
@@ -172,16 +173,8 @@ def _write_initramfs(kernel: ForeignKernel, file: Path) -> None:
             (root / name).mkdir()
         shutil.copy(INIT, root / "init")
         shutil.copy(kernel.busybox, root / "bin/busybox")
-        for module in kernel.modules.iterdir():
-            shutil.copy(module, root / "modules" / f"0-{module.name}")
-        shutil.copy(modules.build(kernel), root / "modules/1-vmap_lab.ko")
-        names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
-        with open(file, "wb") as archive:
-            subprocess.run(
-                [userland.tree() / "usr/bin/busybox", "cpio", "-o", "-H", "newc"],
-                cwd=root,
-                input="\n".join(names).encode(),
-                stdout=archive,
-                stderr=subprocess.DEVNULL,
-                check=True,
-            )
+        loaded = modules_in_order(kernel, kernel.architecture.modules)
+        for number, (name, contents) in enumerate(loaded):
+            (root / "modules" / f"{number:02}-{name}.ko").write_bytes(contents)
+        shutil.copy(modules.build(kernel), root / "modules/99-vmap_lab.ko")
+        pack(root, file)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .architecture import Architecture
 from .cache import build_once, cache_dir
 from .chroot import unpack_tools
 from .packaged_kernel import PackagedKernel, fetch_vmlinux
@@ -28,8 +27,6 @@ COMPILER = "gcc-12"
 class ForeignKernel(PackagedKernel):
     """A kernel for another architecture, and what a guest of it needs beside it."""
 
-    architecture: Architecture
-
     names_itself: bool = False
     """
     Whether it carries BTF and all symbols; else drgn needs its debug information, which
@@ -41,16 +38,6 @@ class ForeignKernel(PackagedKernel):
 
     cached_as: str = ""
     """The kernel it shares files with, if only their command lines differ."""
-
-    @property
-    def debian_architecture(self) -> str:
-        """What machines it is for, as Debian calls them."""
-        return self.architecture.debian
-
-    @property
-    def archive(self) -> Archive:
-        """The packages this kernel belongs to."""
-        return Archive(*self.suites, architecture=self.debian_architecture)
 
     @property
     def directory(self) -> Path:
@@ -66,6 +53,15 @@ class ForeignKernel(PackagedKernel):
     def vmlinux(self) -> Path:
         """The kernel with its debug information, fetched when first asked for."""
         return self._vmlinux(self.release)
+
+    @property
+    def modules(self) -> Path:
+        """All of its modules, fetched when first asked for."""
+        release = self.release
+        return build_once(
+            self.directory / f"modules-{release}",
+            lambda directory: self._fetch_modules(release, directory),
+        )
 
     @property
     def is_cached(self) -> bool:
@@ -109,19 +105,20 @@ class ForeignKernel(PackagedKernel):
             found.rename(busybox)
 
     def _fetch_image(self, release: str, directory: Path) -> None:
-        """Fetch the image and the modules that a guest loads, of hundreds."""
-        wanted = [f"*/{name}.ko*" for name in self.architecture.modules]
         image = self.architecture.image
         with TemporaryDirectory(dir=directory) as unpacked:
             with self.archive.downloaded([f"linux-image-{release}"]) as [deb]:
-                unpack(deb, Path(unpacked), [f"./boot/{image}-*", *wanted])
+                unpack(deb, Path(unpacked), [f"./boot/{image}-*"])
             boot = Path(unpacked) / "boot"
             [vmlinuz] = boot.glob(f"{image}-{glob.escape(release)}")
             vmlinuz.rename(directory / "vmlinuz")
-            modules = directory / "modules"
-            modules.mkdir()
-            for file in Path(unpacked).rglob("*.ko*"):
-                file.rename(modules / file.name)
+
+    def _fetch_modules(self, release: str, directory: Path) -> None:
+        with TemporaryDirectory(dir=directory.parent) as unpacked:
+            with self.archive.downloaded([f"linux-image-{release}"]) as [deb]:
+                unpack(deb, Path(unpacked), ["*/modules/*"])
+            [modules] = Path(unpacked).rglob(f"modules/{glob.escape(release)}")
+            modules.rename(directory)
 
     def _tools(self, root: Path) -> None:
         host = Archive(*self.suites)

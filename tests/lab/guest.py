@@ -24,7 +24,7 @@ from tests.sources import ROOT, tracked
 
 from . import kdump_header
 from .channel import Answer, Channel, ChannelError
-from .command_line import ARGUMENTS, Hardware, Sockets, qemu_command
+from .command_line import Hardware, Sockets, arguments, qemu_command
 from .disks import initramfs
 from .ext4 import extract, make_ext4
 from .kernel import Kernel
@@ -355,7 +355,7 @@ class Guest:
         self.put(initramfs(self.kernel), "/tmp/initramfs")
         loaded = self.run(
             "kexec -p vmlinuz --initrd=initramfs --append="
-            f"'{ARGUMENTS} nr_cpus=1 reset_devices' && sync",
+            f"'{arguments(self.kernel)} nr_cpus=1 reset_devices' && sync",
             cwd="/tmp",
         )
         if loaded.status:

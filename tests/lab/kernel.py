@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
+from .architecture import Architecture
+
 __all__ = ("Kernel",)
 
 
@@ -17,6 +19,9 @@ class Kernel(ABC):
 
     name: str
     """What the lab calls it, such as ``6.1``."""
+
+    architecture: Architecture
+    """What machines it is for."""
 
     @property
     @abstractmethod
@@ -56,7 +61,7 @@ class Kernel(ABC):
     @property
     def debian_architecture(self) -> str:
         """What machines it is for, as Debian calls them."""
-        return "amd64"
+        return self.architecture.debian
 
     @property
     def make_options(self) -> tuple[str, ...]:

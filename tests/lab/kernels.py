@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Mapping
 
-from .architecture import ARM64, ARM64_16K, PPC64EL, S390X
+from .architecture import AMD64, ARM64, ARM64_16K, PPC64EL, S390X
 from .built_kernel import BuiltKernel, KernelSource
 from .debian_kernel import DebianKernel
 from .foreign_kernel import HASH_MMU, ForeignKernel
@@ -17,6 +17,7 @@ __all__ = (
     "BUILT_KERNELS",
     "FOREIGN_KERNELS",
     "KERNELS",
+    "LIVE_FOREIGN_KERNELS",
     "OFFERED_KERNELS",
     "VENDOR_KERNELS",
 )
@@ -26,21 +27,25 @@ KERNELS = {
     for kernel in (
         DebianKernel(
             "5.10",
+            AMD64,
             ("bullseye", "bullseye-security"),
             (r"5\.10\.0-[0-9]+-cloud-amd64",),
         ),
         DebianKernel(
             "6.1",
+            AMD64,
             ("bookworm", "bookworm-security"),
             (r"6\.1\.0-[0-9]+-cloud-amd64",),
         ),
         DebianKernel(
             "6.12",
+            AMD64,
             ("bookworm", "bookworm-security"),
             (r"6\.12\.[0-9.]+\+deb12[0-9.]*-cloud-amd64",),
         ),
         DebianKernel(
             "7.3",
+            AMD64,
             ("trixie", "trixie-security", "trixie-backports"),
             (
                 r"7\.3\.[0-9.]+\+deb13[0-9.]*-cloud-amd64",
@@ -54,7 +59,7 @@ KERNELS = {
 
 def _built(source: KernelSource) -> dict[str, BuiltKernel]:
     names = (f"{source.version}-{variant}" for variant in source.variants)
-    return {name: BuiltKernel(name, source) for name in names}
+    return {name: BuiltKernel(name, AMD64, source) for name in names}
 
 
 # Of the patches to test with: with kunit.enable=1 they run while it boots.
@@ -117,69 +122,73 @@ FOREIGN_KERNELS = {
     for kernel in (
         ForeignKernel(
             "6.12-arm64",
+            ARM64,
             _BOOKWORM,
             (f"{_DEB12}-cloud-arm64",),
-            ARM64,
             names_itself=True,
         ),
         ForeignKernel(
             "6.12-arm64-16k",
+            ARM64_16K,
             _BOOKWORM,
             (f"{_DEB12}-arm64-16k",),
-            ARM64_16K,
             names_itself=True,
         ),
-        ForeignKernel("6.1-arm64", _BOOKWORM, (r"6\.1\.0-[0-9]+-cloud-arm64",), ARM64),
+        ForeignKernel("6.1-arm64", ARM64, _BOOKWORM, (r"6\.1\.0-[0-9]+-cloud-arm64",)),
         ForeignKernel(
-            "6.1-ppc64el", _BACKPORTS, (r"6\.1\.0-[0-9]+-powerpc64le",), PPC64EL
+            "6.1-ppc64el", PPC64EL, _BACKPORTS, (r"6\.1\.0-[0-9]+-powerpc64le",)
         ),
         ForeignKernel(
             "6.1-ppc64el-hash",
+            PPC64EL,
             _BACKPORTS,
             (r"6\.1\.0-[0-9]+-powerpc64le",),
-            PPC64EL,
             arguments=HASH_MMU,
             cached_as="6.1-ppc64el",
         ),
         ForeignKernel(
             "6.12-ppc64el",
+            PPC64EL,
             _BACKPORTS,
             (f"{_DEB12}-powerpc64le",),
-            PPC64EL,
             names_itself=True,
         ),
         ForeignKernel(
             "6.12-ppc64el-hash",
+            PPC64EL,
             _BACKPORTS,
             (f"{_DEB12}-powerpc64le",),
-            PPC64EL,
             names_itself=True,
             arguments=HASH_MMU,
             cached_as="6.12-ppc64el",
         ),
         ForeignKernel(
             "6.12-ppc64el-64k",
+            PPC64EL,
             _BACKPORTS,
             (f"{_DEB12}-powerpc64le-64k",),
-            PPC64EL,
             names_itself=True,
         ),
-        ForeignKernel("6.1-s390x", _BACKPORTS, (r"6\.1\.0-[0-9]+-s390x",), S390X),
+        ForeignKernel("6.1-s390x", S390X, _BACKPORTS, (r"6\.1\.0-[0-9]+-s390x",)),
         ForeignKernel(
             "6.12-s390x",
+            S390X,
             _BACKPORTS,
             (f"{_DEB12}-s390x",),
-            S390X,
             names_itself=True,
         ),
     )
 }
 """Kernels of other architectures, whose vmcores are read on this one."""
 
+LIVE_FOREIGN_KERNELS = ("6.1-arm64", "6.12-arm64")
+"""Those of them that run our scripts as well."""
+
 ALL_KERNELS: Mapping[str, Kernel] = {
     **KERNELS,
     **BUILT_KERNELS,
     **VENDOR_KERNELS,
     **OFFERED_KERNELS,
+    **{name: FOREIGN_KERNELS[name] for name in LIVE_FOREIGN_KERNELS},
 }
-"""Those of this architecture, with everything in their guests."""
+"""Those with everything in their guests."""

@@ -1,15 +1,22 @@
 # Copyright (c) drgn_vmap authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whether this machine can boot the lab's guests at all."""
+"""Whether this machine can boot the lab's guests, and is to boot foreign ones."""
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 
+import pytest
+
+from .foreign_kernel import ForeignKernel
 from .packages import PackageError, mirror
 
-__all__ = ("why_not",)
+__all__ = ("need", "why_not")
+
+#: It carries its types and names, so that all it takes is the kernel itself.
+ALWAYS = "6.12-arm64"
 
 PROGRAMS = (
     "apt-cache",
@@ -42,3 +49,26 @@ def why_not() -> str | None:
     except PackageError as error:
         return str(error)
     return None
+
+
+def need(kernel: ForeignKernel) -> None:
+    """
+    Skip where a kernel of another architecture is not to be tried: one is always, the
+    others if they are cached or VMAP_FOREIGN=all asks for them. Where VMAP_REQUIRE names
+    the lab, fail if that one can't be.
+    """
+    reason = _why_not_tried(kernel)
+    if reason:
+        required = "lab" in os.environ.get("VMAP_REQUIRE", "").split(",")
+        end = pytest.fail if required and kernel.name == ALWAYS else pytest.skip
+        end(f"{kernel.name}: {reason}")
+
+
+def _why_not_tried(kernel: ForeignKernel) -> str | None:
+    architecture = kernel.architecture
+    if not shutil.which(architecture.qemu):
+        return f"{architecture.qemu} is not installed (package {architecture.package})"
+    asked = os.environ.get("VMAP_FOREIGN") == "all"
+    if asked or kernel.name == ALWAYS or kernel.is_cached:
+        return None
+    return "it is not cached, and VMAP_FOREIGN=all not set"

@@ -28,9 +28,9 @@ class PackagedKernel(Kernel):
     """POSIX patterns of ``uname -r``; a later one serves if no earlier one does."""
 
     @property
-    @abstractmethod
     def archive(self) -> Archive:
         """The packages this kernel belongs to."""
+        return Archive(*self.suites, architecture=self.debian_architecture)
 
     @property
     def directory(self) -> Path:

@@ -12,20 +12,14 @@ from __future__ import annotations
 import json
 
 from tests.expect.blocks import expect_blocks, in_blocks, page_set, taken
-from tests.running import LIVE, on_vmcore, run_on
+from tests.expect.live import expect_blocks_in
+from tests.running import on_vmcore, run_on
 
 from .guest import Guest
 from .marks import slow
 from .stress import runs_under_stress
 from .truth import Truth
 from .vmcore import Vmcore
-
-
-def on_live(guest: Guest, *args: str) -> str:
-    """Run blocks in the guest and return what it prints."""
-    result = guest.run(" ".join((LIVE, "scripts/vmap_blocks.py", *args)), timeout=300)
-    assert (result.status, result.stderr) == (0, b"")
-    return result.stdout.decode()
 
 
 def test_vmcore(vmcore: Vmcore) -> None:
@@ -37,11 +31,7 @@ def test_vmcore(vmcore: Vmcore) -> None:
 
 def test_live(module_guest: Guest) -> None:
     """On a live kernel too, where a reset leaves nothing of the blocks before."""
-    module_guest.write("/proc/vmap_lab", b"reset")
-    document = json.loads(on_live(module_guest, "--json"))
-    truth = Truth.parse(module_guest.read("/proc/vmap_lab").decode())
-    assert document["problems"] == []
-    expect_blocks(document, truth, module_guest.kernel.name)
+    expect_blocks_in(module_guest, module_guest.kernel.name)
 
 
 def test_map(vmcore: Vmcore) -> None:

@@ -7,10 +7,21 @@ Direct reads: on each kernel, drgn itself reads what the fixture module wrote, w
 
 from __future__ import annotations
 
-import json
 from typing import Any, Iterator
 
 import pytest
+
+from tests.expect.direct import (
+    READS,
+    expect_all_equal,
+    expect_every_page,
+    expect_off,
+    expect_what_is_not_there,
+    expect_what_others_do,
+    expect_what_was_right,
+    read_in_each_way,
+    run,
+)
 
 from .guest import Guest
 from .kernels import KERNELS
@@ -20,21 +31,8 @@ from .truth import Truth
 
 pytestmark = on_all_kernels
 
-READS = "tests/lab/inside/direct_reads.py"
 STRESS_SECONDS = 10
 KPTR_RESTRICT = "/proc/sys/kernel/kptr_restrict"
-#: Built with the patches of contrib/linux/: these need no cure.
-FIXED = {"6.1-fixed"}
-PLUGIN = {"DRGN_PLUGINS": "drgn_vmap=drgn_vmap.plugin", "PYTHONPATH": "/vmap"}
-SECONDS = 300.0
-
-
-def run(guest: Guest, script: str, **env: str) -> Any:
-    command = f"drgn -q -c /proc/kcore {script}"
-    done = guest.run(command, timeout=SECONDS, env=env)
-    assert done.status in (0, 1), done.stderr.decode()
-    assert done.stderr == b""
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,82 +47,39 @@ def real_addresses(module_guest: Guest) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def found(module_guest: Guest) -> Any:
     """What each way of reading made of the module's mappings."""
-    module_guest.write("/proc/vmap_lab", b"reset")
-    try:
-        return run(module_guest, READS)
-    finally:
-        # What was poked is no page of the module's any more.
-        module_guest.write("/proc/vmap_lab", b"reset")
+    return read_in_each_way(module_guest)
 
 
 def test_every_page(found: Any, module_guest: Guest) -> None:
     """Each page of each mapping comes back as the module wrote it; few did before."""
-    direct, before = found["direct"], found["before"]
-    pages = {"ram": before["ram"], "others": before["others"]}
-    for kind, counts in pages.items():
-        total = sum(counts.values())
-        assert direct[kind] == {"right": total, "wrong": 0, "fault": 0}
-    assert sum(direct["ram"].values()) > 900
-    if module_guest.kernel.name not in FIXED:
-        assert before["ram"]["wrong"] > 300
-    assert found["at once"] == found["mappings"] > 40
+    expect_every_page(found, module_guest.kernel.name)
 
 
 def test_what_others_do(found: Any, module_guest: Guest) -> None:
     """A list, a struct and a string in a block are right for drgn's own helpers."""
-    nodes, text = found["poked"]["nodes"], found["poked"]["text"]
-    right = {
-        "list": nodes[1:],
-        "struct": "(struct timespec64){\n"
-        "\t.tv_sec = (time64_t)1234567890,\n"
-        "\t.tv_nsec = (long)987654321,\n}",
-        "string": text,
-    }
-    assert {name: found["direct"][name] for name in right} == right
-    if module_guest.kernel.name not in FIXED:
-        assert not any(found["before"][name] == right[name] for name in right)
+    expect_what_others_do(found, module_guest.kernel.name)
 
 
 def test_what_is_not_there(found: Any) -> None:
     """What was freed is a fault, and so is a device's memory."""
-    assert list(found["gone"]) == ["FaultError"] and found["gone"]["FaultError"] > 50
-    assert set(found["devices"]) == {"FaultError"}
+    expect_what_is_not_there(found)
 
 
 def test_what_was_right(found: Any, module_guest: Guest) -> None:
     """Modules are as before, and per-CPU memory as memory has it, to its last page."""
-    assert found["direct"]["module"] == found["before"]["module"]
-    assert set(found["per-CPU"]) <= {"like memory", "fault"}
-    if module_guest.kernel.name in KERNELS:
-        assert found["per-CPU"]["like memory"] > 0
-    else:
-        # They are so small that the first chunk does, which is not in vmalloc space.
-        assert found["per-CPU"] == {}
+    # Others are so small that the first chunk does, which is not in vmalloc space.
+    expect_what_was_right(found, module_guest.kernel.name in KERNELS)
 
 
 def test_off(found: Any) -> None:
     """Once off, all is as it was, and once on again, as before that."""
-    assert found["off"] == found["before"]
-    assert found["on again"]
+    expect_off(found)
 
 
 @slow
 def test_check(module_guest: Guest) -> None:
     """check --through drgn finds all equal once reads are direct, and not before."""
-    check = "scripts/vmap_check.py --through drgn --all-pages --json"
-    found = run(module_guest, f"scripts/vmap_direct.py {check}")
-    assert {"vm_map_ram", "vmap_block"} <= set(found["totals"])
-    classes = {one for total in found["totals"].values() for one in total}
-    assert classes <= {"equal", "unmapped-fault", "by-design", "unreadable", "raced"}
-    assert set(found["totals"]["vm_map_ram"]) == {"equal"}
-    assert set(found["totals"]["vmap_block"]) == {"equal", "unmapped-fault"}
-    # From the start, by drgn's hook for new programs.
-    blocks = check.replace("--all-pages", "--kind vmap_block")
-    hooked = run(module_guest, blocks, DRGN_VMAP_DIRECT="1", **PLUGIN)
-    assert hooked["totals"]["vmap_block"] == found["totals"]["vmap_block"]
-    plain = run(module_guest, blocks, **PLUGIN)
-    fixed = module_guest.kernel.name in FIXED
-    assert (plain["verdict"]["vmap_block"] == "equal") == fixed
+    expect_all_equal(module_guest, module_guest.kernel.name)
 
 
 def test_read(module_guest: Guest) -> None:

@@ -12,9 +12,7 @@ MB each, and are tried if these are cached or VMAP_FOREIGN=all asks for them.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -46,6 +44,7 @@ from . import modules
 from .foreign_guest import ForeignGuest
 from .foreign_kernel import HASH_MMU, ForeignKernel
 from .kernels import FOREIGN_KERNELS
+from .machine import need
 from .support import shows
 from .truth import Mapping, Truth
 from .vmcore import Vmcore
@@ -54,9 +53,6 @@ MEND = ROOT / "contrib/mend_qemu_core.py"
 
 #: By the flags of the areas of PCI host bridges' I/O space: there are none in 6.1.
 POWERPC_VERDICT = {"6.1": "no", "6.12": "yes"}
-
-#: It carries its types and names, so that all it takes is the kernel itself.
-ALWAYS = "6.12-arm64"
 
 #: With these drgn translates no addresses: their MMU is a hash table, no radix tree.
 HASH = {
@@ -82,26 +78,11 @@ class ForeignVmcore(Vmcore):
     """The comm of each of its processes."""
 
 
-def why_not(kernel: ForeignKernel) -> str | None:
-    """Return why a kernel is not tried here; None if it is."""
-    architecture = kernel.architecture
-    if not shutil.which(architecture.qemu):
-        return f"{architecture.qemu} is not installed (package {architecture.package})"
-    asked = os.environ.get("VMAP_FOREIGN") == "all"
-    if asked or kernel.name == ALWAYS or kernel.is_cached:
-        return None
-    return "it is not cached, and VMAP_FOREIGN=all not set"
-
-
 @pytest.fixture(scope="session", params=FOREIGN_KERNELS)
 def foreign_dump(request: pytest.FixtureRequest, lab: None) -> Iterator[ForeignVmcore]:
     """What QEMU writes of a guest of each kernel, with lazily freed areas."""
     kernel = FOREIGN_KERNELS[request.param]
-    reason = why_not(kernel)
-    if reason:
-        required = "lab" in os.environ.get("VMAP_REQUIRE", "").split(",")
-        end = pytest.fail if required and kernel.name == ALWAYS else pytest.skip
-        end(f"{kernel.name}: {reason}")
+    need(kernel)
     with TemporaryDirectory(dir="/var/tmp") as directory:
         path = Path(directory) / "vmcore"
         with closing(ForeignGuest(kernel)) as guest:

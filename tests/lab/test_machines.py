@@ -13,8 +13,8 @@ from typing import Iterator
 
 import pytest
 
-from tests.expect.fsck import expect_all_ok
 from tests.expect.listing import expect_listing_in
+from tests.expect.live import expect_all_ok_in
 from tests.running import LIVE, drgn
 
 from .fixture_module import load_fixture_module
@@ -47,9 +47,7 @@ def other(kernel: str, machine: str) -> Iterator[Guest]:
 def test_machine(kernel: str, machine: str, other: Guest, tmp_path: Path) -> None:
     """All of it is as on any other machine."""
     expect_listing_in(other)
-    done = other.run(f"{LIVE} scripts/vmap_fsck.py --json", timeout=600)
-    assert (done.status, done.stderr) == (0, b"")
-    expect_all_ok(json.loads(done.stdout)["checks"], kernel)
+    expect_all_ok_in(other, kernel)
     done = other.run(f"{LIVE} {CHECK}", timeout=600)
     assert done.status in (0, 1), done.stderr.decode()
     totals = json.loads(done.stdout)["totals"]

@@ -3,9 +3,9 @@
 """
 The guests' userland: a small Debian with Python, drgn and what drgn_vmap needs.
 
-It is the same for all kernels, and kept as a directory tree and as the image of the
-root disk. Programs of the tree that the making needs run on the host, by the tree's
-own loader: the host need not have them.
+It is the same for all kernels of an architecture, and kept as a directory tree and as the
+image of the root disk. Programs that the making needs run on the host, from the tree for
+the host's architecture and by that tree's own loader: the host need not have them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,27 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Iterable
 
+from .architecture import AMD64, ARM64, Architecture
 from .cache import build_once, cache_dir
 from .ext4 import make_ext4
 from .packages import Archive
 
-__all__ = ("CHECKOUT", "busybox_applets", "root_disk", "run_on_host", "tree")
+__all__ = (
+    "CHECKOUT",
+    "PYTHON",
+    "busybox",
+    "busybox_applets",
+    "root_disk",
+    "run_on_host",
+    "tree",
+)
 
 CHECKOUT = Path(__file__).parents[2]
 
-SUITES = ("bookworm", "bookworm-security")
 PACKAGES = (
     "bash",
     "busybox-static",
@@ -44,10 +54,15 @@ PACKAGES = (
     "util-linux",
 )
 PYTHON = "python3.11"
-"""What SUITES have."""
+"""What the host's architecture has in its guests."""
+
+MANYLINUX = ("manylinux_2_28", "manylinux2014")
+"""A C library as old as that of all suites, and what wheels for older ones are called."""
 
 NOT_NEEDED = ("doc", "info", "lintian", "locale", "man", "perl", "perl5")
 """Below /usr/share: a third of the tree."""
+
+BUSYBOX = "usr/bin/busybox"
 
 DIRECTORIES = "dev lab mnt proc root run sys tmp usr/lib/debug usr/lib/modules vmap"
 """What no package brings; most are mount points."""
@@ -55,34 +70,61 @@ DIRECTORIES = "dev lab mnt proc root run sys tmp usr/lib/debug usr/lib/modules v
 SPARE_MIB = 4096
 
 
-def root_disk() -> Path:
+@dataclass(frozen=True)
+class _Source:
+    """Where the userland of an architecture comes from."""
+
+    suites: tuple[str, ...]
+    python: str
+    """What these have."""
+
+    packaged: tuple[str, ...] = ()
+    """Of what drgn_vmap needs, that for which there is no wheel: Debian has it."""
+
+
+_SOURCES = {
+    AMD64: _Source(("bookworm", "bookworm-security"), PYTHON),
+    ARM64: _Source(("trixie", "trixie-security"), "python3.13", ("drgn",)),
+}
+
+
+def root_disk(architecture: Architecture) -> Path:
     """Return the image of the root disk."""
-    return _userland() / "root.ext4"
+    return _userland(architecture) / "root.ext4"
 
 
-def tree() -> Path:
+def tree(architecture: Architecture) -> Path:
     """Return what the root disk holds."""
-    return _userland() / "tree"
+    return _userland(architecture) / "tree"
+
+
+def busybox(architecture: Architecture = AMD64) -> Path:
+    """Return the busybox of a tree; if none is named, the one that runs on the host."""
+    return tree(architecture) / BUSYBOX
 
 
 def run_on_host(program: str, *arguments: str, name: str) -> None:
-    """Run a program of the tree on the host; ``name`` is its argument 0."""
-    _run_from(tree(), program, *arguments, name=name)
+    """Run a program of the host's tree; ``name`` is its argument 0."""
+    _run_from(tree(AMD64), program, *arguments, name=name)
 
 
-def busybox_applets(busybox: Path) -> list[str]:
-    """Return the names busybox answers to, without its own."""
+def busybox_applets(program: Path) -> list[str]:
+    """Return the names that a busybox of the host answers to, without its own."""
     listed = subprocess.run(
-        [busybox, "--list"], stdout=subprocess.PIPE, text=True, check=True
+        [program, "--list"], stdout=subprocess.PIPE, text=True, check=True
     )
     return [name for name in listed.stdout.split() if name != "busybox"]
 
 
-def _userland() -> Path:
+def _userland(architecture: Architecture) -> Path:
     recipe = hashlib.sha256(Path(__file__).read_bytes())
     recipe.update(" ".join(_python_requirements()).encode())
-    directory = cache_dir() / "userland"
-    return build_once(directory / recipe.hexdigest()[:12], _build, replaces="*")
+    other = "" if architecture == AMD64 else f"-{architecture.debian}"
+    return build_once(
+        cache_dir() / f"userland{other}" / recipe.hexdigest()[:12],
+        lambda directory: _build(architecture, directory),
+        replaces="*",
+    )
 
 
 def _python_requirements() -> list[str]:
@@ -93,46 +135,59 @@ def _python_requirements() -> list[str]:
     return [*setup["options"]["install_requires"].split(), *hashed.split()]
 
 
-def _build(directory: Path) -> None:
-    root = directory / "tree"
+def _build(architecture: Architecture, directory: Path) -> None:
+    root, source = directory / "tree", _SOURCES[architecture]
     root.mkdir(parents=True)
-    Archive(*SUITES).unpack_tree(PACKAGES, root)
+    packages = (*PACKAGES, *(f"python3-{name}" for name in source.packaged))
+    archive = Archive(*source.suites, architecture=architecture.debian)
+    archive.unpack_tree(packages, root)
     for name in NOT_NEEDED:
         shutil.rmtree(root / "usr/share" / name, ignore_errors=True)
-    _install_python_packages(root)
-    _install_busybox_applets(root)
+    _install_wheels(root, architecture, source)
+    if architecture == AMD64:
+        # A guest would need seconds to compile, at each boot.
+        _compile(root, source.python)
+    host = root if architecture == AMD64 else tree(AMD64)
+    _install_busybox_applets(root, busybox_applets(host / BUSYBOX))
     _configure(root)
     make_ext4(directory / "root.ext4", "root", root, SPARE_MIB)
 
 
-def _install_python_packages(root: Path) -> None:
-    """Install wheels with the host's pip for the guest's Python, and compile all."""
-    packages = root / f"usr/local/lib/{PYTHON}/dist-packages"
+def _install_wheels(root: Path, architecture: Architecture, source: _Source) -> None:
+    """Install wheels with the host's pip for the guest's Python."""
+    packages = root / f"usr/local/lib/{source.python}/dist-packages"
+    machine = architecture.triplet.partition("-")[0]
     pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-compile"]
-    pip += ["--only-binary=:all:", f"--python-version={PYTHON[len('python') :]}"]
-    # A C library as new as the suite's, and what wheels for older ones are called.
-    pip += ["--platform=manylinux_2_28_x86_64", "--platform=manylinux2014_x86_64"]
+    pip += ["--only-binary=:all:", f"--python-version={source.python[len('python') :]}"]
+    pip += [f"--platform={linux}_{machine}" for linux in MANYLINUX]
+    wanted = (
+        requirement
+        for requirement in _python_requirements()
+        if not requirement.startswith(source.packaged)
+    )
     subprocess.run(
-        [*pip, f"--target={packages}", *_python_requirements()],
-        stdin=subprocess.DEVNULL,
-        check=True,
+        [*pip, f"--target={packages}", *wanted], stdin=subprocess.DEVNULL, check=True
     )
     scripts = root / "usr/local/bin"
     (packages / "bin").rename(scripts)
     for script in scripts.iterdir():
         _, _, text = script.read_text().partition("\n")
         script.write_text(f"#!/usr/bin/python3\n{text}")
-    # A guest would need seconds to compile, at each boot.
+
+
+def _compile(root: Path, python: str) -> None:
+    """Compile all that is in Python."""
     compileall = ["-m", "compileall", "-q", "--invalidation-mode=unchecked-hash"]
     compileall += ["-s", str(root), "-p", "/"]
-    compileall += [str(root / f"usr/lib/{PYTHON}"), str(packages)]
-    program = f"usr/bin/{PYTHON}"
+    for place in (f"usr/lib/{python}", f"usr/local/lib/{python}/dist-packages"):
+        compileall.append(str(root / place))
+    program = f"usr/bin/{python}"
     _run_from(root, program, *compileall, name=str(root / program))
 
 
-def _install_busybox_applets(root: Path) -> None:
+def _install_busybox_applets(root: Path, applets: Iterable[str]) -> None:
     """Let busybox stand in for each command that no package brought."""
-    for applet in busybox_applets(root / "usr/bin/busybox"):
+    for applet in applets:
         places = (root / "usr/bin" / applet, root / "usr/sbin" / applet)
         if not any(os.path.lexists(place) for place in places):
             places[0].symlink_to("busybox")

@@ -45,6 +45,7 @@ ROWS = f"""\
 #: A test file as they are in the lab, each of whose tests ends in another way.
 TESTS = """
 import pytest
+from tests.lab.architecture import AMD64
 from tests.lab.kernel import Kernel
 from tests.lab.support import record, shows
 
@@ -55,7 +56,7 @@ class Known(Kernel):
 @pytest.fixture(autouse=True)
 def recorded(request):
     yield
-    record(request.node, Known("6.1"))
+    record(request.node, Known("6.1", AMD64))
 
 @pytest.fixture
 def broken():

@@ -25,7 +25,7 @@ from drgn.helpers.linux.mm import follow_phys
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from drgn_vmap import use_direct_reads
+from drgn_vmap import load_types, use_direct_reads
 from tests.lab.truth import Mapping, Truth, page_bytes
 
 PAGE = 4096
@@ -164,6 +164,8 @@ def under_stress(seconds: float) -> Dict[str, Any]:
     return {"raised": dict(raised), "reads": reads, "wrong": wrong}
 
 
+# Where there is no debug info.
+load_types(prog)
 truth = Truth.parse(LAB.read_text())
 filled = [m for m in truth.mappings if m.live and m.fill]
 if sys.argv[1:]:

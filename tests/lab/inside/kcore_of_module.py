@@ -16,6 +16,7 @@ import ctypes
 import io
 import json
 import os
+import platform
 import re
 import resource
 import struct
@@ -33,7 +34,8 @@ from tests.lab.truth import MAGIC, Truth, page_bytes
 
 PAGE = 4096
 RAM = {"vm_map_ram", "vmap_block"}
-SYS_BPF, BPF_MAP_CREATE, BPF_MAP_TYPE_PERCPU_ARRAY = 321, 0, 6
+SYS_BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+BPF_MAP_CREATE, BPF_MAP_TYPE_PERCPU_ARRAY = 0, 6
 prog: Program = globals()["prog"]
 
 
