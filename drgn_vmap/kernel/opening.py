@@ -51,10 +51,8 @@ def open_target(
         if debug_info:
             return _with_debug_info(prog)
         # Most kernels have all of it themselves.
-        try:
-            return Target(prog)
-        except SymbolsError:
-            return _with_debug_info(prog)
+        target = Target(prog)
+        return target if target.has_types else _with_debug_info(prog)
 
 
 @contextmanager

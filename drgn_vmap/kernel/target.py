@@ -110,6 +110,11 @@ class Target:
         self.physical.forget()
 
     @property
+    def has_types(self) -> bool:
+        """Whether anything tells its types and names."""
+        return self._why_no_types is None
+
+    @property
     def symbols(self) -> str:
         """
         Where types come from: ``dwarf``, ``btf``, or another finder's name.

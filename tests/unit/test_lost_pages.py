@@ -20,6 +20,7 @@ import pytest
 from drgn import Object, Program, TypeKind, TypeMember
 
 from drgn_vmap import commands, load_types, take_snapshot
+from drgn_vmap.kernel import opening
 from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.types.btf_data import BtfData
 from drgn_vmap.kernel.types.btf_search import read_btf
@@ -214,6 +215,20 @@ def test_what_cannot_be_is_not_found_either(
     status, some = listed(prog, capfd)
     assert status != 0
     check_lines(name, some, by_range(lines))
+
+
+@pytest.mark.parametrize("rate", [0, 1])
+def test_debug_info_is_looked_for_where_types_are_lost(
+    rate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not where a kernel has them itself, as it takes long to load."""
+    prog = damaged("6.12", rate, 0)
+    asked: list[Program] = []
+    monkeypatch.setattr(opening, "Program", lambda: prog)
+    monkeypatch.setattr(opening, "_open", lambda *_: None)
+    monkeypatch.setattr(opening, "_with_debug_info", asked.append)
+    opening.open_target(core="core")
+    assert asked == [prog] * rate
 
 
 def torn(data: bytes, seed: int, rate: float = 0.05) -> Torn:

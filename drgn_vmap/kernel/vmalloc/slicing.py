@@ -124,14 +124,13 @@ def _needed_vmlinux(target: Target, recorder: Recorder) -> Optional[str]:
 
     :raises SymbolsError: if one is needed and there is none.
     """
-    try:
-        Target(recorder.start())
-    except SymbolsError:
-        # Others than DWARF are in no file that a slice can be opened with.
-        if not target.has_dwarf:
-            raise
-        return target.prog.main_module().debug_file_path
-    return None
+    carried = Target(recorder.start())
+    if carried.has_types:
+        return None
+    # Others than DWARF are in no file that a slice can be opened with.
+    if not target.has_dwarf:
+        carried.need_layout()
+    return target.prog.main_module().debug_file_path
 
 
 def _look(target: Target, recorder: Recorder) -> _Found:
