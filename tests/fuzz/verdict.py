@@ -113,7 +113,7 @@ def _malformed(
     try:
         if "--json" in argv or "--format json" in words:
             name = "JSON"
-            _check_json(text)
+            _check_json(_output(argv, folder, text))
         elif "--openmetrics" in argv:
             name = "OpenMetrics"
             list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
@@ -164,6 +164,8 @@ def _output(argv: Sequence[str], folder: Path, text: str) -> str:
 
 def _path(argv: Sequence[str], folder: Path) -> Optional[Path]:
     """Return the file that was written, None for standard output."""
+    if "-o" not in argv:
+        return None
     name = argv[len(argv) - 1 - argv[::-1].index("-o") + 1]
     return None if name == "-" else folder / name
 

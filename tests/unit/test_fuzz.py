@@ -23,6 +23,7 @@ from tests.fuzz.image import PAGE, Image
 from tests.fuzz.inputs import Cut, Input, Lose, Note, Write, load, save
 from tests.fuzz.source import KINDS, Sampled, Source
 from tests.fuzz.trial import Limits, Target, Trials
+from tests.fuzz.verdict import wrong
 from tests.samples import Sample, samples
 
 LIMITS = Limits(seconds=1, resident=64 << 20, address_space=512 << 20)
@@ -296,3 +297,16 @@ def test_an_input_is_saved_whole(tmp_path: Path) -> None:
     )
     save(input_, tmp_path / "input", failure=["remark"])
     assert load(tmp_path / "input") == input_
+
+
+def test_json_in_a_file_is_judged_there(tmp_path: Path) -> None:
+    """What -o names has the document; standard output has it without."""
+    good = json.dumps({"schema": 1, "command": "read", "problems": []})
+    (tmp_path / "out").write_text(good)
+    inside = ("read", "--json", "0x0", "-o", "out")
+    assert [*wrong(inside, 0, b"", b"", tmp_path)] == []
+    assert [*wrong(inside[:3], 0, good.encode(), b"", tmp_path)] == []
+    (tmp_path / "out").write_text("{")
+    for argv in (inside, inside[:3]):
+        [failure] = wrong(argv, 0, b"", b"", tmp_path)
+        assert failure.what == "invalid JSON"
