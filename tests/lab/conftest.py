@@ -53,17 +53,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.xdist_group(guest))
 
 
-def kernel_of(item: pytest.Item, parameter: str = "guest") -> str | None:
-    """Return the name of the kernel whose guest a test gets."""
-    callspec = getattr(item, "callspec", None)
-    return callspec.params.get(parameter) if callspec else None
-
-
 def is_for_its_kernel(item: pytest.Item) -> bool:
     """Whether a test is to run on the kernel it was collected for."""
-    kernel, wanted = kernel_of(item), item.get_closest_marker("kernels")
+    kernel, wanted = support.parameter_of(item, "guest"), item.get_closest_marker(
+        "kernels"
+    )
     # Some boot one of their own.
-    booted = kernel or kernel_of(item, "kernel")
+    booted = kernel or support.parameter_of(item, "kernel")
     if CHOSEN and booted not in (None, *CHOSEN):
         return False
     if kernel in VENDOR_KERNELS and kernel not in CHOSEN:
@@ -76,7 +72,7 @@ def is_for_its_kernel(item: pytest.Item) -> bool:
 
 def shared_guests(item: pytest.Item) -> Iterator[str]:
     """Yield what a test shares with others, and is costly to make twice."""
-    kernel = kernel_of(item)
+    kernel = support.parameter_of(item, "guest")
     if kernel in BUILT_KERNELS:
         # All of them: whoever boots the first one builds the others, too.
         yield "built guests"
@@ -85,7 +81,7 @@ def shared_guests(item: pytest.Item) -> Iterator[str]:
     fixtures = getattr(item, "fixturenames", ())
     for name in ("foreign_dump", "arm64_guest"):
         if name in fixtures:
-            yield f"{name} of {kernel_of(item, name)}"
+            yield f"{name} of {support.parameter_of(item, name)}"
     if "crashing_guest" in fixtures:
         yield "crashed guest"
 

@@ -23,7 +23,16 @@ import pytest
 from .kernel import Kernel
 from .sh_kernel import ShKernel
 
-__all__ = ("PAGE", "SOURCES", "Shown", "page", "read_page", "read_records", "shows")
+__all__ = (
+    "PAGE",
+    "SOURCES",
+    "Shown",
+    "page",
+    "parameter_of",
+    "read_page",
+    "read_records",
+    "shows",
+)
 
 PAGE = Path(__file__).parents[2] / "docs/support.md"
 PROPERTY = "support"
@@ -86,10 +95,10 @@ def shows(
     return pytest.mark.support(source, symbols, but_for)
 
 
-def kernel_machine(item: pytest.Item) -> str | None:
-    """Return what is special about the machine that a test boots, if anything is."""
+def parameter_of(item: pytest.Item, name: str) -> str | None:
+    """Return what a test gets for a parameter, None if it has none of this name."""
     callspec = getattr(item, "callspec", None)
-    return callspec.params.get("machine") if callspec else None
+    return callspec.params.get(name) if callspec else None
 
 
 def shown_by(item: pytest.Item, kernel: Kernel | ShKernel) -> Iterable[Shown]:
@@ -102,7 +111,8 @@ def shown_by(item: pytest.Item, kernel: Kernel | ShKernel) -> Iterable[Shown]:
             source = OF_VMCORE[item.callspec.params["vmcore"]]  # type: ignore[attr-defined]
         if symbols is None:
             symbols = "BTF" if getattr(kernel, "names_itself") else "DWARF"
-        name, machine = kernel.name, kernel_machine(item)
+        # What is special about the machine that it boots.
+        name, machine = kernel.name, parameter_of(item, "machine")
         if machine:
             name += f", {machine}"
         architecture = kernel.debian_architecture
