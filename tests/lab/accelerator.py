@@ -43,7 +43,7 @@ def _kvm_works() -> bool:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
     kernel = KERNELS["6.1"]
-    command = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host"]
+    command = [AMD64.qemu, "-accel", "kvm", "-cpu", "host"]
     command += ["-smp", "2", "-m", "512", "-no-reboot", "-nographic", "-nic", "none"]
     command += ["-kernel", str(kernel.vmlinuz), "-initrd", str(initramfs(kernel))]
     command += ["-append", "console=ttyS0 panic=-1 rdinit=/bin/poweroff -- -f"]

@@ -11,24 +11,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Optional
 
 import drgn
 from drgn.helpers.linux.mm import follow_phys
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.vmalloc.owners.variables import image_data
 
 RESERVED = 1 << 32
 PAGE_SHIFT = 12
 prog = drgn.get_default_prog()
-
-
-def address_of(name: str) -> Optional[int]:
-    """Return where a symbol is."""
-    found = prog.symbols(name)
-    return found[0].address if found else None
 
 
 def flags_of(address: int) -> int:
@@ -42,7 +36,7 @@ def flags_of(address: int) -> int:
 
 pages = [
     address
-    for start, end in image_data(address_of)
+    for start, end in image_data(Target(prog).symbol_address)
     for address in range(start >> PAGE_SHIFT << PAGE_SHIFT, end, 1 << PAGE_SHIFT)
 ]
 given_back = [address for address in pages if not flags_of(address) & RESERVED]

@@ -30,7 +30,7 @@ _DATA = (
 )
 """
 What the linker script has around data (include/asm-generic/sections.h): where it starts, and
-ends, of two the one that there is. Since Linux kernel commit b3f0907c71e0 ("x86/mm: Add
+ends, of two the first that there is. Since Linux kernel commit b3f0907c71e0 ("x86/mm: Add
 .bss..decrypted section to hold shared variables") (in v4.19) the last of x86's .bss, up to
 2 MiB, is padding that the kernel frees: anything may lie there.
 """
