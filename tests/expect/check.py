@@ -29,7 +29,6 @@ __all__ = (
 )
 
 PAGE = 4096
-KPTR_RESTRICT = "/proc/sys/kernel/kptr_restrict"
 RAM = {"vm_map_ram", "vmap_block"}
 BAD = {"zero", "wrong", "stale", "unmapped-wrong"}
 
@@ -46,11 +45,9 @@ STALE = {*OLD, "6.1-series", "6.1-rhel9"}
 def checked_pages(guest: Guest, drgn: str = LIVE) -> tuple[Any, Truth]:
     """Return what all pages of a guest are said to be, and what they are."""
     guest.write("/proc/vmap_lab", b"reset")
-    before = guest.read(KPTR_RESTRICT)
-    guest.write(KPTR_RESTRICT, b"1")
     command = "tests/lab/inside/kcore_of_module.py --all-pages"
-    done = guest.run(f"{drgn} {command}", timeout=600)
-    guest.write(KPTR_RESTRICT, before)
+    with guest.real_addresses():
+        done = guest.run(f"{drgn} {command}", timeout=600)
     assert done.status == 0, done.stderr.decode()
     truth = Truth.parse(guest.read("/proc/vmap_lab").decode())
     return json.loads(done.stdout), truth

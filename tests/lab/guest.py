@@ -37,6 +37,7 @@ COMMAND_SECONDS = 120.0
 CRASH_SECONDS = 180.0
 DUMP_SECONDS = 180.0
 QMP_SECONDS = 30.0
+KPTR_RESTRICT = "/proc/sys/kernel/kptr_restrict"
 SOCKET_SECONDS = 30.0
 CONSOLE_TAIL_LINES = 80
 DUMP_ATTEMPTS = 10
@@ -291,6 +292,16 @@ class Guest:
             kdump_header.set_names(
                 path, *(self.read(f"/proc/sys/kernel/{name}").strip() for name in names)
             )
+
+    @contextmanager
+    def real_addresses(self) -> Iterator[None]:
+        """Let /proc/vmallocinfo show them meanwhile."""
+        before = self.read(KPTR_RESTRICT)
+        self.write(KPTR_RESTRICT, b"1")
+        try:
+            yield
+        finally:
+            self.write(KPTR_RESTRICT, before)
 
     @contextmanager
     def stopped(self) -> Iterator[None]:

@@ -32,16 +32,13 @@ from .truth import Truth
 pytestmark = on_all_kernels
 
 STRESS_SECONDS = 10
-KPTR_RESTRICT = "/proc/sys/kernel/kptr_restrict"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def real_addresses(module_guest: Guest) -> Iterator[None]:
     """Let /proc/vmallocinfo show them."""
-    before = module_guest.read(KPTR_RESTRICT)
-    module_guest.write(KPTR_RESTRICT, b"1")
-    yield
-    module_guest.write(KPTR_RESTRICT, before)
+    with module_guest.real_addresses():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,6 @@ from .machine import need
 from .support import shows
 from .truth import Truth
 
-KPTR_RESTRICT = "/proc/sys/kernel/kptr_restrict"
-
 
 @pytest.fixture(scope="module", params=LIVE_FOREIGN_KERNELS)
 def arm64_guest(request: pytest.FixtureRequest, lab: None) -> Iterator[Guest]:
@@ -99,10 +97,8 @@ def test_check_of_per_cpu_chunks(checked: tuple[Any, Truth]) -> None:
 @pytest.fixture(scope="module")
 def real_addresses(arm64_guest: Guest) -> Iterator[None]:
     """Let /proc/vmallocinfo show them."""
-    before = arm64_guest.read(KPTR_RESTRICT)
-    arm64_guest.write(KPTR_RESTRICT, b"1")
-    yield
-    arm64_guest.write(KPTR_RESTRICT, before)
+    with arm64_guest.real_addresses():
+        yield
 
 
 def test_direct(
