@@ -16,7 +16,7 @@ function has a prototype, no member is a function, no member is larger than its 
 the numbers that there can be, only one goes with what all types say that are left.
 """
 
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ..._numpy import Array, np, spread
 from .btf_kind import BtfKind
@@ -35,10 +35,10 @@ _FEWEST = 8
 """Types between two gaps that are looked at."""
 _MOST_LOST = 40_000
 """Numbers tried for what is behind a gap."""
-_SAMPLE = 6_000
-"""Types of a piece that are held against what refers to them, if they suffice."""
-_LEAST_AGAINST = 6
-"""References that have to speak against each number but one."""
+_LEAST_AGAINST = 3
+"""Types that have to speak against each number but one."""
+_AT_ONCE = 32
+"""Types that are held against numbers together."""
 
 _NAMELESS = (
     BtfKind.PTR,
@@ -67,6 +67,7 @@ _WITH_ELEMENTS = (
     BtfKind.FUNC_PROTO,
     BtfKind.DATASEC,
 )
+_WITH_TYPED_ELEMENTS = (BtfKind.STRUCT, BtfKind.UNION, BtfKind.FUNC_PROTO)
 _WITH_TYPE = (
     BtfKind.PTR,
     BtfKind.TYPEDEF,
@@ -204,11 +205,14 @@ def _may_begin(words: Array, leads: Array, gone: Array, strings: Torn) -> Array:
     for one, sizes in _SIZES.items():
         fine &= (kind != one) | np.isin(third, sizes)
     fine &= third < _LARGEST
-    # The name of the first member, enumerator or parameter.
+    # The name of the first member, enumerator or parameter, and its type.
     inner = np.append(words[3:], [0, 0, 0])
     named = has_elements & (kind != BtfKind.DATASEC) & (count > 0)
     is_there = ~np.append(gone[3:], [True, True, True])
     fine &= ~(named & is_there) | _are_names(inner, strings)
+    typed = np.isin(kind, _WITH_TYPED_ELEMENTS) & (count > 0)
+    is_there = ~np.append(gone[4:], [True] * 4)
+    fine &= ~(typed & is_there) | (np.append(words[4:], [0] * 4) < end // _HEAD_WORDS)
     result: Array = fine
     return result
 
@@ -236,8 +240,8 @@ def _numbers(
     pieces: List[_Pieces],
 ) -> Array:
     """Return the number of each type."""
-    kinds = (words[starts + 1] >> 24 & 0x1F).astype(np.int64)
-    rules = _rules(words, starts, whole, kinds)
+    numbers = 1 + len(starts) + sum(piece.lost[1] for piece in pieces)
+    rules = _rules(words, starts, whole, numbers)
     ids = np.empty(len(starts), np.int64)
     low = high = 1
     begin, unnumbered = 0, UNNUMBERED
@@ -246,10 +250,7 @@ def _numbers(
         begin += length
         low, high = low + piece.lost[0], high + piece.lost[1]
         if high > low:
-            some = slice(rows.start, min(rows.stop, rows.start + _SAMPLE))
-            number = _best(rules, some, low, high)
-            if number is None and some != rows:
-                number = _best(rules, rows, low, high)
+            number = _only_fitting(rules, rows, low, high)
             if number is None:
                 ids[rows] = unnumbered + np.arange(length)
                 unnumbered += length
@@ -261,73 +262,90 @@ def _numbers(
     return ids
 
 
-class _Rule(NamedTuple):
-    """References of a sort, and what they may not lead to."""
+class _Rules:
+    """
+    References of several sorts, and what they may not lead to: a bit for each sort.
 
-    targets: Array
-    """How many of them lead to each number."""
-    forbidden: Array
-    """Whether each type that was found may not be one."""
+    :param numbers: How many there can be.
+    :param kinds: Of the types that were found.
+    """
+
+    def __init__(self, numbers: int, kinds: Array) -> None:
+        self._kinds = kinds
+        self._bit = 1
+        self.referred = np.zeros(numbers, np.uint32)
+        """What refers to each number."""
+        self.barred = np.zeros(len(kinds), np.uint32)
+        """What may not refer to each type that was found."""
+
+    def those(self, *wanted: BtfKind) -> Array:
+        """Return which types are of some kinds."""
+        return np.isin(self._kinds, wanted)
+
+    def add(self, targets: Array, barred: Array) -> None:
+        """Add that some references lead to none of some types."""
+        targets = targets[(targets > 0) & (targets < len(self.referred))]
+        self.referred[targets] |= self._bit
+        self.barred[barred] |= self._bit
+        self._bit <<= 1
 
 
-def _best(rules: List[_Rule], rows: slice, low: int, high: int) -> "int | None":
-    """Return the number of the first of some types that goes with all rules."""
+def _only_fitting(rules: _Rules, rows: slice, low: int, high: int) -> Optional[int]:
+    """
+    Return the only number of the first of some types that goes with all rules.
+
+    Each type is held against no more numbers than are tried behind a gap, and soon against
+    few: the first types rule out nearly all.
+    """
     if high - low > _MOST_LOST:
         return None
     against = np.zeros(high - low + 1, np.int64)
-    for rule in rules:
-        forbidden = rule.forbidden[rows].astype(np.float64)
-        window = rule.targets[low : high + len(forbidden)].astype(np.float64)
-        missing = high + len(forbidden) - low - len(window)
-        window = np.append(window, np.zeros(max(missing, 0)))
-        found = _correlate(window, forbidden)
-        against += np.rint(found).astype(np.int64)
-    order = np.argsort(against, kind="stable")
-    if len(order) > 1 and against[order[1]] - against[order[0]] < _LEAST_AGAINST:
-        return None
-    if against[order[0]] > 0:
-        return None
-    return low + int(order[0])
+    for begin in range(rows.start, rows.stop, _AT_ONCE):
+        barred = rules.barred[begin : min(begin + _AT_ONCE, rows.stop)]
+        behind = low + begin - rows.start
+        referred = rules.referred[behind : behind + len(against) + len(barred) - 1]
+        # A row for each type, with all the numbers that it could have.
+        each = _windows(referred, len(against))
+        against += ((each & barred[:, None]) != 0).sum(axis=0, dtype=np.uint8)
+        left = np.flatnonzero(against < _LEAST_AGAINST)
+        if not len(left):
+            return None
+        low += int(left[0])
+        against = against[left[0] : left[-1] + 1]
+    return low if len(against) == 1 and not against[0] else None
 
 
-def _correlate(window: Array, pattern: Array) -> Array:
-    """Return the sum of products at each place where the pattern fits the window."""
-    size = 1 << (len(window) - 1).bit_length()
-    product = np.fft.rfft(window, size) * np.conj(np.fft.rfft(pattern, size))
-    found: Array = np.fft.irfft(product, size)[: len(window) - len(pattern) + 1]
-    return found
+def _windows(values: Array, size: int) -> Array:
+    """Return each so many values that follow one another, as numpy does since 1.20."""
+    shape = len(values) - size + 1, size
+    windows: Array = np.lib.stride_tricks.as_strided(
+        values, shape, values.strides * 2, writeable=False
+    )
+    return windows
 
 
-def _rules(words: Array, starts: Array, whole: Array, kinds: Array) -> List[_Rule]:
+def _rules(words: Array, starts: Array, whole: Array, numbers: int) -> _Rules:
     """Collect who refers to which number, and what cannot be there."""
-    most = len(words) // _HEAD_WORDS + 2
+    kinds = (words[starts + 1] >> 24 & 0x1F).astype(np.int64)
+    rules = _Rules(numbers, kinds)
+    those, add = rules.those, rules.add
     no_type = (BtfKind.FUNC, BtfKind.VAR, BtfKind.DATASEC, BtfKind.DECL_TAG)
     no_value = (*no_type, BtfKind.FUNC_PROTO, BtfKind.FWD)
-
-    def rule(targets: Array, forbidden: Array) -> _Rule:
-        targets = targets[(targets > 0) & (targets < most)]
-        return _Rule(np.bincount(targets, minlength=most), forbidden)
-
-    def those(*wanted: BtfKind) -> Array:
-        return np.isin(kinds, wanted)
-
     third = words[starts + 2]
-    rules = [
-        rule(third[those(BtfKind.FUNC)], ~those(BtfKind.FUNC_PROTO)),
-        rule(third[those(BtfKind.PTR, BtfKind.TYPEDEF)], those(*no_type)),
-        rule(third[those(BtfKind.PTR)], those(BtfKind.RESTRICT)),
-        rule(third[those(BtfKind.CONST)], those(*no_type, BtfKind.FUNC_PROTO)),
-        rule(third[those(BtfKind.VOLATILE)], those(*no_value)),
-        rule(third[those(BtfKind.FUNC_PROTO)], those(*no_value, BtfKind.ARRAY)),
-    ]
+    add(third[those(BtfKind.FUNC)], ~those(BtfKind.FUNC_PROTO))
+    add(third[those(BtfKind.PTR, BtfKind.TYPEDEF)], those(*no_type))
+    add(third[those(BtfKind.PTR)], those(BtfKind.RESTRICT))
+    add(third[those(BtfKind.CONST)], those(*no_type, BtfKind.FUNC_PROTO))
+    add(third[those(BtfKind.VOLATILE)], those(*no_value))
+    add(third[those(BtfKind.FUNC_PROTO)], those(*no_value, BtfKind.ARRAY))
     arrays = starts[those(BtfKind.ARRAY) & whole]
-    rules.append(rule(words[arrays + 3], those(*no_value)))
-    rules.append(rule(words[arrays + 4], ~those(BtfKind.INT)))
+    add(words[arrays + 3], those(*no_value))
+    add(words[arrays + 4], ~those(BtfKind.INT))
     protos = starts[those(BtfKind.FUNC_PROTO) & whole]
     parameters = _elements(words, protos, 2)
-    rules.append(rule(words[parameters + 1], those(*no_value, BtfKind.ARRAY)))
+    add(words[parameters + 1], those(*no_value, BtfKind.ARRAY))
     structs = starts[those(BtfKind.STRUCT) & whole]
-    rules += _member_rules(words, structs, starts, kinds, those(*no_value), rule)
+    _add_members(rules, words, structs, starts, those(*no_value))
     return rules
 
 
@@ -338,16 +356,10 @@ def _elements(words: Array, starts: Array, each: int) -> Array:
     return at
 
 
-def _member_rules(
-    words: Array,
-    structs: Array,
-    starts: Array,
-    kinds: Array,
-    no_value: Array,
-    rule: "object",
-) -> List[_Rule]:
+def _add_members(
+    rules: _Rules, words: Array, structs: Array, starts: Array, no_value: Array
+) -> None:
     """Hold the sizes of members against the room that they have."""
-    assert callable(rule)
     counts = words[structs + 1] & 0xFFFFFF
     row, index = spread(counts)
     at = structs[row] + _HEAD_WORDS + index * 3
@@ -360,15 +372,13 @@ def _member_rules(
     target = words[at + 1]
     plain = (bits == 0) & (offset % 8 == 0) & (room > 0)
     # What is known of a type's size by itself; a pointer has four bytes at least.
-    sized = np.isin(
-        kinds,
-        (BtfKind.INT, BtfKind.STRUCT, BtfKind.UNION, BtfKind.ENUM, BtfKind.ENUM64),
+    sized = rules.those(
+        BtfKind.INT, BtfKind.STRUCT, BtfKind.UNION, BtfKind.ENUM, BtfKind.ENUM64
     )
     size = np.where(sized, words[starts + 2], 0)
-    size = np.where(kinds == BtfKind.PTR, 4, size)
-    found = [rule(target, no_value)]
+    size = np.where(rules.those(BtfKind.PTR), 4, size)
+    rules.add(target, no_value)
     for power in range(13):
         least, most = 1 << power >> 1, 1 << power
         fitting = plain & (room > least) & (room <= most)
-        found.append(rule(target[fitting], size > most))
-    return found
+        rules.add(target[fitting], size > most)
