@@ -30,11 +30,14 @@ from drgn_vmap.kernel.memory.table_formats import (
     table_format,
 )
 from drgn_vmap.kernel.memory.views import ThroughDrgn
+from tests.fakes.elf_core import Segment, elf_headers
 from tests.fakes.kernel import FakeKernel
 
 PAGE = 4096
 BASE = 0xFFFFC90000000000
 HUGE = 2 << 20
+START = BASE - 3 * PAGE
+"""Of the segment: it need not be where a table begins."""
 PRESENT, LEAF = 0x1, 0x80
 ROOT, RAM = 0x1000, 0x100000
 RAM_PAGES = 64
@@ -62,7 +65,7 @@ class Machine:
         )
         self.format = replace(format_of(Architecture.X86_64), **other)
         space = AddressSpace(self.prog, self.format, ROOT, lambda: self.now)
-        self._reader = space.reader()
+        self._reader = space.reader(START)
 
     def _read_table(self, address: int, count: int, at: int, _: bool) -> bytes:
         self.reads.append(address)
@@ -88,7 +91,7 @@ class Machine:
         raise AssertionError(last)
 
     def read(self, address: int, count: int) -> bytes:
-        return self._reader(address, count, 0, False)
+        return self._reader(address, count, address - START, False)
 
 
 def page(number: int) -> bytes:
@@ -206,6 +209,50 @@ def test_entries_of_pages_are_read_each_time(machine: Machine) -> None:
         machine.read(address + RAM + 3 * PAGE, 4)
 
 
+@pytest.mark.parametrize("regions", [1, 2, 9])
+def test_moved_tables_are_seen_soon(machine: Machine, regions: int) -> None:
+    """However many upper tables were read: where a table is now is seen in a moment."""
+    places = [BASE + HUGE + (number << 30) for number in range(regions)]
+    for place in places:
+        machine.map(place, ram(20))
+        assert machine.read(place, 4) == page(20)[:4]
+    machine.now += 1
+    assert machine.read(places[0], 4) == page(20)[:4]
+    upper = machine.map(places[-1], 0, 21)
+    machine.map(places[-1], ram(7))
+    machine.now += 1
+    assert machine.read(places[-1], 4) == page(7)[:4]
+    assert machine.read(BASE + HUGE - PAGE, 4) == page(3)[:4]
+    del machine.tables[upper]
+    machine.now += 1
+    with pytest.raises(FaultError) as found:
+        machine.read(places[-1], 4)
+    assert found.value.address == places[-1]
+
+
+@pytest.mark.parametrize("last", [21, 30, 39])
+def test_tables_that_nothing_leads_to(machine: Machine, last: int) -> None:
+    """A table is not believed for being what it was, if what led to it is not."""
+    address = BASE + HUGE
+    assert machine.read(address, 4) == page(9)[:4]
+    machine.map(address, 0, last)
+    machine.map(address, ram(20))
+    machine.now += 1
+    assert machine.read(address, 4) == page(20)[:4]
+
+
+def test_what_is_compared_is_bounded(machine: Machine) -> None:
+    """However much was looked at that led nowhere, it is not all read again."""
+    for number in range(2, 100):
+        machine.map(BASE + (number << 30), 0, 21)
+        with pytest.raises(FaultError):
+            machine.read(BASE + (number << 30), 4)
+    machine.now += 1
+    machine.reads.clear()
+    assert machine.read(BASE + HUGE, 4) == page(9)[:4]
+    assert len(machine.reads) < 20
+
+
 def test_new_tables_are_seen_at_once(machine: Machine) -> None:
     """What is kept is where tables are, not that there was none."""
     address = BASE + 2 * HUGE
@@ -254,15 +301,13 @@ def kcore_file(path: Path) -> Path:
         (0xFFFF888000100000, 0x100000, 1 << 30),
         (0xFFFFEA0000004000, none, 16 << 20),
     ]
-    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
-    header = struct.pack(
-        "<HHIQQQIHHHHHH", 4, 62, 1, 0, 64, 0, 0, 64, 56, len(loads), 0, 0, 0
+    headers = elf_headers(
+        [
+            Segment(PAGE * (i + 1), at, phys, size, size)
+            for i, (at, phys, size) in enumerate(loads)
+        ]
     )
-    headers = b"".join(
-        struct.pack("<IIQQQQQQ", 1, 7, 4096 * (i + 1), at, phys, size, size, PAGE)
-        for i, (at, phys, size) in enumerate(loads)
-    )
-    path.write_bytes((ident + header + headers).ljust(4 * PAGE, b"x"))
+    path.write_bytes(headers.ljust(4 * PAGE, b"x"))
     return path
 
 

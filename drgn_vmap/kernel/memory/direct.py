@@ -13,7 +13,7 @@ switch off, one is laid over it that reads the file as drgn did.
 """
 
 import struct
-from typing import Dict, Optional
+from typing import Optional
 
 from drgn import FaultError, Program, ProgramFlags
 
@@ -21,11 +21,13 @@ from ..._drgn import follow_page_table
 from ...errors import TargetError
 from ..doors import UNREADABLE
 from ..types.carried import carried_by, is_here
+from ..types.kernel_image import image_phys
+from ..types.vmcoreinfo import Vmcoreinfo
 from .address_space import AddressSpace, Reader
 from .kcore import Kcore, Space
 from .table_formats import ENTRY_BYTES, table_format
 
-__all__ = ("DirectReads", "direct_reads", "reads_kcore")
+__all__ = ("DirectReads", "direct_reads", "page_table_reader", "reads_kcore")
 
 _KEY = "drgn_vmap direct"
 _ROOT = "swapper_pg_dir"
@@ -39,11 +41,9 @@ class DirectReads:
     """
 
     def __init__(self, prog: Program) -> None:
-        vmcoreinfo = carried_by(prog).vmcoreinfo
-        page_size = vmcoreinfo.page_size or 0
         self._prog = prog
-        self._memory = _address_space(prog, vmcoreinfo.numbers, page_size)
-        self._kcore = Kcore(page_size)
+        self._memory = _address_space(prog)
+        self._kcore = Kcore(carried_by(prog).vmcoreinfo.page_size or 0)
         self._is_on = False
 
     def switch(self, on: bool) -> None:
@@ -51,8 +51,10 @@ class DirectReads:
         if on == self._is_on:
             return
         for space in self._kcore.mapped_spaces():
-            read = self._memory.reader() if on else self._file_reader(space)
-            self._prog.add_memory_segment(space.start, space.size, read)
+            through = (
+                self._memory.reader(space.start) if on else self._file_reader(space)
+            )
+            self._prog.add_memory_segment(space.start, space.size, through)
         self._is_on = on
 
     def _file_reader(self, space: Space) -> Reader:
@@ -90,26 +92,45 @@ def direct_reads(prog: Program, on: bool = True) -> bool:
     return True
 
 
-def _address_space(
-    prog: Program, numbers: Dict[str, int], page_size: int
-) -> AddressSpace:
+def page_table_reader(prog: Program) -> Reader:
+    """
+    Return what reads virtual memory by the kernel's page table.
+
+    :raises TargetError: if that cannot be read here.
+    """
+    return _address_space(prog).reader(0)
+
+
+def _address_space(prog: Program) -> AddressSpace:
     """Return the kernel's, without any of its types."""
-    root_address = carried_by(prog).vmcoreinfo.symbols.get(_ROOT)
+    vmcoreinfo = carried_by(prog).vmcoreinfo
+    root_address = vmcoreinfo.symbols.get(_ROOT)
     try:
         if root_address is None:
             raise ValueError(f"VMCOREINFO does not name {_ROOT}")
-        root = follow_page_table(prog, root_address, root_address)
+        root = _follow(prog, vmcoreinfo, root_address)
     except UNREADABLE as e:
         raise _unknown(str(e)) from e
     format_ = table_format(
         prog.platform,
-        numbers,
-        page_size,
+        vmcoreinfo.numbers,
+        vmcoreinfo.page_size or 0,
         lambda order: struct.unpack(f"{order}Q", prog.read(root, ENTRY_BYTES, True))[0],
     )
     if format_ is None:
         raise _unknown("their format on this architecture is not known here")
     return AddressSpace(prog, format_, root)
+
+
+def _follow(prog: Program, vmcoreinfo: Vmcoreinfo, root: int) -> int:
+    """Return the physical address of the uppermost table."""
+    try:
+        return follow_page_table(prog, root, root)
+    except NotImplementedError:
+        phys = image_phys(prog, vmcoreinfo, root)
+        if phys is None:
+            raise
+        return phys
 
 
 def _unknown(why: str) -> TargetError:
