@@ -66,7 +66,7 @@ def spread(
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
     if begin == 0 and end is None:
-        row = np.repeat(np.arange(len(counts)), counts)
+        row = np.repeat(np.arange(len(counts)), counts.astype(np.intp))
         return row, np.arange(total) - (ends - counts)[row]
     at = np.arange(begin, total if end is None else min(end, total))
     row = np.searchsorted(ends, at, side="right")

@@ -31,6 +31,7 @@ from drgn.helpers.linux.percpu import per_cpu
 from drgn.helpers.linux.xarray import xa_for_each
 
 from .model.areas import VM_FLAGS, VM_LAZY_FREE, VM_VM_AREA, VMAP_BLOCK, VMAP_RAM
+from .model.tags import ANY_TAGS
 
 __all__ = (
     "VmapAddress",
@@ -173,10 +174,11 @@ def identify_vmap_address(prog: Program, addr: IntegerLike) -> Optional[VmapAddr
     :param addr: ``void *``
     :return: The area around it, or ``None`` if it lies in no busy area.
     """
-    va = find_vmap_area(prog, addr)
+    address = ANY_TAGS.off(operator.index(addr))
+    va = find_vmap_area(prog, address)
     if not va:
         return None
-    offset = operator.index(addr) - va.va_start.value_()
+    offset = address - va.va_start.value_()
     page_size = prog["PAGE_SIZE"].value_()
     vm = va.vm.read_()
     # Where the flag is missing, nobody ever wrote a vm.
@@ -243,7 +245,7 @@ def find_vmap_block(prog: Program, addr: IntegerLike) -> Object:
     :param addr: ``void *``
     :return: ``struct vmap_block *``, ``NULL`` if it lies in none.
     """
-    address = operator.index(addr)
+    address = ANY_TAGS.off(operator.index(addr))
     # Which CPU's xarray has a block changed without a trace, in Linux kernel commit
     # a34acf30b19b ("mm: vmalloc: check if a hash-index is in cpu_possible_mask") (in
     # v6.10, also in v6.6.y and v6.9.y), so none is trusted.

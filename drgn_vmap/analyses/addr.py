@@ -146,6 +146,8 @@ def _kcore(
         return None
     if area.state == State.FREE and place.phys is not None:
         return None
+    if (place.address or 0) < rules.readable_from:
+        return KcoreAnswer(Returned.UNDEFINED, "its offset in the file is below 0")
     if area.state != State.BUSY:
         return _hole(rules, "no area is in use there")
     if area.vm_flags is None:

@@ -381,8 +381,13 @@ def _verdicts(areas: Sequence[CheckedArea]) -> Dict[str, str]:
     }
 
 
+_UNREAD = {PageClass.UNREADABLE, PageClass.UNMAPPED_FAULT}
+
+
 def _worst(areas: Sequence[CheckedArea]) -> str:
-    if not areas:
+    found = {c for area in areas for c in area.pages}
+    unread = PageClass.UNREADABLE in found and found <= _UNREAD
+    if unread or not areas:
         return "none-found"
     wrong = (PageClass.WRONG, PageClass.UNMAPPED_WRONG)
     if any(area.pages.get(c) for area in areas for c in wrong):

@@ -70,7 +70,7 @@ def areas_from_text(
     found = _read(name, text)
     count = len(found.parts)
     if number is not None and not 1 <= number <= count:
-        raise UsageError(f"{name} has {count} snapshots: give --snapshot one of these")
+        raise UsageError(f"{name} has no snapshot {number}: the last is {count}")
     saved = _saved(found, count if number is None else number)
     if count == 1:
         return saved
@@ -334,8 +334,8 @@ def _table(lines: Lines, nodes: Tuple[int, ...], doubtful: Array) -> AreaTable:
     states = [_STATES.get(words, State.BUSY) for words in PLAIN]
     return AreaTable(
         address=none,
-        start=lines.start,
-        end=lines.start + lines.size,
+        start=lines.place,
+        end=lines.place + lines.size,
         state=np.array(states, np.uint8)[lines.plain],
         vmap_node=np.full(len(lines), -1, np.int16),
         va_flags=none,

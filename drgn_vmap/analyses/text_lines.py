@@ -17,6 +17,7 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple, 
 
 from .._numpy import Array, U64Array, np
 from ..model.areas import VM_LABELS, State
+from ..model.tags import ANY_TAGS
 from ..model.vmallocinfo import (
     CALLER,
     HIDDEN,
@@ -46,6 +47,8 @@ _BARE, _PADDED = 1, 2
 
 _AT_ONCE = 1 << 22
 """Bytes of text."""
+_LONGEST = 1 << 10
+"""Characters of a word; KSYM_NAME_LEN is 512."""
 _CALLER = re.compile(CALLER)
 
 # What words are, in the order that they stand in.
@@ -117,7 +120,7 @@ class Lines:
             if rows.all():
                 return self
             rows = np.flatnonzero(rows)
-        counts = self.counts[rows]
+        counts = self.counts[rows].astype(np.intp)
         behind = np.cumsum(counts) - counts
         flat = np.repeat(self._begins[rows] - behind, counts) + np.arange(counts.sum())
         columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
@@ -134,9 +137,14 @@ class Lines:
         """Where the counts of each line begin."""
         return np.cumsum(self.counts) - self.counts
 
+    @cached_property
+    def place(self) -> U64Array:
+        """Where each area begins, which is printed with a tag if the pointer has one."""
+        return ANY_TAGS.off_all(self.start)
+
     def line_of_count(self) -> Array:
         """Return the row that each count by node is of."""
-        return np.repeat(np.arange(len(self)), self.counts)
+        return np.repeat(np.arange(len(self)), self.counts.astype(np.intp))
 
     def by_node(self) -> U64Array:
         """Return the sum of each row's counts."""
@@ -299,6 +307,7 @@ class Reader:
         """
         lines = words.lines
         good = (words.words >= 3) & (words.words <= 64)
+        good[words.line[words.length > _LONGEST]] = False
         at = np.where(good, words.first, 0) if len(words.begin) else words.first[:0]
         if not good.any():
             return self.read_lines([]), _NO_CALLERS
@@ -386,7 +395,7 @@ _NO_CALLERS = _Callers(np.zeros(0, np.uint64), *np.zeros((2, 0), np.int64))
 
 def _callers_in(words: Words, rank: Array, good: Array) -> _Callers:
     """Return where callers are, one for each line."""
-    of = np.flatnonzero(rank == _WHO)
+    of = np.flatnonzero((rank == _WHO) & good[words.line])
     last = of.copy()
     module = np.flatnonzero((rank == _MODULE) & good[words.line])
     last[np.searchsorted(of, module - 1)] = module

@@ -10,13 +10,14 @@ prints them. A line that reads in no way, or in more than one, is named and left
 """
 
 import re
+import string
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 from ..model.areas import VM_LABELS
-from ..model.vmallocinfo import HEAD, VPAGES, LineTail, parse_tail
+from ..model.vmallocinfo import HEAD, VPAGES, LineTail, parse_tail, sensible_part
 from .text_checks import tail_fault
 
 __all__ = ("Mended", "Fault", "mend")
@@ -25,13 +26,13 @@ _JOINED = 3
 """Lines that one may have been wrapped into, besides the first."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_BLANKS = re.compile(r"[ \t\u00a0]+")
+_BLANKS = re.compile(r"[ \t\0\u00a0]+")
 _HEAD = re.compile(rf"(?<![0-9A-Za-z_.])(?:{HEAD})(?![^ ])")
 _PREFIX = re.compile(r"[^\s]*[^\s0-9A-Za-z]$")
 # What stands behind a line that is whole, if it is a person's.
-_NOTE = re.compile(
-    r" (?:<|//|#|\(|\*|--|;|!|=>|->|\||\u2190|\u2014|[A-Za-z]{2,}(?: [A-Za-z',.?!]+){2,}$)"
-)
+_MARK = re.compile(r" (?:<|//|#|\(|\*|--|;|!|=>|->|\||\u2190|\u2014)")
+_PROSE = re.compile(r" [A-Za-z]{2,}(?: [A-Za-z',.?!]+){2,}$")
+_OF_PROSE = f"{string.ascii_letters}',.?! "
 _QUOTES = re.compile(r"^[>| ]+")
 
 _LABELS = (*VM_LABELS, VPAGES)
@@ -208,8 +209,7 @@ def _readings(record: _Record) -> Iterator[Tuple[LineTail, int, bool]]:
             if tail is not None:
                 whole.append((tail, used, False))
     if not whole:
-        note = _NOTE.search(record.parts[0][1])
-        tail = _sound(record.parts[0][1][: note.start()]) if note else None
+        tail = _sound(_without_note(record.parts[0][1]))
         if tail is not None:
             whole.append((tail, 1, True))
     sums = [
@@ -222,6 +222,14 @@ def _readings(record: _Record) -> Iterator[Tuple[LineTail, int, bool]]:
     if not any(text.isdigit() for text in rests):
         whole = [one for one in whole if one[1] == longest]
     yield from whole
+
+
+def _without_note(text: str) -> str:
+    """Take off what a person wrote behind a line, if anything."""
+    # Looked for from the end, as a long text would be gone through from each word on.
+    prose = len(text.rstrip(_OF_PROSE))
+    notes = (_MARK.search(text), _PROSE.search(text, prose))
+    return text[: min((note.start() for note in notes if note), default=len(text))]
 
 
 def _tail_of(parts: Sequence[Tuple[int, str]]) -> Optional[LineTail]:
@@ -247,9 +255,8 @@ def _why(record: _Record, readings: int) -> str:
 def _place(text: str) -> str:
     """Return where a tail stops to make sense, in the words around that place."""
     words = text.split(" ")
-    good = len(words)
-    while good and parse_tail(" ".join(words[:good])) is None:
-        good -= 1
+    end = sensible_part(text)
+    good = text[:end].count(" ") + bool(end)
     before = " ".join(words[max(good - 2, 0) : good]).strip()
     there = " ".join(words[good : good + 2])
     if not there.strip():

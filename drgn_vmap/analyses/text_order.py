@@ -42,7 +42,7 @@ def repeated_rows(lines: Lines) -> Array:
 
 def order_problems(name: str, lines: Lines) -> Iterator[Problem]:
     """Yield what is wrong with areas, whose addresses are real, side by side."""
-    start, end = lines.start, lines.end
+    start, end = lines.place, lines.place + lines.size
     order = np.argsort(start, kind="stable")
     reach = np.maximum.accumulate(end[order])
     over = np.flatnonzero(start[order][1:] < reach[:-1]) + 1

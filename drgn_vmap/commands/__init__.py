@@ -11,6 +11,7 @@ into output, one line on standard error and an exit status.
 
 import argparse
 import gc
+import re
 import sys
 import warnings
 from importlib import import_module
@@ -25,7 +26,7 @@ from typing import (
     Sequence,
 )
 
-from ..errors import UsageError, VmapError
+from ..errors import SymbolsError, TargetError, UsageError, VmapError
 from .missing import missing_text
 from .progress import Progress
 from .streams import give_up_the_rest, is_output_read, tell, usable_streams
@@ -62,13 +63,15 @@ EXIT_FOUND = 1
 EXIT_CANNOT = 2
 _EXIT_INTERRUPTED = 130
 """What a shell says of a command that Ctrl-C ended."""
+_NO_VALUE = re.compile(r"--[^=]*=--|-[^-]--")
+"""Words that give an option nothing but dashes."""
 _OBJECTS_UNTIL_COLLECTED = 100_000
 
 VERBS: Mapping[str, str] = {
-    "ls": "list vmalloc areas, as /proc/vmallocinfo does or with all there is to know",
+    "ls": "list vmalloc areas, as /proc/vmallocinfo does or with all details",
     "blocks": "show what is inside each vmap_block: used, freed and free pages",
     "check": "check whether /proc/kcore returns what memory holds, page by page",
-    "verify": "tell whether the vm_map_ram series is in this kernel, patch by patch",
+    "verify": "tell whether the vm_map_ram series is in a kernel, patch by patch",
     "fsck": "check whether the vmalloc data structures are consistent",
     "top": "show who holds vmalloc space: by caller, module, kind or NUMA node",
     "gaps": "show what is left: free space by size, and whether SIZE would fit",
@@ -76,8 +79,8 @@ VERBS: Mapping[str, str] = {
     "read": "show what an area holds, read past the reader of /proc/kcore",
     "direct": "let drgn itself, and any script, read vmalloc space right",
     "mem-usage": "show what memory is used for, and how much of it vmalloc maps",
-    "diff": "show what changed between two listings, slices or vmcores; needs no kernel",
-    "slice": "cut out the vmalloc state as a small vmcore that drgn opens by itself",
+    "diff": "show what changed between two listings, slices or vmcores",
+    "slice": "cut out the vmalloc state as a small vmcore, which drgn opens",
     "report": "write one HTML file to look at and to attach to a ticket",
 }
 """What each verb does, in one line."""
@@ -111,6 +114,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong as a UsageError."""
         raise UsageError(f"{message}: see {self.prog} --help")
+
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse arguments; of --name=--, argparse may lose the value."""
+        for word in filter(_NO_VALUE.fullmatch, args[0]):
+            self.error(f"{word}: -- is no value")
+        return super().parse_known_args(*args, **kwargs)
 
 
 def main(verb: str, prog: Optional["Program"]) -> NoReturn:
@@ -204,8 +213,8 @@ def overview(typed: str, open_target: Callable[[], "Target"]) -> int:
 
     def call() -> int:
         with open_target() as target:
-            status: int = module_of("overview").run(target, typed)
-        return status
+            run_overview = module_of("overview").run
+            return _with_flaw("vmap", target, lambda: run_overview(target, typed))
 
     return guarded("vmap", call)
 
@@ -306,9 +315,27 @@ def _run(verb: str, way: Way, argv: Sequence[str]) -> int:
     with way.open(args) as target, Progress(verb, "bytes of memory") as progress:
         target.by_lists = args.lists
         target.on_search = progress.update
-        if verb not in WITHOUT_TYPES:
-            target.need_layout()
-        status = module.run(target, args)
+
+        def call() -> int:
+            if verb not in WITHOUT_TYPES:
+                target.need_layout()
+            found: int = module.run(target, args)
+            return found
+
+        status = _with_flaw(f"vmap {verb}", target, call)
+    return status
+
+
+def _with_flaw(name: str, target: "Target", call: Callable[[], int]) -> int:
+    """Call something; if all is not well, say what is wrong with the vmcore's file."""
+    try:
+        status = call()
+    except (SymbolsError, TargetError) as e:
+        if not target.flaw:
+            raise
+        raise TargetError(target.flaw) from e
+    if status and target.flaw:
+        tell(name, target.flaw)
     return status
 
 

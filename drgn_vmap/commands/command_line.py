@@ -33,13 +33,15 @@ __all__ = ("main", "run_command", "whole_parser")
 
 _HELP = "help"
 _EPILOG = """\
-vmap alone shows an overview, of the running kernel if no other is named. vmap help VERB
-explains a verb. The arguments that name a kernel are those of each verb as well:
+vmap alone shows an overview, of the running kernel if no other is named. vmap
+help VERB explains a verb. The arguments that name a kernel are those of each
+verb as well:
 
   vmap ls -c VMCORE --kind vmap_block
 
-Exit status: 0 done, nothing wrong; 1 done, and found what the verb looks for, or parts of
-a vmcore could not be read; 2 cannot: a line on standard error says what to do."""
+Exit status: 0 done, nothing wrong; 1 done, and found what the verb looks for,
+or parts of a vmcore could not be read; 2 cannot: a line on standard error says
+what to do."""
 
 
 class _Once(argparse.Action):

@@ -12,6 +12,7 @@ import sys
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from ..model.areas import Problem
+from ..model.tags import ANY_TAGS
 from ..render.colour import coloured
 from ..render.sizes import size_text
 from ..render.tables import folded
@@ -98,8 +99,9 @@ def address_range(text: str) -> Tuple[int, int]:
     """Parse START-END, hexadecimal addresses with or without 0x, or ADDR, one byte."""
     start_text, dash, end_text = text.partition("-")
     try:
-        start = int(start_text, 16)
-        end = int(end_text, 16) if dash else start + 1
+        # As the kernel prints them.
+        start = ANY_TAGS.off(int(start_text, 16))
+        end = ANY_TAGS.off(int(end_text, 16)) if dash else start + 1
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither START-END nor ADDR, in hexadecimal"

@@ -40,6 +40,7 @@ from ..analyses.over_time import over_time
 from ..analyses.saved import areas_from_json
 from ..analyses.saved_text import texts_in
 from ..errors import UsageError
+from ..model.file_starts import VMCORES
 from ..model.saved import Compared, SavedText
 from ..render.diff import diff_json, diff_text
 from ..render.over_time import over_time_json, over_time_text
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
 __all__ = ("add_arguments", "run")
 
 _ROWS_FOR_PEOPLE = 20
-_VMCORE_STARTS = (b"\x7fELF", b"KDUMP", b"makedumpfile")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -167,7 +167,7 @@ def _is_vmcore(name: str) -> bool:
         return False
     try:
         with open(name, "rb") as file:
-            return file.read(16).startswith(_VMCORE_STARTS)
+            return file.read(16).startswith(VMCORES)
     except (OSError, ValueError):
         return False
 

@@ -73,7 +73,12 @@ _UNSURE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``ls``."""
-    form = parser.add_argument_group("what to print")
+    _add_form(parser.add_argument_group("what to print"))
+    _add_filters(parser.add_argument_group("which areas"))
+    add_from(parser)
+
+
+def _add_form(form: "argparse._ArgumentGroup") -> None:
     form.add_argument(
         "--format",
         choices=("proc", "table", "json", "csv"),
@@ -110,7 +115,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "program or map, a variable, …; --owners=deep also looks through all of RAM for "
         "slab objects that do; not in format proc",
     )
-    which = parser.add_argument_group("which areas")
+
+
+def _add_filters(which: "argparse._ArgumentGroup") -> None:
     which.add_argument(
         "-n",
         metavar="N",
@@ -149,7 +156,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also ranges that are being purged, pooled for reuse, or free",
     )
-    add_from(parser)
 
 
 def check_arguments(args: argparse.Namespace) -> None:
@@ -250,7 +256,9 @@ def _from_file(args: argparse.Namespace) -> _Output:
 def _check_kinds(args: argparse.Namespace, known: Sequence[str]) -> None:
     for kind in args.kind:
         if kind not in known:
-            raise UsageError(f"--kind {kind!r} is unknown: give of {', '.join(known)}")
+            raise UsageError(
+                f"--kind {kind!r} is unknown: give some of {', '.join(known)}"
+            )
 
 
 def _selection(args: argparse.Namespace) -> Selection:

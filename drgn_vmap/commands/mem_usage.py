@@ -32,8 +32,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..analyses.mem_usage import PageTally
-from ..kernel.memory.page_classes import PageClassifier
-from ..kernel.memory.page_marks import PageMarks
+from ..errors import TargetError
 from ..kernel.memory.ram import ram_ranges
 from ..kernel.vmalloc.mappings import vmalloc_frames
 from ..kernel.vmalloc.snapshot import take_snapshot
@@ -72,9 +71,12 @@ def count(target: "Target") -> MemUsage:
 
     :raises VmapError: if nothing tells where they are.
     """
+    if target.vmcoreinfo.is_slice:
+        raise TargetError(
+            "a slice has too little of RAM: ask the vmcore that it was cut from"
+        )
     frames, memory = target.frames, target.memory
-    marks = PageMarks(target.prog, target.vmcoreinfo.numbers)
-    classifier = PageClassifier(marks, frames, memory, target.physical)
+    classifier = target.page_classifier()
     ranges, problems = ram_ranges(target.values, memory, frames.count())
     whole = sum(end - first for first, end in ranges)
     snapshot = take_snapshot(target)

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from ..errors import UsageError
+from ..model.tags import Tags
 
 if TYPE_CHECKING:
     from ..kernel.target import Target
@@ -16,7 +17,9 @@ __all__ = ("Place", "find_place")
 
 _ADDRESS = re.compile(r"(?:(phys|page):)?((?:0x)?[0-9a-f]+)", re.I)
 _RANGE = re.compile(r"((?:0x)?[0-9a-f]+)-((?:0x)?[0-9a-f]+)", re.I)
-_SYMBOL = re.compile(r"([A-Za-z_.$][\w.$]*)(?:\+(0x[0-9a-f]+|[0-9]+))?", re.I)
+_SYMBOL = re.compile(
+    r"([A-Za-z_.$][\w.$]*)(?:\+(?:0x([0-9a-f]{1,16})|([0-9]{1,19})))?", re.I
+)
 
 
 class Place(NamedTuple):
@@ -37,12 +40,13 @@ def find_place(target: "Target", text: str) -> Place:
 
     :raises UsageError: if it is none of these, or if no symbol has that name.
     """
-    place = _spelt(text)
+    place = _spelt(text, target.memory.tags)
     if place is None:
         named = _SYMBOL.fullmatch(text)
         address = target.symbol_address(named[1]) if named else None
         if named is not None and address is not None:
-            place = _virtual((address + int(named[2] or "0", 0)) % (1 << 64))
+            offset = int(named[2], 16) if named[2] else int(named[3] or "0")
+            place = _virtual((address + offset) % (1 << 64))
     if place is None:
         raise UsageError(
             f"{text!r} is no address and no symbol that is known: give ADDR, START-END, "
@@ -51,14 +55,18 @@ def find_place(target: "Target", text: str) -> Place:
     return place
 
 
-def _spelt(text: str) -> Optional[Place]:
+def _spelt(text: str, tags: Tags) -> Optional[Place]:
     found = _ADDRESS.fullmatch(text)
     if found and int(found[2], 16) < 1 << 64:
         address = int(found[2], 16)
-        return Place(text, address, found[1].lower()) if found[1] else _virtual(address)
+        if found[1]:
+            return Place(text, address, found[1].lower())
+        return _virtual(tags.off(address))
     both = _RANGE.fullmatch(text)
-    if both and int(both[1], 16) < int(both[2], 16) <= 1 << 64:
-        return _virtual(int(both[1], 16), int(both[2], 16) - int(both[1], 16))
+    if both:
+        start, end = (tags.off(int(digits, 16)) for digits in both.groups())
+        if start < end <= 1 << 64:
+            return _virtual(start, end - start)
     return None
 
 

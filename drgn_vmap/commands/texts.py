@@ -11,6 +11,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import sys
 import tarfile
 import zlib
@@ -19,9 +20,17 @@ from typing import IO, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 from ..analyses.saved import areas_from_csv, areas_from_json, listable
 from ..analyses.saved_text import areas_from_text, text_of_areas
 from ..errors import UsageError
+from ..model.file_starts import BZIP2, GZIP, VMCORES, XZ, ZIP, ZSTD
 from ..model.saved import SavedText
 
-__all__ = ("Text", "is_json", "open_saved", "open_text", "read_text", "saved_text")
+__all__ = (
+    "Text",
+    "is_json",
+    "open_saved",
+    "open_text",
+    "read_text",
+    "saved_text",
+)
 
 STANDARD_INPUT = "-"
 _WANTED = "vmallocinfo"
@@ -32,16 +41,18 @@ _AT_ONCE = 1 << 20
 _CSV_STARTS = b"start,end,size,"
 
 _PACKED: Dict[bytes, Callable[[bytes], "io.BufferedIOBase"]] = {
-    b"\x1f\x8b": lambda data: gzip.GzipFile(fileobj=io.BytesIO(data)),
-    b"\xfd7zXZ\0": lambda data: lzma.LZMAFile(io.BytesIO(data)),
-    b"BZh": lambda data: bz2.BZ2File(io.BytesIO(data)),
+    GZIP: lambda data: gzip.GzipFile(fileobj=io.BytesIO(data)),
+    XZ: lambda data: lzma.LZMAFile(io.BytesIO(data)),
+    BZIP2: lambda data: bz2.BZ2File(io.BytesIO(data)),
 }
 _UNREADABLE = (
     *(OSError, ValueError, EOFError),
     *(zlib.error, lzma.LZMAError, tarfile.TarError),
 )
 """What is raised of files that are not there, cut short or damaged."""
-_UNKNOWN_PACKERS = {b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "unzip"}
+# A time stamp of dmesg and a prompt of a shell begin with a bracket as well.
+_JSON_START = re.compile(rb"\s*(?:\{|\[\s*[\[{\"\]])")
+_UNKNOWN_PACKERS = {ZSTD: "zstd", ZIP: "unzip"}
 _ENCODINGS = {
     b"\xef\xbb\xbf": "utf-8-sig",
     b"\xff\xfe": "utf-16",
@@ -96,8 +107,8 @@ def saved_text(text: Text, number: Optional[int] = None) -> SavedText:
 
 
 def is_json(text: Text) -> bool:
-    """Whether a text may be what ls --json prints."""
-    return text.data.lstrip()[:1] in (b"{", b"[")
+    """Whether a text may be what ls --json prints, or somebody made of that."""
+    return _JSON_START.match(text.data) is not None
 
 
 def read_text(name: str) -> Text:
@@ -114,7 +125,10 @@ def read_text(name: str) -> Text:
             return _of_directory(name)
         return _opened(name, _read_file(name))
     except _UNREADABLE as e:
-        raise UsageError(f"{name} cannot be read ({e}): give a readable file") from e
+        why = getattr(e, "strerror", None) or e
+        raise UsageError(
+            f"{name or repr(name)} cannot be read ({why}): give a readable file"
+        ) from e
 
 
 def _opened(name: str, data: bytes) -> Text:
@@ -137,6 +151,8 @@ def _unpacked(name: str, data: bytes) -> bytes:
 
 def _read_file(path: str) -> bytes:
     with open(path, "rb") as file:
+        if file.peek().startswith(VMCORES):
+            raise UsageError(f"{path} is a vmcore: give it with -c")
         return _bounded(path, file)
 
 

@@ -13,12 +13,21 @@ drgn raises. Bytes enter through :class:`~drgn_vmap.kernel.memory.bulk.Memory`.
 from contextlib import contextmanager
 from typing import Callable, Iterator, Optional, Tuple, TypeVar
 
-from drgn import FaultError, Object, ObjectAbsentError, Program, sizeof
+from drgn import (
+    Architecture,
+    FaultError,
+    Object,
+    ObjectAbsentError,
+    Program,
+    TypeKind,
+    sizeof,
+)
 
 from .._drgn import BAD_DATA
 from ..errors import Fault, SymbolsError
+from ..model.tags import Tags
 
-__all__ = ("UNREADABLE", "Values", "door")
+__all__ = ("UNREADABLE", "Values", "door", "tags_of")
 
 UNREADABLE = (
     *BAD_DATA,
@@ -56,6 +65,17 @@ def door() -> Iterator[None]:
         raise Fault(str(e).partition(": ")[0]) from e
 
 
+def tags_of(prog: Program) -> Tags:
+    """
+    Return what takes the tags off a kernel's pointers.
+
+    Nothing in memory tells for sure which kernel of arm64 has some; drgn looks past them on
+    each.
+    """
+    platform = prog.platform
+    return Tags(platform is not None and platform.arch == Architecture.AARCH64)
+
+
 class Values:
     """
     The values of a kernel's variables, by expressions such as
@@ -64,6 +84,7 @@ class Values:
 
     def __init__(self, prog: Program) -> None:
         self.prog = prog
+        self._tags = tags_of(prog)
 
     def number(self, expression: Callable[[Program], Object]) -> Optional[int]:
         """
@@ -72,7 +93,7 @@ class Values:
         :return: None if this kernel has no such variable, member or constant.
         :raises Fault: if it cannot be read.
         """
-        return self._ask(lambda prog: int(expression(prog).value_()))
+        return self._ask(lambda prog: self._number(expression(prog)))
 
     def address(self, name: str, filename: Optional[str] = None) -> Optional[int]:
         """
@@ -117,6 +138,11 @@ class Values:
                 "its vmlinux with -s"
             )
         return found
+
+    def _number(self, found: Object) -> int:
+        number = int(found.value_())
+        is_pointer = found.type_.kind == TypeKind.POINTER
+        return self._tags.off(number) if is_pointer else number
 
     def _ask(self, expression: Callable[[Program], _Found]) -> Optional[_Found]:
         with door():

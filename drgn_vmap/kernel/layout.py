@@ -17,6 +17,7 @@ from drgn import Program, ProgramFlags, sizeof
 from .._numpy import Record, np
 from ..errors import GET_DEBUG_INFO, Fault, SymbolsError, TargetError
 from ..model.areas import Kernel, Problem, ProblemKind, VmallocinfoRules
+from ..model.tags import as_pointer
 from .doors import Values
 from .functions import Functions
 from .memory.numa import numa_nodes
@@ -107,14 +108,13 @@ def guess_layout(
     size = word.itemsize
     # Since Linux kernel commit 688fcbfc06e4 ("mm/vmalloc: modify struct vmap_area to
     # reduce its size") (in v5.4); flags follow where there are any.
-    names = ("va_start", "va_end", "rb_parent", "rb_right", "rb_left", "next", "prev")
-    vmap_area = np.dtype([(name, word) for name in (*names, "vm")])
+    links = ("rb_parent", "rb_right", "rb_left", "next", "prev", "vm")
+    pointers = [(name, as_pointer(word)) for name in links]
+    vmap_area = np.dtype([("va_start", word), ("va_end", word), *pointers])
     detail = f"areas in use are known by their looks, and only where they are: {why}"
     return Layout(
         kernel=Kernel(
-            release=values.need(
-                "UTS_RELEASE", values.text(lambda prog: prog["UTS_RELEASE"])
-            ),
+            release=_release(values),
             layout="unknown",
             live=False,
             symbols="none",
@@ -159,44 +159,20 @@ def probe_layout(
     _check_types(prog)
     # A series under review keeps areas in maple trees and in these lists.
     rb_offset = member_offset(prog, "struct vmap_area", "rb_node")
-    vmap_area = record_dtype(
-        prog,
-        "struct vmap_area",
-        _VMAP_AREA_MEMBERS,
-        optional=("flags", "subtree_max_size", *(_LINKS if rb_offset is None else ())),
-        words=_VMAP_AREA_MEMBERS,
-    )
-    fields = vmap_area.names or ()
+    vmap_area = _vmap_area(prog, has_trees=rb_offset is not None)
+    vmap_node = _vmap_node(prog)
     has_old_flags = _has_old_flags(prog)
     if has_old_flags:
         _check_listing(prog)
-    nodes: Tuple[int, ...] = ()
+    fields = vmap_area.names or ()
     problems = _torn_sources(prog) if symbols == "btf" else []
-    try:
-        nodes = numa_nodes(values)
-    except Fault as e:
-        problems.append(_no_counts(e.why))
-    except SymbolsError as e:
-        problems.append(_no_counts(str(e)))
-    vm_struct = np.dtype([])
-    try:
-        vm_struct = record_dtype(
-            prog,
-            "struct vm_struct",
-            _VM_STRUCT_MEMBERS,
-            optional=("page_order", "requested_size"),
-            words=("addr", "vm_size", "flags", "page_array", "caller"),
-        )
-    except SymbolsError as e:
-        detail = f"of areas there is nothing but their ranges: {e}"
-        problems.append(Problem(ProblemKind.UNREADABLE, "vm_struct", detail))
-    has_nodes = find_type(prog, "struct vmap_node") is not None
+    nodes = _numa_nodes(values, problems)
+    vm_struct = _vm_struct(prog, problems)
+    has_nodes = vmap_node is not None
     has_flags = "flags" in fields and not has_old_flags
     return Layout(
         kernel=Kernel(
-            release=values.need(
-                "UTS_RELEASE", values.text(lambda prog: prog["UTS_RELEASE"])
-            ),
+            release=_release(values),
             layout=_generation(prog, has_nodes, has_flags, has_old_flags),
             live=bool(prog.flags & ProgramFlags.IS_LIVE),
             symbols=symbols,
@@ -217,19 +193,62 @@ def probe_layout(
         # Since Linux kernel commit 68ad4a330433 ("mm/vmalloc.c: keep track of free
         # blocks for vmap allocation") (in v5.2).
         has_free_tree="subtree_max_size" in fields,
-        vmap_node=(
-            record_dtype(
-                prog,
-                "struct vmap_node",
-                _VMAP_NODE_MEMBERS,
-                optional=("busy_root", "lazy_root"),
-                words=_VMAP_NODE_MEMBERS,
-            )
-            if has_nodes
-            else None
-        ),
+        vmap_node=vmap_node,
         problems=tuple(problems),
     )
+
+
+def _release(values: Values) -> str:
+    return values.need("UTS_RELEASE", values.text(lambda prog: prog["UTS_RELEASE"]))
+
+
+def _vmap_area(prog: Program, has_trees: bool) -> Record:
+    return record_dtype(
+        prog,
+        "struct vmap_area",
+        _VMAP_AREA_MEMBERS,
+        optional=("flags", "subtree_max_size", *(() if has_trees else _LINKS)),
+        words=_VMAP_AREA_MEMBERS,
+    )
+
+
+def _vmap_node(prog: Program) -> Optional[Record]:
+    if find_type(prog, "struct vmap_node") is None:
+        return None
+    return record_dtype(
+        prog,
+        "struct vmap_node",
+        _VMAP_NODE_MEMBERS,
+        optional=("busy_root", "lazy_root"),
+        words=_VMAP_NODE_MEMBERS,
+    )
+
+
+def _vm_struct(prog: Program, problems: List[Problem]) -> Record:
+    """Return its record, without any members if they are lost, which is a problem."""
+    try:
+        return record_dtype(
+            prog,
+            "struct vm_struct",
+            _VM_STRUCT_MEMBERS,
+            optional=("page_order", "requested_size"),
+            words=("addr", "vm_size", "flags", "page_array", "caller"),
+            # The kernel prints it as it is.
+            tagged=("addr",),
+        )
+    except SymbolsError as e:
+        detail = f"of areas there is nothing but their ranges: {e}"
+        problems.append(Problem(ProblemKind.UNREADABLE, "vm_struct", detail))
+        return np.dtype([])
+
+
+def _numa_nodes(values: Values, problems: List[Problem]) -> Tuple[int, ...]:
+    """Return the nodes that have memory; none if they are lost, which is a problem."""
+    try:
+        return numa_nodes(values)
+    except (Fault, SymbolsError) as e:
+        problems.append(_no_counts(e.why if isinstance(e, Fault) else str(e)))
+        return ()
 
 
 def _torn_sources(prog: Program) -> List[Problem]:

@@ -13,15 +13,21 @@ import os
 from contextlib import contextmanager, suppress
 from typing import Iterator, Optional, Sequence
 
-from drgn import MissingDebugInfoError, Program
+from drgn import MissingDebugInfoError, Program, host_platform
 
 from .._drgn import connect_qemu
 from ..errors import SymbolsError, TargetError, VmapError
+from .memory.flaws import flaw_of
+from .memory.kdump_files import names_of_kdump
 from .target import Target
 
 __all__ = ("open_target",)
 
 _KCORE = "/proc/kcore"
+_NO_KCORE = (
+    f"this machine has no {_KCORE}, as 32-bit Arm and some containers have none: give a "
+    "vmcore with -c, or a copy of /proc/vmallocinfo to vmap ls --from"
+)
 _DISABLED = "DRGN_DISABLE_PLUGINS"
 _OF_COMMANDS = "builtin_commands,crash_commands,drgn_vmap"
 """Entry points of drgn and of ours. drgn takes ``*`` alone for all."""
@@ -43,7 +49,7 @@ def open_target(
     :raises TargetError: if it is none, or what it has cannot be read.
     :raises SymbolsError: if nothing tells its types and names, or a file is not of it.
     """
-    prog = Program()
+    prog = Program(host_platform) if core and _is_nameless(core) else Program()
     with _quiet(), _without_commands():
         _open(prog, core, qemu)
         if symbols:
@@ -79,11 +85,34 @@ def _open(prog: Program, core: Optional[str], qemu: Optional[str]) -> None:
         with _named(qemu, "give the address of its -qmp option"):
             connect_qemu(prog, qemu)
     elif core is not None:
-        with _named(core, "give a vmcore"):
-            prog.set_core_dump(core)
+        try:
+            with _named(core, "give a vmcore"):
+                prog.set_core_dump(core)
+        except TargetError as e:
+            flaw = flaw_of([core])
+            if not flaw:
+                raise
+            raise TargetError(f"{core} cannot be opened: {flaw}") from e
     else:
-        with _named(_KCORE, "be root, or give a vmcore with -c"):
-            prog.set_kernel()
+        with _named(_KCORE, "be root, in no container, or give a vmcore with -c"):
+            try:
+                prog.set_kernel()
+            except FileNotFoundError as e:
+                raise TargetError(_NO_KCORE) from e
+
+
+def _is_nameless(core: str) -> bool:
+    """
+    Whether a file is a kdump of QEMU's, and of a machine like this one.
+
+    QEMU names the machine in its header, but no system, and libkdumpfile takes that for no
+    names at all: it has to be told the architecture.
+    """
+    if not os.path.isfile(core):
+        return False
+    with suppress(OSError), open(core, "rb") as file:
+        return names_of_kdump(file) == ("", os.uname().machine)
+    return False
 
 
 @contextmanager

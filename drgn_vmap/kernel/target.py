@@ -9,7 +9,7 @@ opened, by the command line, the plugin or the API, and handed down from there.
 """
 
 from functools import cached_property
-from typing import Callable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
 
 from drgn import (
     Architecture,
@@ -27,8 +27,11 @@ from .functions import Functions
 from .layout import Layout, probe_layout
 from .memory.budget import ram_pages
 from .memory.bulk import Memory
+from .memory.cut import hide_what_is_cut_off
 from .memory.direct_map import find_direct_map
+from .memory.flaws import flaw_of
 from .memory.frames import PageFrames
+from .memory.own_tables import read_by_page_table
 from .memory.page_table import PageTable
 from .memory.ppc64 import LINEAR_START, has_hash_table, read_linear_only
 from .types.carried import Carried, carried_by, is_here
@@ -36,17 +39,31 @@ from .types.debug_info import ensure_types, has_dwarf
 from .types.structs import word_size
 from .types.vmcoreinfo import Vmcoreinfo
 
+if TYPE_CHECKING:
+    from .memory.address_space import Reader
+    from .memory.left_out import LeftOut
+    from .memory.page_classes import PageClassifier
+
 __all__ = ("Target",)
+
+_MENDED = (
+    Architecture.ARM,
+    Architecture.PPC64,
+    Architecture.RISCV64,
+    Architecture.S390X,
+)
+"""Whose vmcores QEMU writes so that drgn does not open them."""
 
 
 class Target:
     """
     One opened kernel: a context manager that lets go of what was read of it.
 
-    Two things stay with the user's program when it closes, as drgn takes neither back:
+    Some things stay with the user's program when it closes, as drgn takes none back:
     finders of types and names (:mod:`.types.debug_info`), which serve who goes on by hand;
-    and on ppc64's hash MMU, a segment that makes its refusals faults
-    (:mod:`.memory.ppc64`). A third one stays if it is asked for (:mod:`.memory.direct`).
+    on ppc64's hash MMU, a segment that makes its refusals faults (:mod:`.memory.ppc64`);
+    and one that reads by page tables that it does not know (:mod:`.memory.own_tables`).
+    Another one stays if it is asked for (:mod:`.memory.direct`).
 
     :raises TargetError: if it is no Linux kernel, or none that can be read.
     """
@@ -63,6 +80,8 @@ class Target:
         """Is told how much of all memory was looked through, where that has to be."""
         self.live = bool(prog.flags & ProgramFlags.IS_LIVE)
         """Whether the kernel runs."""
+        hide_what_is_cut_off(prog, self.files, _page_table_reader)
+        read_by_page_table(prog, _page_table_reader)
         self._symbols, self._why_no_types = _try_types(prog)
         self.has_dwarf = has_dwarf(prog)
         """Whether stacks, and functions that were inlined, can be told."""
@@ -131,6 +150,11 @@ class Target:
         return opened_files(self.prog)
 
     @property
+    def flaw(self) -> str:
+        """What is wrong with a vmcore's file, and what to do; nothing if it is whole."""
+        return "" if self.live else flaw_of(self.files)
+
+    @property
     def host(self) -> Optional[str]:
         """The name of its machine; None if it cannot be read, as in a slice."""
         try:
@@ -185,6 +209,27 @@ class Target:
         """
         return PageFrames(self.values)
 
+    def page_classifier(self) -> "PageClassifier":
+        """
+        Return what finds out what pages are used for.
+
+        :raises VmapError: if nothing tells.
+        """
+        # Not at the top of the file: hardly any verb asks.
+        from .memory.page_classes import PageClassifier
+        from .memory.page_marks import PageMarks
+
+        marks = PageMarks(self.prog, self.vmcoreinfo.numbers)
+        return PageClassifier(marks, self.frames, self.memory, self.physical)
+
+    @cached_property
+    def left_out(self) -> "LeftOut":
+        """The pages that are not in a vmcore, though drgn reads zeros of them."""
+        from .memory.left_out import LeftOut
+
+        files = [] if self.live else self.files
+        return LeftOut(files, self.page_size, self.page_classifier)
+
     @cached_property
     def ram_pages(self) -> int:
         """How many pages of RAM there are at most: a budget for what areas claim."""
@@ -213,6 +258,13 @@ class Target:
     def kernel(self) -> Kernel:
         """What is told of the kernel beside what was read of it."""
         return self.layout.kernel
+
+
+def _page_table_reader(prog: Program) -> "Reader":
+    # Not at the top of the file: hardly any vmcore needs it.
+    from .memory.direct import page_table_reader
+
+    return page_table_reader(prog)
 
 
 def _try_types(prog: Program) -> Tuple[str, Optional[SymbolsError]]:
@@ -247,6 +299,8 @@ def _check_dump(prog: Program, hash_table: bool) -> None:
         return
     try:
         follow_phys(init_mm, init_mm)
+    except NotImplementedError:
+        return  # By itself drgn translates none.
     except FaultError as e:
         if e.address != init_mm.value_():
             raise TargetError(
@@ -258,6 +312,6 @@ def _mending(prog: Program) -> str:
     """Return what to do about a dump that QEMU wrote, if there is anything to do."""
     if prog.flags & ProgramFlags.IS_LIVE or prog.platform is None:
         return ""
-    if prog.platform.arch not in (Architecture.PPC64, Architecture.S390X):
+    if prog.platform.arch not in _MENDED:
         return ""
     return "if QEMU wrote it, mend it with contrib/mend_qemu_core.py"

@@ -8,6 +8,7 @@ What a vmcore says besides its pages.
 """
 
 from dataclasses import dataclass
+from typing import Optional
 
 __all__ = ("CoreHead",)
 
@@ -23,4 +24,6 @@ class CoreHead:
     vmcoreinfo: bytes
     page_size: int
     direct_map: int
-    """Where the kernel maps physical address 0, as it does all of memory."""
+    """Where the kernel maps physical address 0, as it does the memory behind it."""
+    direct_end: Optional[int] = None
+    """The physical address up to which that is known to be so; None if of all."""

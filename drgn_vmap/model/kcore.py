@@ -38,6 +38,8 @@ class KcoreRules:
     """Where no area is, it returns zeros, not what its buffer held before."""
     mixes_up_blocks: bool
     """Of a page of a vmap_block, it returns the block's first used page."""
+    readable_from: int = 0
+    """Lower addresses are at no offset in the file that can be read."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ class KcoreCheck:
     """Pages of each class by kind of area."""
     verdict: Mapping[str, str]
     """Of ``vmalloc``, ``vm_map_ram`` and ``vmap_block``: the worst that was found,
-    ``wrong``, ``zero`` or ``equal``; ``none-found`` if there is no such area."""
+    ``wrong``, ``zero`` or ``equal``; ``none-found`` if there is no such area, or
+    of none a page could be read."""
     pages: int
     """Pages that were read."""
     all_pages: int

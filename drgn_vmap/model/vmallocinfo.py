@@ -43,6 +43,7 @@ __all__ = (
     "flag_labels",
     "line_tail",
     "parse_tail",
+    "sensible_part",
 )
 
 VPAGES = "vpages"
@@ -86,9 +87,11 @@ _TAIL = re.compile(
     r"(?: pages=(?P<pages>[1-9][0-9]{0,18}))?"
     r"(?: phys=(?P<phys>0x(?:[0-9a-f]{16}|[0-9a-f]{8})|[1-9a-f][0-9a-f]{0,15}))?"
     rf"(?P<labels>{''.join(f'(?: {label})?' for label in _KNOWN)}"
-    rf"(?: {_WORD})?)(?P<numa>(?: N[0-9]{{1,4}}=[1-9][0-9]{{0,18}})*)"
-    rf"(?: (?P<last>{_WORD}))?)"
+    rf"(?: (?P<word>{_WORD}))?)(?P<numa>(?: N[0-9]{{1,4}}=[1-9][0-9]{{0,18}})*)"
+    # A vendor has one of them.
+    rf"(?(word)|(?: (?P<last>{_WORD}))?))"
 )
+_PART = re.compile(rf"{_TAIL.pattern}(?![^ ])")
 _NUMA = re.compile(r" N(\d+)=(\d+)")
 
 
@@ -166,19 +169,21 @@ def parse_tail(text: str) -> Optional[LineTail]:
     found = _TAIL.fullmatch(text)
     if not found:
         return None
-    size, plain, caller, pages, phys, labels, numa, last = found.groups()
+    size, plain, caller, pages, phys, labels, _, numa, last = found.groups()
     counts = _NUMA.findall(numa) if numa else ()
-    words = tuple(labels.split()) if labels else ()
-    if last and words and words[-1] not in _KNOWN:
-        # A vendor has one of them.
-        return None
     return LineTail(
         size=int(size),
         plain=plain,
         caller=caller,
         pages=int(pages) if pages else 0,
         phys=phys or "",
-        labels=words,
+        labels=tuple(labels.split()) if labels else (),
         numa=tuple([(int(node), int(count)) for node, count in counts]),
         last=last or "",
     )
+
+
+def sensible_part(text: str) -> int:
+    """Return how many characters of what is no :func:`parse_tail` are the start of one."""
+    found = _PART.match(text)
+    return found.end() if found else 0

@@ -21,7 +21,7 @@ _VERDICTS = {
     "equal": "{} returns what memory holds",
     "zero": "{} returns zeros or stale bytes where memory holds data",
     "wrong": "{} returns other bytes than memory holds",
-    "none-found": "there is no such area",
+    "none-found": "there is no such area, or none that can be read",
 }
 _CURE = "%vmap direct has drgn read it right: vmap direct --help\n"
 

@@ -11,14 +11,16 @@ not in a vmcore is not there, rather than zero.
 """
 
 import struct
+from typing import NamedTuple, Tuple
 
-from .._numpy import U64Array, np
+from .._numpy import Record, U64Array, np
 from ..errors import TargetError
 from ..model.core import CoreHead
 
 __all__ = ("core_headers",)
 
 _MACHINES = {
+    "ARM": 40,
     "X86_64": 62,
     "AARCH64": 183,
     "PPC64": 21,
@@ -31,18 +33,30 @@ _ET_CORE = 4
 _PT_LOAD, _PT_NOTE = 1, 4
 _PF_RWX = 7
 _PN_XNUM = 0xFFFF
-_EHDR = "16sHHIQQQIHHHHHH"
-_PHDR = (
-    ("type", "u4"),
-    ("flags", "u4"),
-    ("offset", "u8"),
-    ("vaddr", "u8"),
-    ("paddr", "u8"),
-    ("filesz", "u8"),
-    ("memsz", "u8"),
-    ("align", "u8"),
-)
-_SHDR = "IIQQQQIIQQ"
+_NOWHERE = 0xFFFFFFFF
+"""The last address of 32 bits, which nothing is mapped at."""
+
+
+class _Class(NamedTuple):
+    """What headers look like; elf(5) has it."""
+
+    number: int
+    header: str
+    word: str
+    program_header: Tuple[str, ...]
+    section_header: str
+
+
+_PLACE = ("offset", "vaddr", "paddr", "filesz", "memsz")
+_CLASSES = {
+    False: _Class(
+        1, "16sHHIIIIIHHHHHH", "u4", ("type", *_PLACE, "flags", "align"), "IIIIIIIIII"
+    ),
+    True: _Class(
+        2, "16sHHIQQQIHHHHHH", "u8", ("type", "flags", *_PLACE, "align"), "IIQQQQIIQQ"
+    ),
+}
+"""By whether addresses have 64 bits."""
 _NOTE = "III12s"
 _ALIGN = 8
 _NAME = b"VMCOREINFO\0"
@@ -57,36 +71,41 @@ def core_headers(head: CoreHead, begins: U64Array, sizes: U64Array) -> bytes:
     :param sizes: Bytes of each span.
     :raises TargetError: if no such vmcore can be written.
     """
-    if not head.is_64_bit or head.machine not in _MACHINES:
+    if head.machine not in _MACHINES:
         raise TargetError(
             f"vmcores of {head.machine} cannot be written: use one of its own"
         )
-    order = "<" if head.is_little_endian else ">"
+    if not head.is_64_bit and (begins + sizes > np.uint64(_NOWHERE)).any():
+        raise TargetError(
+            "it has memory above 4 GiB, which no vmcore of 32 bits holds: use one of its own"
+        )
+    kind, order = _CLASSES[head.is_64_bit], "<" if head.is_little_endian else ">"
     note = struct.pack(order + _NOTE, len(_NAME), len(head.vmcoreinfo), 0, _NAME)
     note += head.vmcoreinfo
     note += bytes(-len(note) % _ALIGN)
-    table = np.zeros(1 + len(begins), [(name, order + of) for name, of in _PHDR])
+    table = np.zeros(1 + len(begins), _program_header(kind, order))
     # From PN_XNUM on, the first section header says how many segments there are.
     many = len(table) >= _PN_XNUM
     section = (0, 0, 0, 0, 0, 0, 0, len(table), 0, 0)
-    sections = struct.pack(order + _SHDR, *section) if many else b""
-    at_table = struct.calcsize(order + _EHDR)
+    sections = struct.pack(order + kind.section_header, *section) if many else b""
+    at_table = struct.calcsize(order + kind.header)
     at_sections = at_table + table.nbytes
     at_note = at_sections + len(sections)
-    table[0] = _PT_NOTE, 0, at_note, 0, 0, len(note), 0, 4
-    loads = table[1:]
+    note_header, loads = table[:1], table[1:]
+    note_header["type"], note_header["align"] = _PT_NOTE, 4
+    note_header["offset"], note_header["filesz"] = at_note, len(note)
     loads["type"], loads["flags"] = _PT_LOAD, _PF_RWX
     loads["offset"] = at_note + len(note)
-    loads["offset"][1:] += np.cumsum(sizes[:-1])
-    loads["vaddr"] = begins + np.uint64(head.direct_map)
+    loads["offset"][1:] += np.cumsum(sizes[:-1]).astype(kind.word)
+    loads["vaddr"] = _addresses(head, begins, sizes)
     loads["paddr"] = begins
     loads["filesz"] = loads["memsz"] = sizes
     loads["align"] = 1
     # elf(5) wants these by address.
     loads[:] = loads[np.argsort(begins)]
     header = struct.pack(
-        order + _EHDR,
-        b"\x7fELF\x02" + (b"\x01" if head.is_little_endian else b"\x02") + b"\x01",
+        order + kind.header,
+        bytes((*b"\x7fELF", kind.number, 1 if head.is_little_endian else 2, 1)),
         _ET_CORE,
         _MACHINES[head.machine],
         1,
@@ -97,8 +116,25 @@ def core_headers(head: CoreHead, begins: U64Array, sizes: U64Array) -> bytes:
         at_table,
         table.itemsize,
         _PN_XNUM if many else len(table),
-        struct.calcsize(order + _SHDR),
+        struct.calcsize(order + kind.section_header),
         int(many),
         0,
     )
     return header + table.tobytes() + sections + note
+
+
+def _program_header(kind: _Class, order: str) -> Record:
+    wide = (*_PLACE, "align")
+    names = kind.program_header
+    return np.dtype(
+        [(name, order + (kind.word if name in wide else "u4")) for name in names]
+    )
+
+
+def _addresses(head: CoreHead, begins: U64Array, sizes: U64Array) -> U64Array:
+    """Return where spans of memory are mapped, as far as that is to be told."""
+    mapped = begins + np.uint64(head.direct_map)
+    if head.direct_end is None:
+        return mapped
+    behind = begins + sizes > np.uint64(head.direct_end)
+    return np.where(behind, np.uint64(_NOWHERE), mapped)

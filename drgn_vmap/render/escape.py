@@ -4,10 +4,20 @@
 Escaping
 --------
 
-Text that a target controls must not control the terminal it is shown on.
+Text that a target controls must not control the terminal it is shown on, nor fill a report.
 """
 
-__all__ = ("printable",)
+__all__ = ("bounded", "printable")
+
+_LONGEST = 512
+"""The kernel's longest name of a function is as long; no sentence of a report is."""
+
+
+def bounded(text: str) -> str:
+    """Return printable text, cut off where it is longer than what a report has to say."""
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}… ({len(text)} characters)"
+    return printable(text)
 
 
 def printable(text: str) -> str:

@@ -11,11 +11,9 @@ Elements whose text cannot be anything but text: whatever is not made by
 from html import escape
 from typing import Iterable, Sequence, Union
 
-from .escape import printable
+from .escape import bounded
 
 __all__ = ("Html", "element", "table")
-
-_LONGEST = 300
 
 
 class Html(str):
@@ -69,6 +67,4 @@ def _markup(value: object) -> str:
 
 def _text(text: str) -> str:
     """Return text that can stand in an element or between the quotes of a value."""
-    if len(text) > _LONGEST:
-        text = f"{text[:_LONGEST]}… ({len(text)} characters)"
-    return escape(printable(text))
+    return escape(bounded(text))

@@ -62,13 +62,14 @@ def _unhashable(addresses: U64Array, width: int) -> List[str]:
 
 
 def _hashed(addresses: U64Array, width: int, key: bytes) -> List[str]:
-    return [f"{_hash(address, key):0{width}x}" for address in addresses.tolist()]
+    hashed = partial(_hash, word_size=width // 2, key=key)
+    return [f"{hashed(address):0{width}x}" for address in addresses.tolist()]
 
 
-def _hash(address: int, key: bytes) -> int:
-    """Return the low 32 bits of siphash_1u64() of an address."""
+def _hash(address: int, word_size: int, key: bytes) -> int:
+    """Return the low 32 bits of siphash_1u64() or siphash_1u32() of an address."""
     # Not at the top of the file: raw addresses are printed without it.
     from siphash24 import siphash24
 
-    digest: int = siphash24(address.to_bytes(8, "little"), key=key).intdigest()
+    digest: int = siphash24(address.to_bytes(word_size, "little"), key=key).intdigest()
     return digest & 0xFFFFFFFF

@@ -102,6 +102,8 @@ td details { margin: 0; } .enlarged { margin-left: 1.5em; font-size: .92em; }
 #summary td:first-child { white-space: nowrap; } svg a text { fill: var(--link); }
 svg a .name { fill: var(--text); }
 @media screen and (max-width: 800px) { .drawn svg { max-width: none; } .enlarged { margin-left: 0; }
+  .drawn::after { content: "\\2194  scrolls sideways"; display: block; position: sticky; left: 0;
+    color: var(--faint); font-size: .92em; }
   th, td { padding: .15em .4em; } td:last-child svg { width: 100%; }
   #summary td:first-child { white-space: normal; overflow-wrap: normal; }
   .long table, .long tbody, .long thead { display: block; }

@@ -15,7 +15,7 @@ from ..model.areas import LAYOUTS, State
 from ..model.inspection import Verdict
 from ..model.pictures import Report
 from ..model.sums import Top
-from .escape import printable
+from .escape import bounded
 from .report_words import advice, held_texts, origin
 from .sizes import counted, size_text
 from .tables import plain_table
@@ -25,7 +25,6 @@ from .verify import verdict_text
 __all__ = ("report_markdown", "report_text")
 
 _ROWS = 20
-_LONGEST = 300
 
 
 class _Table(NamedTuple):
@@ -57,16 +56,16 @@ def report_markdown(report: Report) -> str:
 
 def report_text(report: Report) -> str:
     """Return the report as plain text."""
-    parts = [_clean(_title(report)), _clean(", ".join(origin(report)))]
+    parts = [bounded(_title(report)), bounded(", ".join(origin(report)))]
     for section in _sections(report):
-        title = _clean(section.title)
+        title = bounded(section.title)
         parts.append(f"{title}\n{'-' * len(title)}")
         if section.lines:
-            parts.append("\n".join(f"* {_clean(line)}" for line in section.lines))
+            parts.append("\n".join(f"* {bounded(line)}" for line in section.lines))
         if section.table.rows:
             headers, rows, numbers = section.table
             align = ["right" if at < numbers else "left" for at in range(len(headers))]
-            cells = [[_clean(cell) for cell in row] for row in rows]
+            cells = [[bounded(cell) for cell in row] for row in rows]
             parts.append(plain_table(cells, headers, align))
     return "\n\n".join(parts) + "\n"
 
@@ -186,17 +185,9 @@ def _outcomes(report: Report) -> Iterator[_Section]:
         yield _Section("Problems while reading", said, table)
 
 
-def _clean(text: str) -> str:
-    """Return text that a target cannot make anything else of, on one line."""
-    text = printable(text)
-    if len(text) > _LONGEST:
-        text = f"{text[:_LONGEST]}… ({len(text)} characters)"
-    return text
-
-
 def _marked(text: str) -> str:
     """Return text that means nothing but itself in Markdown, nor in HTML within it."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|&~@-])", r"\\\1", _clean(text))
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|&~@-])", r"\\\1", bounded(text))
 
 
 def _markdown_table(table: _Table) -> str:

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from drgn import Program  # noqa: E402
 
 from drgn_vmap.commands import run  # noqa: E402
+from drgn_vmap.kernel.target import Target  # noqa: E402
 
 Answer = Tuple[int, str, str]
 """Exit status, standard output and standard error."""
@@ -73,7 +74,7 @@ def answers(prog: Program) -> Dict[str, Answer]:
     found = {" ".join(question): ask(prog, *question) for question in QUESTIONS}
     listed = found["ls --all --json"][1]
     found["addr"] = ask(prog, "addr", *addresses(listed))
-    page = int(prog["vmemmap"].value_()) + PAGE_OFFSET
+    page = Target(prog).frames.first + PAGE_OFFSET
     found["addr page:"] = ask(prog, "addr", f"page:{page:x}")
     with TemporaryDirectory() as directory:
         report = Path(directory, "report.html")

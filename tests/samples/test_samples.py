@@ -295,10 +295,14 @@ def test_verify(opened: Opened) -> None:
 
 
 def test_report(opened: Opened, tmp_path: Path) -> None:
-    """The page names the module's callers."""
-    opened.run("report", "-o", str(tmp_path / "report.html"))
-    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert "map_vmalloc+" in page.text and opened.sample.release in page.text
+    """It names the module's callers, and ends no sentence in the middle."""
+    path = tmp_path / "report"
+    for look in ("html", "text"):
+        opened.run("report", "--format", look, "-o", str(path))
+        text = path.read_text(encoding="utf-8")
+        text = Page(text).text if look == "html" else text
+        assert "map_vmalloc+" in text and opened.sample.release in text
+        assert " characters)" not in text
 
 
 def test_diff(opened: Opened, tmp_path: Path) -> None:
@@ -315,6 +319,14 @@ def test_diff(opened: Opened, tmp_path: Path) -> None:
     removed = {area["start"] for area in document["removed"]}
     vmaps = {hex(m.address) for m in opened.live if m.kind == "vmap"}
     assert len(vmaps) == 3 and vmaps <= removed
+
+
+def test_mem_usage(opened: Opened) -> None:
+    """A slice is no damaged vmcore: it is told why it cannot have the answer."""
+    opened.cannot("mem-usage", "a slice has too little of RAM: ask the vmcore")
+    opened.cannot(
+        "mem-usage", "a slice has too little of RAM: ask the vmcore", "--json"
+    )
 
 
 def test_slice(opened: Opened, tmp_path: Path) -> None:

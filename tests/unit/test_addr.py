@@ -29,7 +29,7 @@ from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.vmalloc.snapshot import take_areas_around
 from drgn_vmap.model.areas import VMAP_BLOCK, VMAP_RAM, State
 from drgn_vmap.model.blocks import PageState
-from drgn_vmap.model.kcore import KcoreRules
+from drgn_vmap.model.kcore import KcoreRules, Returned
 from drgn_vmap.model.places import Place, Region, Spot
 from drgn_vmap.model.translation import Translation
 from drgn_vmap.render.addr import place_json, place_text
@@ -87,6 +87,13 @@ def test_page_of_area(page: int, start: int, index: int, guard: bool) -> None:
     place = place_of(page)
     assert place.area and place.area.start == BASE + start * PAGE
     assert (place.page, place.is_guard) == (index, guard)
+
+
+@pytest.mark.parametrize("page, returns", [(1, Returned.UNDEFINED), (2, Returned.DATA)])
+def test_below_the_file(page: int, returns: Returned) -> None:
+    """Where /proc/kcore has an address below offset 0, as riscv's has, nothing is told."""
+    answer = place_of(page, replace(NEW, readable_from=BASE + 2 * PAGE)).kcore
+    assert answer is not None and answer.returns == returns
 
 
 @pytest.mark.parametrize(

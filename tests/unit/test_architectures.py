@@ -8,10 +8,18 @@ read right is seen in the lab on s390x.
 """
 
 import struct
-from typing import Tuple
+from typing import Dict, Tuple
 
 import pytest
-from drgn import Architecture, Object, Platform, PlatformFlags, Program
+from drgn import (
+    Architecture,
+    Object,
+    Platform,
+    PlatformFlags,
+    Program,
+    Type,
+    TypeMember,
+)
 
 from drgn_vmap import describe, take_snapshot
 from drgn_vmap._numpy import np
@@ -22,35 +30,41 @@ from drgn_vmap.kernel.target import Target
 from drgn_vmap.kernel.types import calls
 from drgn_vmap.kernel.vmalloc import blocks
 from drgn_vmap.kernel.vmalloc.callers import _is_name
-from drgn_vmap.model.areas import State
+from drgn_vmap.kernel.vmalloc.ranges import vmalloc_range
+from drgn_vmap.model.areas import PointerPolicy, State
+from drgn_vmap.model.space import VmallocRange
+from drgn_vmap.render.pointers import pointer_format
 from tests.fakes.kernel import LITTLE_ENDIAN, VMALLOC_START, FakeArea, FakeKernel
 
 KIB = 1024
 BIG_ENDIAN = Platform(Architecture.S390X, PlatformFlags.IS_64_BIT)
+ARM = Platform(Architecture.ARM, PlatformFlags.IS_LITTLE_ENDIAN)
+ARM_START = 0xE0800000
 
 
 def kernel(platform: Platform, page_size: int) -> FakeKernel:
     """A kernel with areas of each kind, all of them whole pages."""
     step = 16 * page_size
     pages = page_size // (4 * KIB)
+    start = ARM_START if platform == ARM else VMALLOC_START
     areas = [
-        FakeArea(VMALLOC_START + step * i, (2 + i) * pages, vm_flags=0x2)
-        for i in range(6)
+        FakeArea(start + step * i, (2 + i) * pages, vm_flags=0x2) for i in range(6)
     ]
-    areas.append(FakeArea(VMALLOC_START + step * 8, 10 * pages, va_flags=0x1))
-    areas.append(FakeArea(VMALLOC_START + step * 16, 128 * pages, va_flags=0x3))
-    lazy = [FakeArea(VMALLOC_START + step * 7, 3 * pages)]
+    areas.append(FakeArea(start + step * 8, 10 * pages, va_flags=0x1))
+    areas.append(FakeArea(start + step * 16, 128 * pages, va_flags=0x3))
+    lazy = [FakeArea(start + step * 7, 3 * pages)]
     return FakeKernel(areas, lazy, platform, page_size)
 
 
 @pytest.mark.parametrize("page_size", [4 * KIB, 16 * KIB, 64 * KIB])
-@pytest.mark.parametrize("platform", [BIG_ENDIAN, LITTLE_ENDIAN])
+@pytest.mark.parametrize("platform", [BIG_ENDIAN, LITTLE_ENDIAN, ARM])
 def test_areas(platform: Platform, page_size: int) -> None:
     """All areas are found where they are, with what their words say."""
     fake = kernel(platform, page_size)
     snapshot = take_snapshot(fake.program())
     assert snapshot.problems == ()
     assert snapshot.kernel.page_size == page_size
+    assert snapshot.kernel.word_size == (4 if platform == ARM else 8)
     found = list(describe(snapshot))
     busy = [area for area in found if area.state == State.BUSY]
     assert [(area.start, area.end) for area in busy] == [
@@ -111,6 +125,56 @@ def test_no_array_of_struct_pages() -> None:
         Target(kernel(LITTLE_ENDIAN, 4 * KIB).program()).frames
 
 
+class Flat(FakeKernel):
+    """32-bit Arm, whose memory begins at page frame 0x40000: low, and then high."""
+
+    def __init__(self) -> None:
+        super().__init__([FakeArea(ARM_START, 2, vm_flags=0x2)], platform=ARM)
+        node, low_end = self._allocate(8), self._allocate(4)
+        self.memory.update({node: 0xDEB71000, node + 4: 0x40000, low_end: 0xEF800000})
+        self.variables["contig_page_data"] = ("pglist_data", node)
+        self.variables["high_memory"] = ("pointer", low_end)
+
+    def _types(self, prog: Program) -> Dict[str, Type]:
+        pointer = prog.pointer_type(prog.void_type())
+        ulong = prog.int_type("unsigned long", 4, False)
+        members = [
+            TypeMember(pointer, "node_mem_map", 0),
+            TypeMember(ulong, "node_start_pfn", 32),
+        ]
+        added = {
+            "pointer": pointer,
+            "pglist_data": prog.struct_type("pglist_data", 8, members),
+            "page": prog.struct_type("page", 36, ()),
+        }
+        return {**super()._types(prog), **added}
+
+
+def test_struct_pages_of_a_flat_memory() -> None:
+    """With CONFIG_FLATMEM the first struct page is that of the node's first frame."""
+    frames = Target(Flat().program()).frames
+    last = 0xDEB71000 + 0x3FFFF * 36
+    wanted = np.array([0x40000, 0x7FFFF], np.uint64)
+    assert frames.pages(wanted).tolist() == [0xDEB71000, last]
+    pages = np.array([0xDEB71000, last + 35], np.uint64)
+    assert frames.of(pages).tolist() == [0x40000, 0x7FFFF]
+
+
+def test_vmalloc_space_of_arm() -> None:
+    """It begins 8 MiB behind low memory, or less, at a whole multiple of that."""
+    target = Target(Flat().program())
+    assert vmalloc_range(target) == VmallocRange(0xF0000000, 0xFF800000, 0xFF800000)
+
+
+def test_hashed_addresses_of_32_bits() -> None:
+    """What a guest's /proc/vmallocinfo printed of addresses that its vmcore has."""
+    key = struct.pack("<QQ", 0x6A48D954E5CAE30F, 0xE5894F3A7B555BC9)
+    policy = PointerPolicy(kptr_restrict=0, hash_pointers=True, key=key)
+    addresses = np.array([0xBF000000, 0xBF005000, 0xBF007000], np.uint64)
+    digits = pointer_format("auto", 4, policy)(addresses)
+    assert digits == ["7bebcdbc", "d533c2d5", "07dc4c72"]
+
+
 @pytest.mark.parametrize("name", ["$x", "$d", "$x.12", ".L123", "L0^A", ""])
 def test_mapping_symbols_name_nothing(name: str) -> None:
     """is_mapping_symbol(): $x marks code and $d data in modules of arm64."""
@@ -128,6 +192,21 @@ def test_calls_of_ppc64() -> None:
     """BL leads to a function, or behind the two instructions that its symbol is at."""
     code = struct.pack("<4I", 0x48000011, 0x48000010, 0x4800_0013, 0x4BFFFFFD)
     assert list(calls._ppc64_calls(code + b"\0")) == [16, 8, 8, 0]
+
+
+def test_calls_of_riscv64() -> None:
+    """
+    JAL, and AUIPC with JALR, lead forward and backward from any other byte; by another
+    register, or alone, they are no calls.
+    """
+    code = bytes.fromhex(
+        "0100 97100000 e7801000"  # c.nop; auipc ra, 1; jalr ra, 1(ra)
+        "ef000001 6f000001"  # jal ra, 16; j 16
+        "97f0ffff e780c0ff"  # auipc ra, -1; jalr ra, -4(ra)
+        "97100000 67801000 eff05ffc"  # auipc ra, 1; jr 1(ra); jal ra, -60
+    )
+    expected = [2 + 0x1000 + 1, 10 + 16, 18 - 0x1000 - 4, 34 - 60]
+    assert list(calls._riscv64_calls(code)) == expected
 
 
 def test_calls_of_s390x() -> None:

@@ -15,24 +15,18 @@ import pytest
 from drgn import Program, Type
 
 from drgn_vmap.commands import run
+from tests.fakes.elf_core import PT_NOTE, Segment, elf_headers
 from tests.fakes.kernel import VMALLOC_START, FakeArea, FakeKernel
 from tests.sources import ROOT
-
-EM_X86_64 = 62
-ET_CORE = 4
 
 
 @pytest.fixture
 def user_core(tmp_path: Path) -> Path:
     """A core file without VMCOREINFO, as of a process: an ELF header and no more."""
-    ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
-    header = struct.pack(
-        "<HHIQQQIHHHHHH", ET_CORE, EM_X86_64, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0
-    )
-    note = struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, 20, 20, 4)
     data = struct.pack("<III", 5, 0, 1) + b"CORE\0\0\0\0"
+    note = Segment(120, 0, 0, len(data), len(data), PT_NOTE)
     path = tmp_path / "core"
-    path.write_bytes(ident + header + note + data)
+    path.write_bytes(elf_headers([note]) + data)
     return path
 
 

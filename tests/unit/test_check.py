@@ -334,6 +334,13 @@ def test_text() -> None:
     assert "no page" in nothing and "none-found" in nothing
 
 
+def test_nothing_is_said_of_what_cannot_be_read() -> None:
+    """A kind of which no page could be read has no verdict."""
+    found = check(truthful, change=lambda views: views.no_ram.update(memory()))
+    assert found.totals["vm_map_ram"] == {PageClass.UNREADABLE: 3}
+    assert found.verdict["vm_map_ram"] == "none-found"
+
+
 def test_many_findings_are_bounded() -> None:
     """No more examples than pages of a block are kept of an area."""
     large = snapshot_of([area(0, 3000, va_flags=VMAP_RAM)])

@@ -26,7 +26,9 @@ TEXT = "docs/samples/after"
 
 @pytest.mark.parametrize("args", [["--version"], ["--help"], ["help"]])
 def test_about_itself(args: List[str]) -> None:
-    """It tells its version and its verbs, without drgn, numpy or tabulate."""
+    """
+    It tells its version and its verbs, without drgn, numpy or tabulate, and fits a terminal.
+    """
     code = (
         f"import sys; sys.argv = {['vmap', *args]!r}\n"
         "for name in ('drgn', 'numpy', 'tabulate'): sys.modules[name] = None\n"
@@ -38,6 +40,7 @@ def test_about_itself(args: List[str]) -> None:
         assert done.stdout == f"vmap {__version__}\n"
     else:
         assert [verb for verb in VERBS if f"  {verb}" not in done.stdout] == []
+        assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -72,20 +75,29 @@ def test_texts_as_scripts_do(args: List[str]) -> None:
         (["--bogus"], ["--bogus", "vmap --help"]),
         (["-c", TEXT, "ls"], ["the verb comes first"]),
         (["-c"], ["argument -c/--core", "vmap --help"]),
-        (["-c", TEXT], [TEXT, "not an ELF core file"]),
+        (["-c", TEXT], [TEXT, "give it with --from"]),
         (["ls", "--bogus"], ["--bogus", "vmap ls --help"]),
         (["ls", "-c", "nosuch/file"], ["nosuch/file", "No such file", "vmcore"]),
         (["ls", "-c", ""], ["''", "No such file"]),
         (["ls", "-c", "a\0b"], ["cannot be opened"]),
         (["ls", "-c", "docs"], ["docs", "Is a directory"]),
-        (["ls", "-c", TEXT], [TEXT, "not an ELF core file"]),
+        (["ls", "-c", TEXT], [TEXT, "give it with --from"]),
         (["ls", "-c", sys.executable], ["not an ELF core file"]),
         (["ls", "-c", TEXT, "-c", TEXT], ["-c is given twice"]),
         (["ls", "-c", TEXT, "-k"], ["-k", "not allowed with", "-c"]),
         (["ls", "--qemu", "nosuch/socket"], ["nosuch/socket", "-qmp"]),
         (["ls", "--qemu", TEXT], [TEXT, "-qmp"]),
+        (
+            ["ls", "--from", "nosuch"],
+            ["nosuch cannot be read (No such file or directory): "],
+        ),
+        (["ls", "--from", ""], ["'' cannot be read (No such file or directory): "]),
+        (["ls", "--from", "a\0b"], ["cannot be read (embedded null byte): "]),
         (["ls", "--from", TEXT, "-c", TEXT], ["--from"]),
         (["ls", "--from", TEXT, "-s", TEXT], ["--from"]),
+        (["ls", "--from=--"], ["--from=--", "vmap ls --help"]),
+        (["ls", "-c--"], ["-c--", "vmap ls --help"]),
+        (["--qemu=--"], ["--qemu=--", "vmap --help"]),
         (["diff", "-c", TEXT], ["-c", "vmap diff --help"]),
     ],
 )
@@ -103,21 +115,42 @@ def test_what_it_refuses(
 
 
 class Refused:
-    """A program on a machine where one is not root."""
+    """A program on a machine whose /proc/kcore cannot be opened."""
+
+    number = errno.EACCES
 
     def set_kernel(self) -> None:
         """Open /proc/kcore."""
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/proc/kcore")
+        raise OSError(self.number, os.strerror(self.number), "/proc/kcore")
 
 
-def test_without_permission(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "number, why",
+    [
+        (
+            errno.EACCES,
+            "/proc/kcore cannot be opened (Permission denied): be root, in no container, or ",
+        ),
+        (
+            errno.ENOENT,
+            "this machine has no /proc/kcore, as 32-bit Arm and some containers have none: ",
+        ),
+    ],
+)
+def test_without_kcore(
+    number: int,
+    why: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without a kernel that is named it is the running one, which only root may read."""
+    """
+    Without a kernel that is named it is the running one, which only root may read, and
+    only where there is a file of it.
+    """
+    monkeypatch.setattr(Refused, "number", number)
     monkeypatch.setattr("drgn_vmap.kernel.opening.Program", Refused)
     assert run_command(["ls"]) == run_command([]) == 2
     out, err = capsys.readouterr()
-    why = "/proc/kcore cannot be opened (Permission denied): be root, or give a vmcore"
     lines = [
         line.startswith(f"{who}: {why}")
         for who, line in zip(("vmap ls", "vmap"), err.splitlines())

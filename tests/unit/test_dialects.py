@@ -19,6 +19,7 @@ import pytest
 
 from drgn_vmap.analyses.saved_text import areas_from_text
 from drgn_vmap.analyses.top import sum_areas
+from drgn_vmap.commands.texts import Text, saved_text
 from drgn_vmap.errors import UsageError
 from drgn_vmap.model.areas import ProblemKind
 from drgn_vmap.model.saved import SavedText
@@ -54,7 +55,7 @@ def test_dialects(era: Era, bits: int) -> None:
     """In each, every line comes back as the kernel printed it."""
     text = printed(era, bits, areas_of(era, bits, 60, 1))
     for name, dialect in DIALECTS.items():
-        saved = areas_from_text("file", dialect(text))
+        saved = saved_text(Text("file", dialect(text).encode(), None))
         assert failures(saved) == [], name
         assert lines_of(saved) == text, name
         assert saved.count == 1, name

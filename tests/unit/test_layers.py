@@ -35,8 +35,8 @@ ALLOWED: Dict[str, Set[str]] = {
     "kernel": {"_drgn"},
     "model": {"errors", "_numpy"},
     "_numpy": set(),
-    "kernel.doors": {"errors", "_drgn"},
-    "kernel.types": {"kernel.doors", "errors", "_drgn", "_numpy"},
+    "kernel.doors": {"model", "errors", "_drgn"},
+    "kernel.types": {"kernel.doors", *_BASE},
     "kernel.memory": {"kernel.types", "kernel.doors", *_BASE},
     "kernel.functions": {"kernel.types", "kernel.doors", *_BASE},
     "kernel.layout": {
@@ -54,7 +54,7 @@ ALLOWED: Dict[str, Set[str]] = {
         "kernel.doors",
         *_BASE,
     },
-    "kernel.opening": {"kernel.target", "_drgn", "errors"},
+    "kernel.opening": {"kernel.target", "kernel.memory", "_drgn", "errors"},
     "kernel.vmalloc": {
         "kernel.target",
         "kernel.layout",

@@ -46,6 +46,12 @@ class Mode:
     """Entries of pages that lead nowhere."""
     root_entry: int = 0
     shifts: tuple[int, ...] = field(default=())
+    lower: int = 0
+    """How many bits further down an entry has an address."""
+
+    def to(self, phys: int) -> int:
+        """Return the bits of an entry that leads to a physical address."""
+        return phys >> self.lower
 
 
 X86 = Platform(Architecture.X86_64)
@@ -54,6 +60,9 @@ PPC = Platform(
     Architecture.PPC64, PlatformFlags.IS_64_BIT | PlatformFlags.IS_LITTLE_ENDIAN
 )
 S390 = Platform(Architecture.S390X)
+RISCV = Platform(Architecture.RISCV64)
+RISCV_INVALID = (0, 0xEE, PHYS >> 2, PHYS >> 2 | 0x2)
+"""Nothing, all but the valid bit, and pages without it, one of them PROT_NONE."""
 VALID = 1 << 63
 X86_4 = (39, 30, 21, 12)
 X86_INVALID = (0, 0x62, PHYS, PHYS | 0x100, ~0x1FF % (1 << 64) ^ PHYS)
@@ -189,6 +198,51 @@ MODES = {
         0xB,
         (42, 31, 20, 12),
     ),
+    "riscv64, Sv39": Mode(
+        RISCV,
+        4096,
+        {"VA_BITS": 39},
+        0xFFFFFFC800000000,
+        3,
+        0x1,
+        0x20000000000000E7,
+        0xE7,
+        (30, 21),
+        RISCV_INVALID,
+        0,
+        (30, 21, 12),
+        lower=2,
+    ),
+    "riscv64, Sv48": Mode(
+        RISCV,
+        4096,
+        {"VA_BITS": 48},
+        0xFFFFAF8000000000,
+        4,
+        0x1,
+        0x20000000000000E7,
+        0xE7,
+        (39, 30, 21),
+        RISCV_INVALID,
+        0,
+        (39, 30, 21, 12),
+        lower=2,
+    ),
+    "riscv64, Sv57": Mode(
+        RISCV,
+        4096,
+        {"VA_BITS": 57},
+        0xFF20000000000000,
+        5,
+        0x1,
+        0x20000000000000E7,
+        0xE7,
+        (39, 30, 21),
+        RISCV_INVALID,
+        0,
+        (48, 39, 30, 21, 12),
+        lower=2,
+    ),
 }
 ALL = pytest.mark.parametrize("name", MODES)
 
@@ -209,6 +263,8 @@ def test_absurd_modes(absurd: int) -> None:
     """What VMCOREINFO says of the mode is one that there is, or as if it said nothing."""
     x86_64 = Platform(Architecture.X86_64)
     aarch64 = Platform(Architecture.AARCH64)
+    numbers = {"VA_BITS": absurd}
+    assert table_format(RISCV, numbers, 4096, lambda order: 0) is None
     as_usual = table_format(x86_64, {}, 4096, lambda order: 0)
     numbers = {"pgtable_l5_enabled": absurd}
     assert table_format(x86_64, numbers, 4096, lambda order: 0) == as_usual
@@ -250,7 +306,7 @@ def tables(mode: Mode, end: int, entry: int) -> dict[int, int]:
             found[place] = entry
             return found
         table += TABLE_BYTES
-        found[place] = table | mode.table
+        found[place] = mode.to(table) | mode.table
         above = shift
     raise AssertionError("no such level")
 
@@ -261,6 +317,7 @@ def root_mask(mode: Mode) -> int:
         Architecture.X86_64: 57 if len(mode.shifts) == 5 else 48,
         Architecture.AARCH64: mode.numbers.get("VA_BITS", 0),
         Architecture.PPC64: 52,
+        Architecture.RISCV64: mode.numbers.get("VA_BITS", 0),
         Architecture.S390X: mode.shifts[0] + 11,
     }[mode.platform.arch]
     return (1 << (bits - mode.shifts[0])) - 1
@@ -280,7 +337,7 @@ def test_page(name: str) -> None:
     """A page's entry leads to it, whatever its other bits say."""
     mode = MODES[name]
     phys = PHYS & -mode.page_size
-    mapped = tables(mode, mode.shifts[-1], phys | mode.page)
+    mapped = tables(mode, mode.shifts[-1], mode.to(phys) | mode.page)
     assert walked(format_of(mode), mode, mapped) == phys
 
 
@@ -289,7 +346,7 @@ def test_leaves(name: str) -> None:
     """An entry above the last level may lead to as much memory as it stands for."""
     mode = MODES[name]
     for shift in mode.leaves:
-        mapped = tables(mode, shift, (5 << shift) | mode.leaf)
+        mapped = tables(mode, shift, mode.to(5 << shift) | mode.leaf)
         inside = mode.base & ((1 << shift) - 1)
         assert walked(format_of(mode), mode, mapped) == (5 << shift) + inside
 
@@ -343,6 +400,32 @@ def test_addresses_of_52_bits() -> None:
     phys = (0xA << 48) | 0x123450000
     entry = (phys & ((1 << 48) - 1)) | 0xA << 12 | mode.page & ~0xF000
     assert int(format_of(mode).frame(one(entry))[0]) == phys
+
+
+@pytest.mark.parametrize(
+    "marks, leads_on",
+    [
+        (1 << 63, True),
+        (1 << 61 | 1 << 63, True),
+        (0, False),
+        (1 << 60 | 1 << 63, False),
+    ],
+    ids=["Svnapot", "Svnapot and Svpbmt", "a page", "a page of T-Head's"],
+)
+def test_pages_of_64_kib(marks: int, leads_on: bool) -> None:
+    """
+    riscv's Svnapot: 16 entries alike lead to 16 pages, one after the other. Without its
+    mark, or with a processor's that has a bit of its own there, they lead to one.
+    """
+    format_ = format_of(MODES["riscv64, Sv48"])
+    entry = (0x12345 << 4 | 8) << 10 | 0xE7 | marks
+    places = np.arange(ROOT, ROOT + 16 * 8, 8, dtype=np.uint64)
+    expected = [0x123450 + index if leads_on else 0x123458 for index in range(16)]
+    singles = format_.single(np.full(16, entry, np.uint64), places)
+    assert (format_.frame(singles) >> np.uint64(12)).tolist() == expected
+    assert [
+        format_.frame(format_.single(entry, place)) >> 12 for place in places.tolist()
+    ] == expected
 
 
 def test_entries_in_memory() -> None:

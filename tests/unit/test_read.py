@@ -8,11 +8,14 @@ Pieces made by hand, as hex, words, strings and JSON.
 """
 
 import struct
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import pytest
 
 from drgn_vmap.commands import run
+from drgn_vmap.commands.places import find_place
+from drgn_vmap.errors import UsageError
+from drgn_vmap.kernel.target import Target
 from drgn_vmap.model.contents import Piece
 from drgn_vmap.render.contents import hex_text, pieces_json, strings_text, words_text
 from tests.fakes.kernel import FakeKernel
@@ -135,3 +138,30 @@ def test_what_cannot_be_read(
     assert run("read", FakeKernel([]).program(), argv) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1) and err.startswith("vmap read: ")
+
+
+@pytest.mark.parametrize(
+    "text, offset",
+    [
+        ("table", 0),
+        ("table+8", 8),
+        ("table+08", 8),
+        ("table+0x0a", 10),
+        ("table+0XA", 10),
+        ("table+" + "1" * 5000, None),
+        ("table+0x" + "1" * 5000, None),
+        ("table+-1", None),
+        ("table+\u0663", None),
+    ],
+)
+def test_offset_of_a_symbol(
+    text: str, offset: Optional[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An offset is hexadecimal with 0x, else decimal, and no more than an address."""
+    monkeypatch.setattr(Target, "symbol_address", {"table": START}.get)
+    target = Target(FakeKernel([]).program())
+    if offset is None:
+        with pytest.raises(UsageError, match="no symbol"):
+            find_place(target, text)
+    else:
+        assert find_place(target, text).address == START + offset

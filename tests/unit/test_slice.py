@@ -12,7 +12,14 @@ from typing import Callable, Iterator
 
 import numpy as np
 import pytest
-from drgn import FaultError, Platform, Program, host_platform
+from drgn import (
+    Architecture,
+    FaultError,
+    Platform,
+    PlatformFlags,
+    Program,
+    host_platform,
+)
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import NoteSegment
 
@@ -31,6 +38,7 @@ DIRECT_MAP = 0xFFFF888000000000
 VMCOREINFO = (
     b"OSRELEASE=6.12.0\nPAGESIZE=4096\nSYMBOL(swapper_pg_dir)=ffffffff82000000\n"
 )
+ARM_VMCOREINFO = b"OSRELEASE=6.12.0\nPAGESIZE=4096\nSYMBOL(swapper_pg_dir)=c0204000\n"
 HEAD = CoreHead("X86_64", True, True, VMCOREINFO, PAGE, DIRECT_MAP)
 
 
@@ -125,14 +133,35 @@ def test_more_segments_than_a_header_can_count(tmp_path: Path) -> None:
 
 
 def test_other_machines(tmp_path: Path) -> None:
-    """A big-endian one is written as such; a 32-bit one is refused."""
+    """A big-endian one is written as such; one that is not known is refused."""
     head = CoreHead("PPC64", True, False, VMCOREINFO, 1 << 16, 0)
     prog = opened(core(tmp_path / "core", (PAGE, 8), head=head))
     assert prog.platform and prog.platform.arch.name == "PPC64"
     assert prog.read(PAGE, 8) == page(1)[:8]
-    arm = CoreHead("ARM", False, True, VMCOREINFO, PAGE, 0)
-    with pytest.raises(TargetError, match="ARM cannot be written: "):
-        core(tmp_path / "core", (PAGE, 8), head=arm)
+    x86 = CoreHead("I386", False, True, VMCOREINFO, PAGE, 0)
+    with pytest.raises(TargetError, match="I386 cannot be written: "):
+        core(tmp_path / "core", (PAGE, 8), head=x86)
+
+
+def test_32_bits(tmp_path: Path) -> None:
+    """
+    What is mapped where addresses say is; of what is behind, and may be high memory, no
+    address is told. What does not fit into 32 bits is refused.
+    """
+    ram, mapped, end = 0x40000000, 0xC0000000, 0x41000000
+    head = CoreHead("ARM", False, True, ARM_VMCOREINFO, PAGE, mapped - ram, end)
+    spans = [(end + PAGE, 16), (ram + 3 * PAGE, 2 * PAGE)]
+    prog = opened(core(tmp_path / "core", *spans, head=head))
+    assert prog.platform == Platform(Architecture.ARM, PlatformFlags.IS_LITTLE_ENDIAN)
+    for begin, size in spans:
+        assert prog.read(begin, size, physical=True) == memory(begin, size)
+        with pytest.raises(FaultError):
+            prog.read(begin, size + 1, physical=True)
+    assert prog.read(mapped + 3 * PAGE, 2 * PAGE) == memory(*spans[1])
+    with pytest.raises(FaultError):
+        prog.read(mapped + end - ram + PAGE, 16)
+    with pytest.raises(TargetError, match="above 4 GiB"):
+        core(tmp_path / "core", (1 << 32, 8), head=head)
 
 
 # Recording

@@ -122,6 +122,15 @@ def test_order() -> None:
     assert [line.split(" ")[1] for line in lines] == [*names, "6.1-s390x"]
 
 
+def test_order_of_releases() -> None:
+    """One kernel that was tested as more than one release has a row of each, in one order."""
+    releases = ["6.1.0-9-amd64", "6.1.0-56-amd64", "6.1.0-56-cloud-amd64"]
+    shown = [ELF._replace(release=release) for release in releases]
+    for order in itertools.permutations(shown):
+        lines = page(order).splitlines()[-3:]
+        assert [line.split(" ")[3] for line in lines] == releases
+
+
 def marks() -> set[tuple[str, str]]:
     """Return the sources and symbols that tests of the lab say they show."""
     found: set[tuple[str, str]] = set()

@@ -13,10 +13,12 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import re
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import Callable
 
@@ -56,6 +58,17 @@ def test_packed(how: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, BEFORE.read_text())
 
 
+@pytest.mark.parametrize("start", [b"\x7fELF", b"KDUMP   ", b"makedumpfile"])
+def test_vmcore(start: bytes, tmp_path: Path) -> None:
+    """A vmcore is told where it goes, and is not read: it may be larger than memory."""
+    path = tmp_path / "vmcore"
+    path.write_bytes(start)
+    os.truncate(path, 1 << 40)
+    done = without_drgn("ls", "--from", str(path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"vmap ls: {path} is a vmcore: give it with -c\n"
+
+
 def test_standard_input() -> None:
     """``-`` is standard input."""
     path = str(ROOT / "scripts/vmap_ls.py")
@@ -65,6 +78,29 @@ def test_standard_input() -> None:
         capture_output=True,
     )
     assert (done.returncode, done.stdout) == (0, BEFORE.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "behind",
+    ["word " * 20_000 + "9", "9 " * 50_000, "a" * 8_000_000 + "+0x1/0x2 vmap"],
+    ids=["prose", "words", "a name"],
+)
+def test_a_long_line(behind: str) -> None:
+    """A line takes as long as it is, not as its words are many times each other."""
+    start = time.process_time()
+    head = "0xffffc90000000000-0xffffc90000005000   20480"
+    saved = areas_from_text("file", f"{head} {behind}\n{RAW}")
+    assert time.process_time() - start < 3
+    assert len(saved.lines) >= len(RAW.splitlines())
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", '[{"start": 1}]', '\n[["0x1"]]', '["0x1", "0x2"]', "{\n"]
+)
+def test_json_of_others(text: str) -> None:
+    """What is JSON, or the start of it, is told to be no text that ls --json prints."""
+    with pytest.raises(UsageError, match="JSON|ls --json"):
+        texts.saved_text(texts.Text("file", text.encode(), None))
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -308,7 +344,7 @@ def test_a_vendor_s_label_is_a_kind(tmp_path: Path) -> None:
     assert wanted and done.stdout.splitlines() == wanted
     done = without_drgn("ls", "--from", str(BEFORE), "--kind", "lowmem")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'lowmem' is unknown: give of vmalloc, " in done.stderr
+    assert "'lowmem' is unknown: give some of vmalloc, " in done.stderr
 
 
 def test_gaps_without_addresses(tmp_path: Path) -> None:
@@ -387,7 +423,7 @@ def test_snapshots(between: tuple[str, str]) -> None:
     assert list(saved.lines) == list(last.lines)
     assert any("2 snapshots" in one.detail for one in saved.snapshot.problems)
     assert list(areas_from_text("file", text, 1).lines) == list(first.lines)
-    with pytest.raises(UsageError, match="2 snapshots"):
+    with pytest.raises(UsageError, match="no snapshot 3: the last is 2"):
         areas_from_text("file", text, 3)
 
 

@@ -4,9 +4,10 @@
 Memory
 ------
 
-Bulk reads, and the door by which a target's bytes enter. Every page is fetched once and
-kept until :meth:`Memory.forget`; records are gathered from the pages many at a time. One
-drgn read a field costs about 10 microseconds, a gathered record well under one.
+Bulk reads, and the door by which a target's bytes enter; of pointers, tags stay outside.
+Every page is fetched once and kept until :meth:`Memory.forget`; records are gathered from
+the pages many at a time. One drgn read a field costs about 10 microseconds, a gathered
+record well under one.
 
 Pages are read singly or in short runs of wanted pages only: slab pages lie
 between pages of data, so larger reads would pull in most of RAM. Of pages that
@@ -20,7 +21,7 @@ from drgn import FaultError, Program
 from ..._drgn import read_c_string
 from ..._numpy import Array, Record, U64Array, np, spread
 from ...errors import Fault
-from ..doors import UNREADABLE, door
+from ..doors import UNREADABLE, door, tags_of
 
 __all__ = ("Memory",)
 
@@ -54,6 +55,7 @@ class Memory:
         exact: bool = False,
     ) -> None:
         self._prog = prog
+        self.tags = tags_of(prog)
         self.page_size = page_size
         self.physical = physical
         self._page_shift = np.uint64(page_size.bit_length() - 1)
@@ -97,7 +99,7 @@ class Memory:
             part = slice(at, at + _ROWS_AT_ONCE)
             to = part if order is None else order[part]
             rows[to], ok[to] = gather(addresses[part], size)
-        return rows.view(dtype), ok
+        return self.tags.off_records(rows.view(dtype)), ok
 
     def record(self, address: int, dtype: Record) -> Array:
         """
@@ -116,7 +118,13 @@ class Memory:
 
         :raises Fault: if part of it cannot be read.
         """
-        return np.frombuffer(self.read(address, count * dtype.itemsize), dtype)
+        return self.records_in(self.read(address, count * dtype.itemsize), dtype, count)
+
+    def records_in(
+        self, data: bytes, dtype: Record, count: int, offset: int = 0
+    ) -> Array:
+        """Return the records in bytes that were read."""
+        return self.tags.off_records(np.frombuffer(data, dtype, count, offset))
 
     def read(self, address: int, size: int) -> bytes:
         """
@@ -129,14 +137,14 @@ class Memory:
         with door():
             return self._prog.read(address, size, self.physical)
 
-    def word(self, address: int) -> int:
+    def pointer(self, address: int) -> int:
         """
-        Read an ``unsigned long``, or a pointer, anew.
+        Read a pointer anew.
 
         :raises Fault: if it cannot be read.
         """
         with door():
-            return self._prog.read_word(address, self.physical)
+            return self.tags.off(self._prog.read_word(address, self.physical))
 
     def string(self, address: int, longest: int) -> bytes:
         """

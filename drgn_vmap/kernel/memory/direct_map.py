@@ -9,15 +9,50 @@ in a vmcore its pages are found at once by physical address, where drgn would go
 the page table for each.
 """
 
-from typing import Optional
+from typing import NamedTuple, Optional
 
-from drgn import PlatformFlags, ProgramFlags
+from drgn import Architecture, PlatformFlags, Program, ProgramFlags
 
-from ..._drgn import follow_phys
+from ..._drgn import follow_page_table, follow_phys
 from ...errors import Fault
-from ..doors import Values
+from ..doors import Values, door
+from ..types.carried import carried_by
+from .ppc64 import LINEAR_BYTES, LINEAR_START
 
-__all__ = ("direct_map_start", "find_direct_map")
+__all__ = ("Mapped", "direct_map_start", "find_direct_map", "map_of_tables")
+
+_ARM_IMAGE = 16 << 20
+"""What is low memory of any machine, and the page table lies in, in front of the image."""
+
+
+class Mapped(NamedTuple):
+    """A part of the direct map."""
+
+    start: int
+    """Its virtual address."""
+    size: int
+    phys: int
+
+
+def map_of_tables(prog: Program) -> Optional[Mapped]:
+    """
+    Return what part of it program headers have to describe, for drgn to find the topmost
+    page table there by its address.
+
+    :return: None if drgn finds that otherwise.
+    """
+    arch = prog.platform and prog.platform.arch
+    if arch == Architecture.PPC64:
+        return Mapped(LINEAR_START, LINEAR_BYTES, 0)
+    if arch != Architecture.ARM:
+        return None
+    table = carried_by(prog).vmcoreinfo.symbols.get("swapper_pg_dir")
+    if table is None:
+        return None
+    with door():
+        phys = follow_page_table(prog, table, table)
+    inside = table % _ARM_IMAGE
+    return Mapped(table - inside, _ARM_IMAGE, phys - inside)
 
 
 def find_direct_map(values: Values) -> Optional[int]:

@@ -10,15 +10,16 @@ something that nothing leads to.
 
 import os
 from contextlib import suppress
-from typing import Iterable, Iterator, List, Sequence, Tuple
+from typing import Callable, Iterable, Iterator, List, Sequence, Tuple
 
-from ..._numpy import np
+from ..._numpy import Array, U64Array, np
 from ...errors import Fault
 from ..types.torn_reads import join_ranges
 from .bulk import Memory
 from .elf_loads import read_elf_loads
+from .kdump_files import SENSELESS, KdumpFile
 
-__all__ = ("dumped_ranges", "read_pieces")
+__all__ = ("dumped_ranges", "named_ranges", "read_pieces", "within")
 
 _PIECE_BYTES = 4 << 20
 
@@ -28,19 +29,58 @@ _Range = Tuple[int, int]
 
 def dumped_ranges(files: Sequence[str]) -> List[_Range]:
     """
-    Return which physical memory ELF cores say that they have.
+    Return which physical memory ELF cores and kdump files say that they have.
 
     :param files: Those that a program may have opened.
     :return: Of each file in ascending order, with something in between; none if no file is
         one.
     """
-    found: List[_Range] = []
-    # One file may be open twice.
-    unique = {_identity(name): name for name in filter(os.path.isfile, files)}
-    for name in unique.values():
-        with suppress(OSError, ValueError), open(name, "rb") as file:
-            found += join_ranges(sorted(_loaded(file.fileno())))
+    return [*_ranges(files, _bytes_there), *_ranges_of_kdump(files)]
+
+
+def named_ranges(files: Sequence[str]) -> List[_Range]:
+    """Return what ELF cores say that there was, of which they may have no bytes."""
+    return _ranges(files, lambda loads, file_size: loads["memsz"])
+
+
+def within(ranges: Sequence[_Range], addresses: U64Array) -> Array:
+    """Return which addresses are in any of some ascending ranges."""
+    if not ranges:
+        return np.zeros(len(addresses), bool)
+    starts, ends = np.array(ranges, np.uint64).T
+    at = np.searchsorted(starts, addresses, side="right") - 1
+    found: Array = (at >= 0) & (addresses < ends[at])
     return found
+
+
+def _ranges(
+    files: Sequence[str], size_of: Callable[[Array, int], Array]
+) -> List[_Range]:
+    """
+    Return where the segments of ELF cores are.
+
+    :param size_of: Returns the bytes of each, given program headers and the file's size.
+    """
+    found: List[_Range] = []
+    for name in _unique(files):
+        with suppress(OSError, ValueError), open(name, "rb") as file:
+            loads = read_elf_loads(file.fileno())
+            size = size_of(loads, os.fstat(file.fileno()).st_size)
+            found += join_ranges(sorted(_segments(loads["paddr"], size)))
+    return found
+
+
+def _ranges_of_kdump(files: Sequence[str]) -> List[_Range]:
+    found: List[_Range] = []
+    for name in _unique(files):
+        with suppress(*SENSELESS), open(name, "rb") as file:
+            found += join_ranges(KdumpFile(file.fileno()).ranges())
+    return found
+
+
+def _unique(files: Sequence[str]) -> Iterable[str]:
+    """Return each file once: one may be open twice."""
+    return {_identity(name): name for name in filter(os.path.isfile, files)}.values()
 
 
 def _identity(name: str) -> Tuple[int, int]:
@@ -48,15 +88,17 @@ def _identity(name: str) -> Tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _loaded(fd: int) -> Iterator[_Range]:
-    loads = read_elf_loads(fd)
+def _bytes_there(loads: Array, file_size: int) -> Array:
     # Of a file that ends early, the rest is not there.
-    room = np.maximum(os.fstat(fd).st_size - loads["offset"].astype(np.float64), 0)
-    size = np.minimum(loads["filesz"], room).astype(np.uint64)
-    last = loads["paddr"] + size - np.uint64(1)
-    there = (size > 0) & (last >= loads["paddr"])
-    for start, bytes_ in zip(loads["paddr"][there].tolist(), size[there].tolist()):
-        yield start, start + bytes_
+    room = np.maximum(file_size - loads["offset"].astype(np.float64), 0)
+    there: Array = np.minimum(loads["filesz"], room).astype(np.uint64)
+    return there
+
+
+def _segments(starts: U64Array, sizes: U64Array) -> Iterator[_Range]:
+    there = (sizes > 0) & (starts + sizes - np.uint64(1) >= starts)
+    for start, size in zip(starts[there].tolist(), sizes[there].tolist()):
+        yield start, start + size
 
 
 def read_pieces(

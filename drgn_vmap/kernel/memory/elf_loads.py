@@ -13,8 +13,9 @@ import os
 import struct
 
 from ..._numpy import Array, Record, np
+from ...model.file_starts import ELF
 
-__all__ = ("read_elf_loads",)
+__all__ = ("CutShortError", "read_elf_loads")
 
 _ET_CORE = 4
 _PT_LOAD = 1
@@ -33,22 +34,29 @@ _SH_INFO = {1: 28, 2: 44}
 """Where in a section header sh_info is."""
 
 
+class CutShortError(ValueError):
+    """A file ends before its program headers do."""
+
+
 def read_elf_loads(fd: int) -> Array:
     """
     Return the PT_LOAD headers of an ELF core, by the names of ``Elf64_Phdr`` less "p_".
 
     :raises OSError: if it cannot be read.
+    :raises CutShortError: if it has not all of them.
     :raises ValueError: if it is no ELF core, or makes no sense.
     """
     try:
         return _read(fd)
-    except (struct.error, KeyError, IndexError) as e:
+    except (struct.error, IndexError) as e:
+        raise CutShortError(str(e)) from e
+    except KeyError as e:
         raise ValueError(str(e)) from e
 
 
 def _read(fd: int) -> Array:
     ident = os.pread(fd, _IDENT_BYTES, 0)
-    if ident[:4] != b"\x7fELF":
+    if ident[:4] != ELF:
         raise ValueError("it does not begin as ELF does")
     order, elf_class = _ORDERS[ident[_DATA]], ident[_CLASS]
     header = order + _HEADERS[elf_class]
@@ -65,6 +73,8 @@ def _read(fd: int) -> Array:
     if count * dtype.itemsize > _MAX_BYTES:
         raise ValueError(f"{count} program headers cannot be")
     raw = os.pread(fd, count * dtype.itemsize, offset)
+    if len(raw) < count * dtype.itemsize:
+        raise CutShortError(f"it has not all of {count} program headers")
     headers = np.frombuffer(raw, dtype, count)
     return headers[headers["type"] == _PT_LOAD]
 

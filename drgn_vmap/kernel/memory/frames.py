@@ -5,11 +5,12 @@ Page frames
 -----------
 
 Which page frame a ``struct page`` stands for, and the way back. All of them lie in one
-array (``vmemmap``) on kernels built with CONFIG_SPARSEMEM_VMEMMAP, as all of 64 bits are
-that distributions ship; other kernels are refused.
+array on kernels built with CONFIG_SPARSEMEM_VMEMMAP (``vmemmap``), as all of 64 bits are
+that distributions ship, and on those with CONFIG_FLATMEM, as those of 32-bit Arm are;
+other kernels are refused.
 """
 
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from drgn import Object, Program
 
@@ -91,16 +92,32 @@ class PageFrames:
 
     def __init__(self, values: Values) -> None:
         self._values = values
+        name, frame = "vmemmap", 0
         first = values.number(lambda prog: prog["vmemmap"])
+        if first is None:
+            name, (first, frame) = "mem_map", _only_node(values)
         size = type_size(values.prog, "struct page")
         if first is None or not size:
             raise SymbolsError(
                 "where its struct pages are is not known (kernels without "
                 "CONFIG_SPARSEMEM_VMEMMAP): use the addresses of pages instead"
             )
+        self.name = name
+        """What the kernel calls the array."""
         self.first: int = first
+        self.first_frame: int = frame
+        """The page frame of the first one."""
         self.size: int = size
         """Bytes of a struct page."""
+
+    @property
+    def end(self) -> int:
+        """
+        Return the address behind the last one.
+
+        :raises Fault: if the nodes cannot be read.
+        """
+        return self.first + max(self.count() - self.first_frame, 0) * self.size
 
     def count(self) -> int:
         """
@@ -112,7 +129,8 @@ class PageFrames:
 
     def pages(self, frames: U64Array) -> U64Array:
         """Return the address of the ``struct page`` of each page frame."""
-        return np.uint64(self.first) + frames * np.uint64(self.size)
+        index = frames.astype(np.uint64) - np.uint64(self.first_frame)
+        return np.uint64(self.first) + index * np.uint64(self.size)
 
     def of(self, pages: U64Array) -> U64Array:
         """
@@ -120,4 +138,20 @@ class PageFrames:
 
         :param pages: Addresses of ``struct page``.
         """
-        return (pages - np.uint64(self.first)) // np.uint64(self.size)
+        index = (pages.astype(np.uint64) - np.uint64(self.first)) // np.uint64(
+            self.size
+        )
+        return index + np.uint64(self.first_frame)
+
+
+def _only_node(values: Values) -> Tuple[Optional[int], int]:
+    """
+    Return where the struct pages of a kernel's only node begin, and the first one's frame.
+
+    A node has an array of its own with CONFIG_FLATMEM alone.
+    """
+    first, frame = (
+        values.number(lambda prog: prog["contig_page_data"].member_(name))
+        for name in ("node_mem_map", "node_start_pfn")
+    )
+    return (None, 0) if frame is None else (first, frame)

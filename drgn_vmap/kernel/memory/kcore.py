@@ -32,7 +32,7 @@ class Space(NamedTuple):
     start: int
     size: int
     offset: int
-    """Where in the file."""
+    """Where in the file; below 0, where nothing is read, as of riscv's vmalloc space."""
 
 
 class Kcore:
@@ -88,8 +88,11 @@ class Kcore:
         Return what is read by way of mappings: vmalloc space, and where modules lie if that
         is elsewhere. Page tables alone tell what is there.
         """
-        names = ("vaddr", "memsz", "offset")
-        return [Space(*(int(load[name]) for name in names)) for load in self._mapped]
+        offsets = self._mapped["offset"].astype(np.int64)
+        return [
+            Space(int(load["vaddr"]), int(load["memsz"]), int(offset))
+            for load, offset in zip(self._mapped, offsets)
+        ]
 
     def read(self, offsets: Array, into: Array) -> Array:
         """

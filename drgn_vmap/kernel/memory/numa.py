@@ -12,7 +12,7 @@ from typing import Optional, Sequence, Tuple
 from ..._numpy import Array, U64Array, np, spread
 from ...errors import Fault
 from ..doors import Values
-from ..types.structs import record_dtype, word_dtype
+from ..types.structs import pointer_dtype, record_dtype
 from .bulk import Memory
 from .frames import PageFrames, node_spans, nodes_in
 
@@ -54,7 +54,7 @@ class NodeFinder:
     def __init__(self, values: Values, memory: Memory) -> None:
         self._memory = memory
         self._possible = nodes_in(values, "N_POSSIBLE")
-        self._word = word_dtype(values.prog)
+        self._word = pointer_dtype(values.prog)
         self._page = record_dtype(values.prog, "struct page", {"flags": "flags"})
         # NODES_PGSHIFT (include/linux/page-flags-layout.h): with a vmemmap, the
         # node is in the highest NODES_SHIFT bits, and node_data has

@@ -58,17 +58,29 @@ class PageClassifier:
             self._find_zeros(first, classes)
             yield first, classes
 
+    def used_for(self, frames: U64Array) -> Array:
+        """
+        Return the classes of single pages by their struct pages, which do not tell which of
+        KERN_DATA are ZERO.
+        """
+        size = np.uint64(_FRAMES_AT_ONCE)
+        parts, part = np.unique(frames // size, return_inverse=True)
+        firsts = (parts * size).tolist()
+        classes = [self._by_structs(at, at + _FRAMES_AT_ONCE) for at in firsts]
+        found: Array = np.array(classes)[part, (frames % size).astype(np.intp)]
+        return found
+
     def problems(self, live: bool) -> List[Problem]:
         """
         Return what was wrong with all that was looked at.
 
         :param live: Whether the kernel runs, and may have changed it meanwhile.
         """
-        found = []
+        found, name = [], self._frames.name
         if self._lost:
             detail = f"the struct pages of {self._lost} pages cannot be read: "
             detail += "they have no class"
-            found.append(Problem(ProblemKind.UNREADABLE, "vmemmap", detail))
+            found.append(Problem(ProblemKind.UNREADABLE, name, detail))
         if self._unreadable:
             detail = f"{self._unreadable} pages cannot be read: "
             detail += "they count as KERN_DATA, and may be ZERO"
@@ -77,7 +89,7 @@ class PageClassifier:
             kind = ProblemKind.RACING if live else ProblemKind.CORRUPT
             detail = f"{self._damaged} struct pages make no sense: "
             detail += "they count as KERN_DATA"
-            found.append(Problem(kind, "vmemmap", detail))
+            found.append(Problem(kind, name, detail))
         return found
 
     def _by_structs(self, first: int, end: int) -> Array:

@@ -10,6 +10,7 @@ Tables are read by physical address and once each. Where their format is not kno
 drgn walks them, one address at a time.
 """
 
+from itertools import repeat
 from typing import Dict, List, Optional, Tuple
 
 from drgn import FaultError
@@ -21,6 +22,7 @@ from ...model.areas import Problem, ProblemKind
 from ...model.translation import Translation
 from ..doors import UNREADABLE, Values
 from ..types.kernel_image import image_phys
+from ..types.structs import word_size
 from ..types.vmcoreinfo import Vmcoreinfo
 from .bulk import Memory
 from .ppc64 import UNTRANSLATED
@@ -65,6 +67,8 @@ class PageTable:
         self._memory = memory
         self._hash_table = hash_table
         self._problems: Dict[Problem, None] = {}
+        self._limit = 1 << 8 * word_size(values.prog)
+        """The first that is no address any more."""
         self._root = 0
         self._format: Optional[TableFormat] = None
         if hash_table:
@@ -129,8 +133,14 @@ class PageTable:
         """
         self._problems = {}
         if self._format is None:
-            for start, end in zip(starts.tolist(), ends.tolist()):
-                self._follow(np.arange(start, end, _LEAST_TABLE, dtype=np.uint64))
+            spans = [*zip(starts.tolist(), ends.tolist(), repeat(_LEAST_TABLE))]
+            if spans and self._limit < 1 << 64:
+                # drgn reads one entry at a time, and others may be in the same table.
+                first = spans[0][0]
+                spans = [(0, first, _LEAST_TABLE)]
+                spans.append((first, self._limit, self._memory.page_size))
+            for span in spans:
+                self._follow(np.arange(*span, dtype=np.uint64))
             return tuple(self._problems)
         tables, firsts = np.array([self._root], np.uint64), np.zeros(1, np.uint64)
         last_level = len(self._format.shifts) - 1
@@ -254,7 +264,10 @@ class PageTable:
                 f"page table {at:#x}",
                 "what it maps is not known",
             )
-        return entries.astype(np.uint64), ok
+        entries = entries.astype(np.uint64)
+        if level == len(format_.shifts) - 1:
+            entries = format_.single(entries, places)
+        return entries, ok
 
     def _follow(self, addresses: U64Array) -> Translation:
         """Let drgn walk; it knows more architectures."""
@@ -267,6 +280,8 @@ class PageTable:
         known = np.ones(len(addresses), bool)
         init_mm = self._values.prog["init_mm"].address_of_()
         for at, address in enumerate(addresses.tolist()):
+            if address >= self._limit:
+                continue  # drgn would look up the lower bits of what is no address.
             try:
                 phys[at] = follow_phys(init_mm, address).value_()
                 present[at] = True

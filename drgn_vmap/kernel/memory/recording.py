@@ -15,11 +15,11 @@ what of them nobody asked for is not noted.
 
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from drgn import Architecture, FaultError, Program, ProgramFlags
+from drgn import FaultError, Program, ProgramFlags
 
 from ..._drgn import make_linux_kernel
 from ..._numpy import U64Array, np
-from .ppc64 import LINEAR_BYTES, LINEAR_START
+from .direct_map import map_of_tables
 
 __all__ = ("Recorder",)
 
@@ -69,14 +69,13 @@ class Recorder:
         # Reading what changes meanwhile is bounded more tightly.
         is_live = bool(self._source.flags & ProgramFlags.IS_LIVE)
         make_linux_kernel(program, self._vmcoreinfo, is_live)
-        platform = self._source.platform
-        # drgn finds the page tables of ppc64 by their addresses in the linear mapping,
-        # which a real vmcore's program headers describe.
-        if platform is not None and platform.arch == Architecture.PPC64:
+        part = map_of_tables(self._source)
+        if part:
+            offset = part.phys - part.start
             program.add_memory_segment(
-                LINEAR_START,
-                LINEAR_BYTES,
-                lambda at, count, *_: self._read(at - LINEAR_START, count, 0, True),
+                part.start,
+                part.size,
+                lambda at, count, *_: self._read(at + offset, count, 0, True),
             )
         if self._vmlinux:
             program.load_debug_info([self._vmlinux])

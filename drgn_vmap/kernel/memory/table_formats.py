@@ -29,6 +29,7 @@ __all__ = (
     "AARCH64_VA_BITS",
     "ENTRY_BYTES",
     "ENTRY_SHIFT",
+    "RISCV64_VA_BITS",
     "AddressBits",
     "Bits",
     "TableFormat",
@@ -45,8 +46,13 @@ Entries = Any
 # Shifts of the levels whose entries may lead to memory: 1 GiB and 2 MiB, 2 GiB and 1 MiB.
 _X86_64_LEAVES = frozenset((30, 21))
 _S390X_LEAVES = frozenset((31, 20))
+_NAPOT_SHIFT = 10
+_NAPOT_INDEX = 15 << _NAPOT_SHIFT
+"""Of an entry of riscv, where the lowest bits of a page's number are."""
 AARCH64_VA_BITS = range(36, 53)
 """What CONFIG_ARM64_VA_BITS may be."""
+RISCV64_VA_BITS = (39, 48, 57)
+"""What riscv's page tables may translate."""
 
 
 class Bits(NamedTuple):
@@ -116,9 +122,26 @@ class TableFormat:
     frame: AddressBits
     """Where the memory is that an entry leads to."""
 
+    napot: Optional[Bits] = None
+    """
+    Of entries of pages that lead, 16 alike, to 64 KiB together (riscv's Svnapot), and so not
+    each to its own page.
+    """
+
     def present(self, entries: Entries, last: bool) -> Any:
         """Return whether they lead anywhere; and whether they are of tables of pages."""
         return (self.valid_page if last else self.valid)(entries)
+
+    def single(self, entries: Entries, places: Entries) -> Any:
+        """
+        Return entries of pages as if each led to its own page alone.
+
+        :param places: Where they stand.
+        """
+        if self.napot is None:
+            return entries
+        index = (places >> ENTRY_SHIFT << _NAPOT_SHIFT) & _NAPOT_INDEX
+        return entries ^ ((entries & _NAPOT_INDEX) ^ index) * self.napot(entries)
 
     def leaf(self, entries: Entries, shift: int) -> Any:
         """Return whether valid ones of the level with a shift lead to memory."""
@@ -304,6 +327,35 @@ def _s390x(
     )
 
 
+def _riscv64(
+    numbers: Mapping[str, int], page_size: int, root_entry: Callable[[str], int]
+) -> Optional[TableFormat]:
+    """The privileged architecture: Sv39, Sv48, Sv57 and Svnapot."""
+    bits = numbers.get("VA_BITS")
+    if bits not in RISCV64_VA_BITS:
+        return None
+    shifts = tuple(range(bits - 9, 11, -9))
+    number = (1 << 54) - (1 << 10)
+    address = AddressBits(0, number, 2)
+    return TableFormat(
+        shifts=shifts,
+        bits=bits,
+        # The highest one is extended to all above.
+        upper=(0, (1 << (64 - bits)) - 1),
+        order="<",
+        valid=_bit(0),
+        # What may be neither read, written nor executed leads to a table.
+        valid_page=_bit(0),
+        link=Bits(0xE, 0),
+        large_shifts=shifts,
+        table=address,
+        frame=address,
+        # T-Head's processors do not have these, but set bit 63 of what is a device's, and
+        # bit 60 with it.
+        napot=Bits(1 << 63 | 1 << 60 | _NAPOT_INDEX, 1 << 63 | 8 << _NAPOT_SHIFT),
+    )
+
+
 _FORMATS: Dict[
     Architecture,
     Callable[[Mapping[str, int], int, Callable[[str], int]], Optional[TableFormat]],
@@ -311,5 +363,6 @@ _FORMATS: Dict[
     Architecture.X86_64: _x86_64,
     Architecture.AARCH64: _aarch64,
     Architecture.PPC64: _ppc64,
+    Architecture.RISCV64: _riscv64,
     Architecture.S390X: _s390x,
 }

@@ -98,6 +98,20 @@ def _ppc64_calls(code: bytes) -> Iterator[int]:
             yield 4 * index + distance - 8
 
 
+def _riscv64_calls(code: bytes) -> Iterator[int]:
+    """Yield where JAL, and AUIPC with JALR, lead that return by register 1, as calls do."""
+    # Instructions begin at every other byte. As on x86-64, what only looks like a call does
+    # no harm.
+    for found in re.finditer(rb"(?=([\xef\x97].{7}))", code + bytes(4), re.S):
+        first, second = struct.unpack("<II", found[1])
+        if first & 0xFFF == 0x0EF:
+            low = first >> 20 & 0x7FE | first >> 9 & 0x800 | first & 0xFF000
+            yield found.start() + low - (first >> 31 << 20)
+        elif first & 0xFFF == 0x097 and second & 0xFFFFF == 0x080E7:
+            high = (first & 0xFFFFF000) - (first >> 31 << 32)
+            yield found.start() + high + (second >> 20) - (second >> 31 << 12)
+
+
 def _s390x_calls(code: bytes) -> Iterator[int]:
     """Yield where BRASL instructions lead that return by register 14, as calls do."""
     # As on x86-64, what only looks like a call does no harm.
@@ -109,5 +123,6 @@ _CALLS: Dict[Optional[Architecture], Callable[[bytes], Iterator[int]]] = {
     Architecture.X86_64: _x86_64_calls,
     Architecture.AARCH64: _aarch64_calls,
     Architecture.PPC64: _ppc64_calls,
+    Architecture.RISCV64: _riscv64_calls,
     Architecture.S390X: _s390x_calls,
 }

@@ -70,8 +70,8 @@ class Carried:
             return from_proc()
         if self.kallsyms_tables is None:
             raise SymbolsError(
-                "there is no debug info, this kernel's VMCOREINFO (before Linux 6.0) "
-                "does not say where its symbol table is, and none was found in the kernel "
+                "this kernel's VMCOREINFO does not say where its symbol table is (before "
+                "Linux 6.0, or without CONFIG_KALLSYMS), and none was found in the kernel "
                 f"image: {GET_DEBUG_INFO}"
             )
         return from_tables(self._prog, self.kallsyms_tables, self.vmcoreinfo)
@@ -146,7 +146,9 @@ def is_here(prog: Program) -> bool:
 
 
 def _read_btf(prog: Program, symbols: Kallsyms, tables: Optional[Tables]) -> Torn:
-    if is_here(prog) and _SYSFS.exists():
+    # A variable of each kernel. Without its address BTF is of no use.
+    has_variables = bool(symbols.find(prog, "init_task", None, True))
+    if is_here(prog) and _SYSFS.exists() and has_variables:
         return Torn(_SYSFS.read_bytes())
     start, stop = (
         found[0].address if found else None
@@ -166,8 +168,7 @@ def _read_btf(prog: Program, symbols: Kallsyms, tables: Optional[Tables]) -> Tor
         lacks = "BTF (CONFIG_DEBUG_INFO_BTF)"
         if is_here(prog):
             lacks += ", or has it in a module (modprobe btf_vmlinux)"
-        # A variable of each kernel. Without its address BTF would be of no use either.
-        if not symbols.find(prog, "init_task", None, True):
+        if not has_variables:
             lacks = "names of variables (CONFIG_KALLSYMS_ALL)"
         was = "was built without"
         if symbols.is_torn:

@@ -11,7 +11,7 @@ times as long, and keeps the order that decides which name %pS prints.
 
 import re
 from pathlib import Path
-from typing import List, Mapping, Optional, Sequence, Set, Tuple, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from drgn import (
     Program,
@@ -31,6 +31,7 @@ from .torn_reads import read_torn
 from .vmcoreinfo import Vmcoreinfo
 
 __all__ = (
+    "PROMOTED",
     "Kallsyms",
     "Tables",
     "from_proc",
@@ -70,7 +71,13 @@ _VARIANT = re.compile(r"(\.(isra|constprop|part|llvm|lto_priv)\.\d+)+")
 What compilers put behind the name of a function that they changed. Code that is hardly
 ever run (``.cold``) is no function.
 """
+PROMOTED = ".llvm."
+"""
+What clang's ThinLTO puts behind the name of a function or a variable of one file that others
+came to use as well, before a hash.
+"""
 _FUNCTION_TYPES = "tTwW"
+_PROMOTED = PROMOTED.encode()
 _OBJECT_TYPES = "bBdDrRgGsSnvV"
 
 
@@ -92,6 +99,8 @@ class Kallsyms:
     ) -> None:
         self.starts = starts
         self._names = names
+        # drgn's helpers ask for the same few variables each time that they are called.
+        self._asked: Dict[bytes, List[int]] = {}
         self._known = np.ones(len(starts), bool) if known is None else known
         if len(names) != len(starts):
             raise _damaged(f"{len(starts)} symbols, {len(names)} names")
@@ -135,7 +144,7 @@ class Kallsyms:
         """Find symbols, as :meth:`drgn.Program.register_symbol_finder()` asks for."""
         if name is not None:
             raw = name.encode("utf-8", "surrogateescape")
-            indices: Sequence[int] = self._names.indices(raw)
+            indices: Sequence[int] = self._indices(raw)
         elif address is not None:
             indices = self._around(address)
         else:
@@ -155,6 +164,14 @@ class Kallsyms:
             if _VARIANT.fullmatch((self.name(index) or "")[len(name) :])
         )
         return [symbol for symbol in found if symbol is not None]
+
+    def _indices(self, name: bytes) -> List[int]:
+        """Return the symbols of this name, or else the one that was promoted."""
+        if name not in self._asked:
+            found = self._names.indices(name)
+            promoted = [] if found else self._names.beginning_with(name + _PROMOTED)
+            self._asked[name] = promoted if len(promoted) == 1 else found
+        return self._asked[name]
 
     def _around(self, address: int) -> List[int]:
         """Return the symbols whose range holds an address, the first one first."""
@@ -213,10 +230,17 @@ def from_proc() -> Kallsyms:
     """
     Return what the running kernel prints of its symbol table.
 
-    :raises SymbolsError: if it shows no addresses.
+    :raises SymbolsError: if it prints none, or shows no addresses.
     """
+    try:
+        text = _PROC.read_bytes()
+    except FileNotFoundError:
+        raise SymbolsError(
+            "there is no /proc/kallsyms: this kernel was built without a symbol table "
+            f"(CONFIG_KALLSYMS): {GET_DEBUG_INFO}"
+        ) from None
     # Modules come last, and only their lines have a tab.
-    text = b"\n" + _PROC.read_bytes().partition(b"\t")[0].rpartition(b"\n")[0] + b"\n"
+    text = b"\n" + text.partition(b"\t")[0].rpartition(b"\n")[0] + b"\n"
     lines = re.findall(rb"\n([0-9a-f]+) (.) (.*)", text)
     starts = np.array([int(address, 16) for address, _, _ in lines], np.uint64)
     if not starts.any():

@@ -56,14 +56,15 @@ def image_phys(prog: Program, vmcoreinfo: Vmcoreinfo, address: int) -> Optional[
 
 def _shift(prog: Program, vmcoreinfo: Vmcoreinfo) -> Optional[int]:
     """Return what is to be added to an address in the image of a vmcore."""
-    base = vmcoreinfo.numbers.get("phys_base")
-    if base is None or prog.flags & ProgramFlags.IS_LIVE or not _is_x86_64(prog):
+    numbers, arch = vmcoreinfo.numbers, prog.platform and prog.platform.arch
+    if arch == Architecture.RISCV64:
+        offset = numbers.get("va_kernel_pa_offset")
+        return None if offset is None else -offset
+    base = numbers.get("phys_base")
+    is_live = prog.flags & ProgramFlags.IS_LIVE
+    if base is None or is_live or arch != Architecture.X86_64:
         return None
     return base - _START
-
-
-def _is_x86_64(prog: Program) -> bool:
-    return bool(prog.platform and prog.platform.arch == Architecture.X86_64)
 
 
 def _is_table_lost(prog: Program, top: int, address: int) -> bool:

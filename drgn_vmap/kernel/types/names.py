@@ -9,11 +9,10 @@ before it, as in nm(1). The kernel keeps them compressed, and as there are a hun
 thousand, and few are ever asked for, only these are unpacked.
 """
 
-import re
 import struct
 from array import array
 from functools import cached_property
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from ..._numpy import Array, U64Array, np
 from .heads import (
@@ -62,22 +61,18 @@ class PlainNames:
 
     def indices(self, name: bytes) -> List[int]:
         """Return the indices of the symbols of this name."""
-        wanted = name + b"\n"
+        return self.beginning_with(name + b"\n")
+
+    def beginning_with(self, head: bytes) -> List[int]:
+        """Return the indices of the symbols whose names begin so."""
         found = []
-        at = self.text.find(wanted)
+        at = self.text.find(head)
         while at > 0:
             # Before a name there is its type, and a newline before that.
             if self.text[at - 2 : at - 1] == b"\n":
                 found.append(at - 1)
-            at = self.text.find(wanted, at + 1)
+            at = self.text.find(head, at + 1)
         indices: List[int] = np.searchsorted(self.lines, found).tolist()
-        return indices
-
-    def beginning_with(self, head: bytes) -> List[int]:
-        """Return the indices of the symbols whose names begin so."""
-        found = re.finditer(rb"(?<=\n).(?=" + re.escape(head) + rb")", self.text)
-        at = [one.start() for one in found]
-        indices: List[int] = np.searchsorted(self.lines, at).tolist()
         return indices
 
 
@@ -104,7 +99,6 @@ class PackedNames:
     ) -> None:
         self._data = data
         self._tokens = tokens
-        self._asked: Dict[bytes, List[int]] = {}
         self.is_torn = places is not None or None in tokens
         """Whether some of them are lost."""
         if places is not None:
@@ -135,12 +129,8 @@ class PackedNames:
 
     def indices(self, name: bytes) -> List[int]:
         """Return the indices of the symbols of this name."""
-        # drgn's helpers ask for the same few variables each time that they are called.
-        if name not in self._asked:
-            some = rows_with_head(self._heads, name)
-            found = [i for i in some if (self.line(i) or b"")[1:] == name]
-            self._asked[name] = found
-        return self._asked[name]
+        some = rows_with_head(self._heads, name)
+        return [i for i in some if (self.line(i) or b"")[1:] == name]
 
     def beginning_with(self, head: bytes) -> List[int]:
         """Return the indices of the symbols whose names begin so."""

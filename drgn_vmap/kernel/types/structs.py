@@ -15,6 +15,7 @@ from drgn import PlatformFlags, Program, Type, TypeKind, offsetof
 
 from ..._numpy import Array, Record, np
 from ...errors import GET_DEBUG_INFO, SymbolsError
+from ...model.tags import as_pointer
 from .standard import may_be
 
 __all__ = (
@@ -25,6 +26,7 @@ __all__ = (
     "join_records",
     "member_offset",
     "need_offset",
+    "pointer_dtype",
     "pointer_members",
     "record_dtype",
     "type_size",
@@ -36,6 +38,8 @@ _MAX_BYTES = 1 << 20
 """More than any struct has that is read here."""
 _DAMAGED = (AttributeError, OverflowError, TypeError, ValueError)
 """What drgn and numpy raise of a type that cannot be."""
+_POINTERS = ("__rb_parent_color",)
+"""Members that are pointers, though their types call them numbers."""
 _NUMBERS = (TypeKind.INT, TypeKind.BOOL, TypeKind.POINTER)
 
 
@@ -122,6 +126,7 @@ def record_dtype(
     members: Mapping[str, str],
     optional: Container[str] = (),
     words: Container[str] = (),
+    tagged: Container[str] = (),
 ) -> Record:
     """
     Return the dtype of a struct, with a field for each wanted member.
@@ -132,6 +137,7 @@ def record_dtype(
     :param optional: Names of fields whose members not all kernels have. Those that
         this one lacks get no field; look in ``dtype.names``.
     :param words: Names of fields that are pointers or ``unsigned long`` in each kernel.
+    :param tagged: Names of fields whose pointers keep their tags.
     :raises SymbolsError: if the program has no such type or member, or one that cannot
         be.
     """
@@ -148,7 +154,7 @@ def record_dtype(
             raise _no_member(name, designator)
         if offset is not None:
             try:
-                format_ = np.dtype(_member_format(struct, designator))
+                format_ = _member_dtype(struct, designator, field not in tagged)
             except _DAMAGED:
                 raise _no_member(name, designator) from None
             is_wrong = field in words and format_.itemsize != word_size(prog)
@@ -174,6 +180,11 @@ def word_size(prog: Program) -> int:
 def word_dtype(prog: Program) -> Record:
     """Return the dtype of an ``unsigned long``."""
     return np.dtype(_number_format(_resolved(prog.type("unsigned long"))))
+
+
+def pointer_dtype(prog: Program) -> Record:
+    """Return the dtype of a pointer."""
+    return as_pointer(word_dtype(prog))
 
 
 def field_offset(dtype: Record, name: str) -> int:
@@ -240,21 +251,25 @@ def _may_have(struct: Type, name: str) -> bool:
     )
 
 
-def _member_format(struct: Type, designator: str) -> Any:
+def _member_dtype(struct: Type, designator: str, has_pointers: bool) -> Record:
     """
-    Return the numpy format of a member.
+    Return the dtype of a member.
 
+    :param has_pointers: Whether a pointer is one, or a mere number.
     :raises ValueError: if it is an array where there should be none, or none.
     """
     type_ = struct
     for name in designator.partition("[")[0].split("."):
         type_ = _resolved(type_).member(name).type
     type_ = _resolved(type_)
-    if (type_.kind == TypeKind.ARRAY) != designator.endswith("[]"):
+    is_array = type_.kind == TypeKind.ARRAY
+    if is_array != designator.endswith("[]"):
         raise ValueError(designator)
-    if type_.kind == TypeKind.ARRAY:
-        return (_number_format(_resolved(type_.type)), (type_.length,))
-    return _number_format(type_)
+    element = _resolved(type_.type) if is_array else type_
+    dtype = np.dtype(_number_format(element))
+    if has_pointers and (element.kind == TypeKind.POINTER or name in _POINTERS):
+        dtype = as_pointer(dtype)
+    return np.dtype((dtype, (type_.length,))) if is_array else dtype
 
 
 def _resolved(type_: Type) -> Type:

@@ -101,6 +101,7 @@ _VARIABLES: Dict[str, _Variable] = {
     "execmem_cache": _Variable("struct execmem_cache", "mm/execmem.c"),
     "__vmalloc_start": _WORD,
     "__vmalloc_end": _WORD,
+    "high_memory": _Variable("void *"),
     "ptr_key": _Variable("siphash_key_t", "lib/vsprintf.c"),
     "no_hash_pointers": _Variable("bool"),
     "kptr_restrict": _Variable("int"),

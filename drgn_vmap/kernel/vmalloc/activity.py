@@ -58,13 +58,26 @@ def _activity(target: Target) -> Iterator[str]:
         yield from _stopped_cpus(target)
     # purge_vmap_area_lazy() sleeps while areas are in no list of ours.
     try:
-        holder = target.values.number(
-            lambda prog: prog["vmap_purge_lock"].owner.counter
-        )
+        holder = _purge_lock_owner(target)
     except Fault:
         return
-    if holder is not None and holder & ~7:
-        yield f"task {holder & ~7:#x} held vmap_purge_lock"
+    if holder:
+        yield f"task {holder:#x} held vmap_purge_lock"
+
+
+def _purge_lock_owner(target: Target) -> int:
+    """
+    Return the address of the task that holds vmap_purge_lock, 0 if none is known to.
+
+    :raises Fault: if that cannot be read.
+    """
+    number = target.values.number
+    owner = number(lambda prog: prog["vmap_purge_lock"].owner.counter)
+    if owner is None:
+        # With PREEMPT_RT, a mutex is made of another kind of lock.
+        owner = number(lambda prog: prog["vmap_purge_lock"].rtmutex.owner)
+    # Both have flags in the lowest bits, and one is a signed number.
+    return (owner or 0) % (1 << 64) & ~7
 
 
 def _stopped_cpus(target: Target) -> Iterator[str]:

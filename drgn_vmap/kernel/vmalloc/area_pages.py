@@ -18,7 +18,7 @@ from ...model.areas import AreaTable, Snapshot, State, vm_flag
 from ...model.translation import Translation
 from ..memory.budget import affordable
 from ..target import Target
-from ..types.structs import word_dtype
+from ..types.structs import pointer_dtype
 
 __all__ = ("AreaPages", "NamedPages", "named_pages", "rows_with_pages")
 
@@ -58,10 +58,11 @@ def named_pages(
     :param row: The area of each.
     :param index: Its index in the area's array.
     """
-    word = word_dtype(target.prog)
+    word = pointer_dtype(target.prog)
     at = areas.page_array[row] + index * np.uint64(word.itemsize)
     target.memory.forget()
-    page, ok = target.memory.records(at, word)
+    found, ok = target.memory.records(at, word)
+    page = found.astype(np.uint64)
     target.memory.forget()
     try:
         frame = target.frames.of(page)

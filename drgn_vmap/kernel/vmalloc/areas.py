@@ -354,7 +354,8 @@ class AreaReader:
         count = array_length(prog, "struct vmap_node", "pool")
         index = np.arange(count, dtype=np.uint64)
         heads = np.uint64(nodes.address[at] + offset) + index * np.uint64(pool.itemsize)
-        following = np.frombuffer(nodes.raw[at], pool, count, offset)["next"]
+        pools = self._memory.records_in(nodes.raw[at], pool, count, offset)
+        following = pools["next"]
         address = []
         for head in heads[following != heads].tolist():
             address += self._list(head)

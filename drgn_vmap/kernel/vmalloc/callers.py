@@ -22,14 +22,16 @@ from ...model.areas import Problem, ProblemKind
 from ..doors import door
 from ..memory.ppc64 import UNTRANSLATED
 from ..target import Target
+from ..types.kallsyms import PROMOTED
 from ..types.structs import array_length, has_member, need_offset, record_dtype
 from .lists import walk_list
 
-__all__ = ("CallerNames", "ModulePart", "module_parts")
+__all__ = ("CallerNames", "ModulePart", "module_parts", "prints_names")
 
 _MAX_SYMBOLS = 4_000_000
 _LONGEST_NAME = 512
 """KSYM_NAME_LEN."""
+_PROMOTED = re.compile(re.escape(PROMOTED) + "[^+]*")
 
 
 class CallerNames:
@@ -45,6 +47,7 @@ class CallerNames:
         # Where the kernel image begins: each VMCOREINFO says so.
         self._stext = target.vmcoreinfo.symbols.get("_stext", 0)
         self._modules = _Modules(target)
+        self._hides_promoted = _hides_promoted(target)
         self.problems: List[Problem] = self._modules.problems
 
     def texts(self, addresses: Iterable[int]) -> Dict[int, str]:
@@ -60,6 +63,8 @@ class CallerNames:
         for address in wanted:
             if address not in texts:
                 texts[address] = self._modules.text(address) or f"{address:#x}"
+        if self._hides_promoted:
+            texts = {at: _PROMOTED.sub("", text) for at, text in texts.items()}
         return texts
 
     def variable(self, address: int) -> Optional[Tuple[str, int]]:
@@ -94,6 +99,27 @@ class CallerNames:
         if count:
             detail = f"{count} callers have no names: parts of it are lost"
             self.problems.append(Problem(ProblemKind.NAMELESS, "kallsyms", detail))
+
+
+def prints_names(target: Target) -> bool:
+    """Return whether %pS is a name on a kernel; else it is the address."""
+    # kernel/kallsyms.c is left out of kernels without CONFIG_KALLSYMS. Without debug info
+    # these have no names that anything could be read by.
+    function = "sprint_symbol"
+    functions = target.functions
+    return functions.has(function, "kernel/kallsyms.c") or not functions.knows(function)
+
+
+def _hides_promoted(target: Target) -> bool:
+    """Return whether the kernel prints names without what ThinLTO puts behind them."""
+    # Since Linux kernel commit 6eb4bd92c1ce ("kallsyms: strip LTO suffixes from static
+    # functions") (in v5.16), until commit fb6a421fb615 ("kallsyms: Match symbols exactly
+    # with CONFIG_LTO_CLANG") (in v6.11, also in v6.10.y).
+    function = "cleanup_symbol_name"
+    if target.functions.has(function, "kernel/kallsyms.c"):
+        return True
+    # It may have been inlined. Most kernels with nodes are without.
+    return not target.functions.knows(function) and not target.kernel.has_nodes
 
 
 class ModulePart(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Callable, Iterator, List, Tuple
 from ..._numpy import Array, U64Array, np
 from ...errors import VmapError
 from ...model.contents import Piece
+from ..memory.dumped import within
 from ..memory.ram import ram_ranges
 from ..target import Target
 from .area_pages import AreaPages
@@ -25,6 +26,7 @@ _AT_ONCE = 1 << 20
 _NOT_MAPPED = "not mapped"
 _NO_RAM = "no RAM: a device's memory, which is never read"
 _UNREADABLE = "not in this vmcore, or unreadable"
+_LEFT_OUT = "left out of this vmcore"
 _UNKNOWN = "the page table that maps it is unreadable"
 
 
@@ -101,6 +103,7 @@ class _Reader:
     def __init__(self, target: Target) -> None:
         self._memory = target.physical
         self._page_size = target.page_size
+        self._left_out = target.left_out.among
         self._ram = _ram(target) if target.live else None
 
     def pieces(
@@ -112,9 +115,10 @@ class _Reader:
         phys, present, known = lookup(np.array(pages, np.uint64))
         in_ram = self._is_ram(phys)
         rows, read = self._read(phys, present & known & in_ram, start, end)
+        left_out = self._left_out(phys)
         why = np.select(
-            [~known, ~present, ~in_ram, ~read],
-            [_UNKNOWN, _NOT_MAPPED, _NO_RAM, _UNREADABLE],
+            [~known, ~present, ~in_ram, ~read, left_out],
+            [_UNKNOWN, _NOT_MAPPED, _NO_RAM, _UNREADABLE, _LEFT_OUT],
             "",
         )
         changes = np.flatnonzero(why[1:] != why[:-1]) + 1
@@ -128,7 +132,7 @@ class _Reader:
                 skip = first - pages[begin]
                 whole: bytes = rows[begin:behind].tobytes()
                 data = whole[skip : skip + last - first]
-            failed = missing in (_UNKNOWN, _UNREADABLE)
+            failed = missing in (_UNKNOWN, _UNREADABLE, _LEFT_OUT)
             yield Piece(first, last - first, data, missing, failed)
 
     def _read(
@@ -162,19 +166,14 @@ class _Reader:
     def _is_ram(self, phys: U64Array) -> Array:
         if self._ram is None:
             return np.ones(len(phys), bool)
-        starts, ends = self._ram
-        at = np.searchsorted(starts, phys, side="right") - 1
-        found: Array = (at >= 0) & (phys < ends[at])
-        return found
+        return within(self._ram, phys)
 
 
-def _ram(target: Target) -> Tuple[U64Array, U64Array]:
+def _ram(target: Target) -> List[Tuple[int, int]]:
     """Return where RAM begins and ends, for what is elsewhere is a device's."""
-    ranges: List[Tuple[int, int]] = []
     try:
         frames = target.frames.count()
     except VmapError:
         frames = (1 << 64) // target.page_size
     ranges, _ = ram_ranges(target.values, target.memory, frames)
-    bounds = np.array(ranges, np.uint64) * np.uint64(target.page_size)
-    return bounds[:, 0], bounds[:, 1]
+    return [(a * target.page_size, b * target.page_size) for a, b in ranges]

@@ -33,7 +33,7 @@ def execmem_ranges(target: Target) -> Optional[Tuple[Tuple[int, int], ...]]:
     with door():
         places = {int(one.address) for one in target.prog.symbols("execmem_info")}
     # A pointer has this name, and on most architectures also what it points to.
-    pointers = [target.memory.word(place) for place in sorted(places)]
+    pointers = [target.memory.pointer(place) for place in sorted(places)]
     found = [pointer for pointer in pointers if pointer in places or len(places) == 1]
     if len(found) != 1:
         return None

@@ -109,8 +109,8 @@ def _trees(
             name=name,
             root=root,
             head=head,
-            first=memory.word(head),
-            last=memory.word(head + word),
+            first=memory.pointer(head),
+            last=memory.pointer(head + word),
             largest=tree.largest if name == "free areas" else None,
         )
 

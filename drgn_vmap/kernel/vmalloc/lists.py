@@ -63,7 +63,7 @@ def _chase(
     limit = _MAX_LIVE_NODES if live else MAX_NODES
     while len(nodes) < limit:
         try:
-            following = memory.word(at)
+            following = memory.pointer(at)
         except Fault:
             detail = f"node {at:#x} cannot be read, the rest is missing"
             return nodes, (Problem(ProblemKind.UNREADABLE, f"list {head:#x}", detail),)

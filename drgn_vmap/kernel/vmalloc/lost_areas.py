@@ -37,7 +37,6 @@ _INSIDE = np.uint64((1 << 12) - 1)
 """The part of an address that is the same in any mapping: of the smallest pages."""
 _KIND_SHIFT = np.uint64(48)
 """The bits from here on are the same in all kernel addresses."""
-_KASAN_TAG = np.uint64(0xFF << 56)
 
 
 def find_lost_areas(
@@ -107,7 +106,7 @@ def _look_alikes(
         at = np.flatnonzero((starts & inside_page == 0) & (starts != 0))
         at = at[(ends[at] & inside_page == 0) & (ends[at] > starts[at])]
         rows: Array = np.ndarray(count, f"V{size}", data, strides=(word.itemsize,))
-        records = rows[at].view(dtype)
+        records = target.memory.tags.off_records(rows[at].view(dtype))
         fine = np.ones(len(at), bool)
         for name in ("next", "prev"):
             pointers = records[name]
@@ -137,7 +136,7 @@ class _Candidates:
     ) -> None:
         self._memory = target.physical
         self._layout = layout
-        self._word = records.dtype["va_start"]
+        self._word = records.dtype["vm"]
         self._list = np.uint64(layout.list_offset)
         self.records = records
         self._direct_map = self._find_direct_map(phys)
@@ -196,8 +195,8 @@ class _Candidates:
             field_offset(vm_struct, "addr") if vm_struct.names else self._word.itemsize
         )
         addr, ok = self._read(vm + np.uint64(offset))
-        # setup_vmalloc_vm() copies the start, which may get a KASAN tag.
-        same = (addr ^ self._numbers("va_start")) & ~_KASAN_TAG == 0
+        # setup_vmalloc_vm() copies the start.
+        same = addr == self._numbers("va_start")
         has_vm = self._in_direct_map(vm)
         return (vm == 0) | has_vm & ok & same, has_vm & ~ok
 

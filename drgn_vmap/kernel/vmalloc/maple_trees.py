@@ -48,7 +48,7 @@ def maple_ranges(target: Target, tree: int) -> Iterator[MapleRange]:
     :raises Fault: if a node cannot be read, or is none.
     """
     prog, memory = target.prog, target.memory
-    root = memory.word(tree + need_offset(prog, "struct maple_tree", "ma_root"))
+    root = memory.pointer(tree + need_offset(prog, "struct maple_tree", "ma_root"))
     members = {"pivot": "pivot[]", "slot": "slot[]"}
     dtype = record_dtype(prog, "struct maple_range_64", members)
     left: List[_Node] = []

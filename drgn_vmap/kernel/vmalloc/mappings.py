@@ -31,12 +31,13 @@ def struct_page_phys(target: Target, page: int) -> int:
     :raises VmapError: if where they are is not known.
     """
     array = target.frames
-    end = array.first + array.count() * array.size
+    end = array.end
     if not array.first <= page < end:
         raise UsageError(
             f"page:{page:#x} is no struct page: they lie at {array.first:#x}-{end:#x}"
         )
-    return (page - array.first) // array.size * target.page_size
+    frame = array.first_frame + (page - array.first) // array.size
+    return frame * target.page_size
 
 
 def find_mappings(

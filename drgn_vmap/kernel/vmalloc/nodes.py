@@ -70,7 +70,7 @@ def read_nodes(values: Values, memory: Memory, dtype: Record) -> VmapNodes:
         else:
             index.append(i)
             address.append(at)
-    records = np.frombuffer(b"".join(raw), dtype)
+    records = memory.records_in(b"".join(raw), dtype, len(raw))
     return VmapNodes(np.array(index, np.intp), address, records, raw, tuple(problems))
 
 
@@ -113,7 +113,7 @@ class _ListHeads:
         """Return whether the first entry of the list names its head."""
         head = node + self._head
         try:
-            first = self._memory.word(head + self._next)
-            return self._memory.word((first + self._prev) % (1 << 64)) == head
+            first = self._memory.pointer(head + self._next)
+            return self._memory.pointer((first + self._prev) % (1 << 64)) == head
         except Fault:
             return False

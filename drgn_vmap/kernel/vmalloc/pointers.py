@@ -55,31 +55,8 @@ def _read_policy(target: Target) -> PointerPolicy:
         # A change under review prints %p, which asks nobody. It makes this function of
         # what it changes; where inlining hides it and there is no DWARF, nothing tells.
         restrict = 0
-    elif restrict == 0 and not _hashes(target):
-        no_hash = 1
     return PointerPolicy(
         kptr_restrict=restrict,
         hash_pointers=not no_hash,
         key=key if any(key) else None,
-    )
-
-
-def _hashes(target: Target) -> bool:
-    """
-    Return whether %pK hashes, if kptr_restrict is 0.
-
-    :raises SymbolsError: if nothing tells.
-    """
-    if not target.layout.has_old_flags:
-        return True
-    # Since Linux kernel commit 1ac2f9789c4b ("vsprintf: Consistent %pK handling for
-    # kptr_restrict == 0") (in v5.2); va_format() came in the same series, in commit
-    # 45c3e93d751e ("vsprintf: Factor out %pV handler as va_format()") (in v5.2).
-    if target.functions.has("va_format", "lib/vsprintf.c"):
-        return True
-    if target.has_dwarf:
-        return False
-    raise SymbolsError(
-        "whether this kernel hashes addresses is not known without its debug info: "
-        "use --pointers raw, or name its vmlinux with -s"
     )

@@ -27,6 +27,7 @@ _X86_64_IMAGE = 0xFFFFFFFF80000000
 """__START_KERNEL_map."""
 _X86_64_MODULES_END = 0xFFFFFFFFFF000000
 _X86_64_SIZE = {False: 32 << 40, True: 12800 << 40}
+_ARM_GAP, _ARM_END = 8 << 20, 0xFF800000
 _ARM64_DIRECT, _ARM64_FALLBACK = 128 << 20, 2 << 30
 _WITH_OWN_RANGE = (Architecture.X86_64, Architecture.AARCH64, Architecture.S390X)
 _Ranges = Tuple[Tuple[int, int], ...]
@@ -39,7 +40,7 @@ def vmalloc_range(target: Target) -> VmallocRange:
 
     :raises SymbolsError: if nothing in the target tells.
     """
-    for source in (_from_kcore, _from_vmcoreinfo, _from_variables):
+    for source in (_from_kcore, _from_vmcoreinfo, _from_variables, _from_arm):
         try:
             found = source(target)
         except Fault:
@@ -177,6 +178,16 @@ def _from_variables(target: Target) -> Optional[Tuple[int, int]]:
     start = values.number(lambda prog: prog["__vmalloc_start"])
     end = values.number(lambda prog: prog["__vmalloc_end"])
     return None if start is None or end is None else (start, end)
+
+
+def _from_arm(target: Target) -> Optional[Tuple[int, int]]:
+    """Take what 32-bit Arm has behind low memory (arch/arm/include/asm/pgtable.h)."""
+    if target.prog.platform and target.prog.platform.arch != Architecture.ARM:
+        return None
+    low_end = target.values.number(lambda prog: prog["high_memory"])
+    # A gap as long, and what is left of that up to the next address that is whole.
+    start = None if low_end is None else (low_end // _ARM_GAP + 1) * _ARM_GAP
+    return None if start is None else (start, _ARM_END)
 
 
 SPACES: Mapping[str, Callable[[Target], Space]] = {

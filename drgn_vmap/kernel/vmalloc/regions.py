@@ -72,8 +72,8 @@ def _modules(target: Target) -> Iterator[Region]:
 
 def _struct_pages(target: Target) -> Iterator[Region]:
     frames = target.frames
-    end = frames.first + frames.count() * frames.size
-    yield Region("the array of struct pages (vmemmap)", frames.first, end)
+    name = f"the array of struct pages ({frames.name})"
+    yield Region(name, frames.first, frames.end)
 
 
 def _direct_map(target: Target) -> Iterator[Region]:

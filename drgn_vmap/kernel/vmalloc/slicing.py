@@ -24,7 +24,7 @@ from ...model.areas import Problem, ProblemKind, Snapshot, State
 from ...model.core import CoreHead
 from ...model.inspection import Inspection
 from ..doors import door
-from ..memory.ppc64 import LINEAR_START
+from ..memory.direct_map import map_of_tables
 from ..memory.recording import Recorder
 from ..target import Target
 from .activity import activity, activity_note
@@ -50,6 +50,7 @@ class _Found:
     """The one that has read it."""
     snapshot: Snapshot
     direct_map: int
+    direct_end: Optional[int]
     problems: Tuple[Problem, ...]
 
 
@@ -85,7 +86,7 @@ class Slice:
         self.head = _head(found, vmcoreinfo)
         """What a vmcore says besides memory."""
         if with_data:
-            self.problems += self._add_data(found)
+            self.problems += self._add_data(target, found)
         begins, sizes = self._recorder.spans()
         # If a slice is cut short, names and types, the largest, are what can be had
         # elsewhere.
@@ -108,10 +109,13 @@ class Slice:
                     piece = self._recorder.contents(at, min(_PIECE_BYTES, end - at))
                 yield piece
 
-    def _add_data(self, found: _Found) -> Tuple[Problem, ...]:
+    def _add_data(self, target: Target, found: _Found) -> Tuple[Problem, ...]:
         """Add the pages that areas in use map; return what of them is not there."""
         frames = _data_frames(found.target, found.snapshot)
-        missing = sum(not self._recorder.note(frame) for frame in sorted(frames))
+        left_out = target.left_out.among(frames * np.uint64(target.page_size))
+        missing = int(left_out.sum()) + sum(
+            not self._recorder.note(frame) for frame in frames[~left_out].tolist()
+        )
         if not missing:
             return ()
         detail = f"{missing} of their pages are not in the target"
@@ -177,7 +181,7 @@ def _read(program: Program, names_are_read: Callable[[], None]) -> _Found:
     lost = target.page_table.load(areas.start[held], areas.end[held], _OTHER_TABLES)
     problems = (*found.snapshot.problems, *found.blocks.problems, *lost)
     problems = tuple(dict.fromkeys(problems))
-    return _Found(target, found.snapshot, _direct_map(target, found), problems)
+    return _Found(target, found.snapshot, *_direct_map(target, found), problems)
 
 
 def _read_struct_pages(target: Target) -> None:
@@ -195,26 +199,28 @@ def _read_masks(target: Target) -> None:
             tuple(ids(target.prog))
 
 
-def _direct_map(target: Target, found: Inspection) -> int:
+def _direct_map(target: Target, found: Inspection) -> Tuple[int, Optional[int]]:
     """
-    Return where physical address 0 is mapped. All struct vmap_area are slab objects,
-    so each of them tells; 0 if they do not agree, and then drgn has to go through
-    the page table for each address.
+    Return where physical address 0 is mapped, and up to which one that is to be told.
+
+    All struct vmap_area are slab objects, so each of them tells; 0 if they do not agree,
+    and then drgn has to go through the page table for each address.
     """
-    if target.has_hash_table:
-        return LINEAR_START
+    part = map_of_tables(target.prog)
+    if part:
+        return (part.start - part.phys) % (1 << 64), part.phys + part.size
     # There are no trees if areas are kept in lists alone.
     none = np.empty(0, np.uint64)
     addresses = np.concatenate([none, *(tree.address for tree in found.trees)])
     at = target.page_table.translate(addresses)
     offsets = np.unique(addresses[at.present] - at.phys[at.present])
-    return int(offsets[0]) if len(offsets) == 1 else 0
+    return (int(offsets[0]) if len(offsets) == 1 else 0), None
 
 
-def _data_frames(target: Target, snapshot: Snapshot) -> Set[int]:
+def _data_frames(target: Target, snapshot: Snapshot) -> U64Array:
     """Return the frames that areas in use map; device memory is none of them."""
     frames, _ = vmalloc_frames(target, snapshot)
-    return set() if frames is None else set(frames.tolist())
+    return np.empty(0, np.uint64) if frames is None else frames
 
 
 def _vmcoreinfo(target: Target) -> bytes:
@@ -247,4 +253,5 @@ def _head(found: _Found, vmcoreinfo: bytes) -> CoreHead:
         vmcoreinfo=vmcoreinfo,
         page_size=found.target.page_size,
         direct_map=found.direct_map,
+        direct_end=found.direct_end,
     )

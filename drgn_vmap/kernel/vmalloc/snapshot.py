@@ -32,7 +32,7 @@ from ..memory.numa import NodeFinder
 from ..target import Target
 from .areas import AreaReader, AreaRecords
 from .blocks import block_areas
-from .callers import CallerNames
+from .callers import CallerNames, prints_names
 from .lost_areas import find_lost_areas
 from .racing import as_races, tries
 
@@ -123,8 +123,9 @@ def _caller_texts(
     target: Target, wanted: List[int]
 ) -> Tuple[Dict[int, str], List[Problem]]:
     """Name the callers; where the names are lost, their addresses must do."""
-    if not wanted:
-        return {}, []
+    addresses = {address: f"{address:#x}" for address in wanted}
+    if not wanted or not prints_names(target):
+        return addresses, []
     try:
         names = CallerNames(target)
         return names.texts(wanted), names.problems
@@ -133,7 +134,7 @@ def _caller_texts(
         problem = Problem(
             ProblemKind.NAMELESS, "kallsyms", f"callers have no names: {why}"
         )
-        return {address: f"{address:#x}" for address in wanted}, [problem]
+        return addresses, [problem]
 
 
 class _Reader:
@@ -226,9 +227,9 @@ class _Reader:
             where = f"vm_struct {table.vm[at]:#x}"
             detail = f"of area {table.start[at]:#x} cannot be read"
             self.problems.append(Problem(ProblemKind.UNREADABLE, where, detail))
-        # setup_vmalloc_vm() copies the start; the top byte may be a KASAN tag.
-        untagged = np.uint64((1 << 56) - 1)
-        differs = table.vm_ok & ((table.addr ^ table.start) & untagged != 0)
+        # setup_vmalloc_vm() copies the start, which may get a tag then.
+        addr = self._memory.tags.off_all(table.addr)
+        differs = table.vm_ok & (addr != table.start)
         for at in np.flatnonzero(differs).tolist():
             where = f"vm_struct {table.vm[at]:#x}"
             detail = f"says {table.addr[at]:#x}, its area {table.start[at]:#x}"

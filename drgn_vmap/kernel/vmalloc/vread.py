@@ -10,6 +10,8 @@ vread_iter(), of mm/vmalloc.c.
 
 from typing import Optional
 
+from drgn import Architecture
+
 from ...model.kcore import KcoreRules
 from ..target import Target
 from ..types.structs import has_member
@@ -47,5 +49,19 @@ def kcore_rules(target: Target) -> KcoreRules:
     # Its reader of blocks copies from the first used run on, wherever the read begins.
     # No kernel that was read here does better, and nothing but reading would show one.
     return KcoreRules(
-        reads_ram=reads_ram, zeroes_holes=iterates, mixes_up_blocks=reads_ram
+        reads_ram=reads_ram,
+        zeroes_holes=iterates,
+        mixes_up_blocks=reads_ram,
+        readable_from=_readable_from(target),
     )
+
+
+def _readable_from(target: Target) -> int:
+    """
+    Return the address at offset 0 of the file (kc_vaddr_to_offset() of fs/proc/kcore.c):
+    of riscv that is PAGE_OFFSET, which lies behind its vmalloc space.
+    """
+    platform = target.prog.platform
+    if platform is None or platform.arch != Architecture.RISCV64:
+        return 0
+    return target.vmcoreinfo.numbers.get("PAGE_OFFSET", 0)

@@ -17,9 +17,9 @@ from ...doors import door
 from ...target import Target
 from ...types.structs import (
     find_type,
+    pointer_dtype,
     pointer_members,
     record_dtype,
-    word_dtype,
 )
 from .busy import Claim
 from .idr import idr_entries
@@ -82,7 +82,7 @@ def bpf_programs(search: Search) -> Iterator[Claim]:
 
 def _functions(target: Target, aux: Array) -> U64Array:
     """Return the programs that a program's functions are."""
-    word = word_dtype(target.prog)
+    word = pointer_dtype(target.prog)
     count = int(aux["func_cnt"])
     if not aux["func"] or not 0 < count <= _MAX_FUNCTIONS:
         return np.empty(0, np.uint64)
@@ -141,7 +141,7 @@ def _map_pointers(
 ) -> Iterator[Tuple[str, List[int], U64Array]]:
     """Yield what points at areas, the maps that have it, and where it points."""
     yield "map_idr", [*range(len(maps))], maps
-    word = word_dtype(target.prog)
+    word = pointer_dtype(target.prog)
     for name, kinds in _CONTAINERS.items():
         wanted = {kind.lower() for kind in kinds}
         some = [at for at, owner in enumerate(owners) if owner.detail in wanted]

@@ -11,7 +11,7 @@ from typing import Iterator
 
 from ...._numpy import np
 from ....model.owners import Owner, OwnerKind
-from ...types.structs import need_offset, record_dtype, word_dtype
+from ...types.structs import need_offset, pointer_dtype, record_dtype
 from .busy import Claim
 from .search import Search
 
@@ -28,7 +28,7 @@ def fd_tables(search: Search) -> Iterator[Claim]:
     files, first = np.unique(tasks.files[order], return_index=True)
     of_task = order[first][files != 0]
     files = files[files != 0]
-    word = word_dtype(target.prog)
+    word = pointer_dtype(target.prog)
     offset = np.uint64(need_offset(target.prog, "struct files_struct", "fdt"))
     tables, ok = target.memory.records(files + offset, word)
     tables, of_task = tables[ok].astype(np.uint64), of_task[ok]

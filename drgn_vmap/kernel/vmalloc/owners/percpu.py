@@ -18,10 +18,10 @@ from ....model.sums import PercpuMemory
 from ...target import Target
 from ...types.structs import (
     need_offset,
+    pointer_dtype,
     pointer_members,
     record_dtype,
     type_size,
-    word_dtype,
 )
 from ..lists import walk_list
 from .busy import NONE, Claim
@@ -47,7 +47,7 @@ _CHUNK = {
 def percpu_chunks(search: Search) -> Iterator[Claim]:
     """Yield the chunks that areas belong to."""
     target = search.target
-    word = word_dtype(target.prog)
+    word = pointer_dtype(target.prog)
     dtype = record_dtype(target.prog, "struct pcpu_chunk", _CHUNK)
     groups = _number(target, "pcpu_nr_groups", _MAX_GROUPS)
     addresses = np.array(_chunks(target), np.uint64)
@@ -120,7 +120,7 @@ def _records(target: Target, chunk: int) -> Iterator[Tuple[str, int]]:
     yield "pcpu_chunk_lists", chunk
     for member, offset in pointer_members(target.prog, "struct pcpu_chunk").items():
         if member not in _NO_RECORDS:
-            yield f"pcpu_chunk.{member}", target.memory.word(chunk + offset)
+            yield f"pcpu_chunk.{member}", target.memory.pointer(chunk + offset)
 
 
 def _chunks(target: Target) -> List[int]:

@@ -22,7 +22,7 @@ from ...doors import door
 from ...memory.direct_map import direct_map_start
 from ...memory.ram import ram_ranges
 from ...target import Target
-from ...types.structs import type_size, word_dtype
+from ...types.structs import pointer_dtype, type_size
 from .busy import NONE, Claim
 from .search import Search
 
@@ -208,7 +208,7 @@ def _pointers(
 
 def _words(target: Target, frame: int, end: int) -> Iterator[Tuple[int, Array]]:
     """Yield what page frames hold, and where; page by page if some are not there."""
-    word, size = word_dtype(target.prog), target.page_size
+    word, size = pointer_dtype(target.prog), target.page_size
     per_page = size // word.itemsize
     try:
         phys = frame * size

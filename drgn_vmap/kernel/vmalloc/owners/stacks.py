@@ -13,7 +13,7 @@ from typing import Iterator
 from ...._numpy import np
 from ....model.owners import Owner, OwnerKind
 from ...memory.cpus import per_cpu_addresses, per_cpu_offsets, possible_cpus
-from ...types.structs import member_offset, word_dtype
+from ...types.structs import member_offset, pointer_dtype
 from .busy import NONE, BusyAreas, Claim
 from .search import Search
 from .task_list import Tasks, read_idle_tasks
@@ -41,7 +41,7 @@ def cached_stacks(search: Search) -> Iterator[Claim]:
     places = per_cpu_addresses(
         target.values, "cached_stacks", possible_cpus(target.values)
     )
-    word = word_dtype(target.prog)
+    word = pointer_dtype(target.prog)
     for cpu, address in places.items():
         held = target.memory.array(address, _CACHED, word).astype(np.uint64)
         for row in search.busy.of_vm(held).tolist():
@@ -59,7 +59,7 @@ def irq_stacks(search: Search) -> Iterator[Claim]:
     """Yield the CPUs whose interrupts areas are the stacks of, on x86-64."""
     target = search.target
     cpus = possible_cpus(target.values)
-    word = word_dtype(target.prog)
+    word = pointer_dtype(target.prog)
     # Since Linux kernel commit d7b6d709a76a ("x86/percpu: Move irq_stack variables next to
     # current_task") (in v6.2), and for a while, it was part of another variable.
     offset = member_offset(target.prog, "struct pcpu_hot", "hardirq_stack_ptr")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ...._numpy import Array, Record, U64Array, np
 from ...memory.cpus import per_cpu_addresses, possible_cpus
 from ...target import Target
-from ...types.structs import need_offset, word_dtype
+from ...types.structs import need_offset, pointer_dtype
 from .idr import idr_entries
 
 __all__ = ("Tasks", "read_idle_tasks", "read_tasks")
@@ -78,8 +78,8 @@ def _read(target: Target, tasks: U64Array) -> Tasks:
         offset = np.uint64(need_offset(target.prog, "struct task_struct", member))
         return target.memory.records(tasks + offset, dtype)[0]
 
-    word = word_dtype(target.prog)
-    order = word.byteorder
+    pointer = pointer_dtype(target.prog)
+    order = pointer.byteorder
     has_vm = target.values.number(
         lambda prog: prog["init_task"].member_("stack_vm_area")
     )
@@ -87,17 +87,17 @@ def _read(target: Target, tasks: U64Array) -> Tasks:
         address=tasks,
         pid=column("pid", np.dtype("i4").newbyteorder(order)),
         comm=column("comm", np.dtype(f"V{_COMM_BYTES}")),
-        stack=column("stack", word).astype(np.uint64),
+        stack=column("stack", pointer).astype(np.uint64),
         stack_vm=(
             np.zeros_like(tasks)
             if has_vm is None
-            else column("stack_vm_area", word).astype(np.uint64)
+            else column("stack_vm_area", pointer).astype(np.uint64)
         ),
-        files=column("files", word).astype(np.uint64),
+        files=column("files", pointer).astype(np.uint64),
     )
 
 
 def _words(target: Target, addresses: U64Array) -> U64Array:
     """Read a pointer at each address; zero where that cannot be."""
-    found, _ = target.memory.records(addresses, word_dtype(target.prog))
+    found, _ = target.memory.records(addresses, pointer_dtype(target.prog))
     return found.astype(np.uint64)

@@ -15,7 +15,7 @@ from ....errors import Fault, VmapError
 from ....model.owners import Owner, OwnerKind
 from ...memory.cpus import per_cpu_offsets, possible_cpus
 from ...target import Target
-from ...types.structs import word_dtype
+from ...types.structs import pointer_dtype
 from ..callers import CallerNames, module_parts
 from ..ranges import vmalloc_range
 from .busy import NONE, Claim
@@ -135,7 +135,7 @@ def _per_cpu_data(search: Search) -> Iterator[_Data]:
 
 def _pointers(target: Target, data: _Data) -> Iterator[Tuple[U64Array, U64Array]]:
     """Yield words and where they are, piece by piece; what is not there is skipped."""
-    word = word_dtype(target.prog)
+    word = pointer_dtype(target.prog)
     first = -(-data.start // word.itemsize) * word.itemsize
     for at in range(first, data.end - word.itemsize + 1, _PIECE_BYTES):
         count = min(_PIECE_BYTES, data.end - at) // word.itemsize
