@@ -19,16 +19,17 @@ LAB := $(BIN)/python -m tests.lab
 SAMPLE := build/linux-$(KERNEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all one-kernel lint unit installed kernels vendors foreign support fuzz bench lab samples \
-    shell format clean packages pictures bundle deb dist
+.PHONY: help demo test test-all one-kernel lint unit installed kernels vendors configured foreign support fuzz bench \
+    lab samples shell format clean packages pictures bundle deb dist
 
 help:
 	@echo 'make demo                     look at a vmcore: seconds, no root, no guest'
 	@echo 'make test                     minutes: lint, unit, and areas of one kernel'
 	@echo 'make test-all                 everything: lint, unit, fuzz, installed, kernels'
-	@echo 'make foreign                  arm64, ppc64le, s390x and sh: fetches 2 GB'
+	@echo 'make foreign                  arm64, armhf, ppc64le, riscv64, s390x and sh: fetches 4 GB'
 	@echo "make vendors                  the tests on kernels as vendors' are, built from source"
-	@echo 'make support                  docs/support.md, from what these three recorded'
+	@echo 'make configured               the same for one CPU, with KASAN, ThinLTO, PREEMPT_RT'
+	@echo 'make support                  docs/support.md, from what these four recorded'
 	@echo 'make lint                     formatting, style, types'
 	@echo 'make unit                     the tests that need no guest: units, and the samples'
 	@echo 'make installed                these on what a user installs, on the oldest Python that'
@@ -39,7 +40,9 @@ help:
 	@echo "make bench BENCH='…'      how fast it is beside others; its options in BENCH"
 	@echo "make lab KERNEL=7.3 CMD='…'   run a command in a guest; also 5.10, 6.1, 6.12, and"
 	@echo '                              6.1-plain, 6.1-series, 6.1-fixed, 7.3-plain, 7.3-fixed,'
-	@echo '                              5.10-rhel8, 6.1-rhel9, built from source'
+	@echo '                              5.10-rhel8, 6.1-v6.5, 6.1-gki66, 6.1-rhel9, 6.1-up,'
+	@echo '                              6.1-kasan, 6.1-lto, 6.1-names, built from source, and'
+	@echo '                              6.12-rt'
 	@echo 'make shell KERNEL=7.3         a shell in a guest'
 	@echo 'make samples                  make the vmcores in vmcores/ again'
 	@echo 'make pictures                 take the pictures in docs/pictures again'
@@ -92,15 +95,16 @@ foreign: PACKAGES += tests/lab/debian-packages-foreign.txt
 foreign: export VMAP_FOREIGN := all
 foreign: $(READY) packages
 	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --junitxml $(RECORDS)/foreign.xml \
-	    tests/lab/test_foreign.py tests/lab/test_live_arm64.py tests/lab/test_sh.py
+	    tests/lab/test_foreign.py tests/lab/test_live_foreign.py tests/lab/test_sh.py
 
-# Each is built when it is first asked for, which takes minutes. Other tests hold for them
-# as well, but for what they know of Debian's kernels.
-VENDORS_SHOW := ls addr blocks fsck check verify direct helpers btf
-vendors: export VMAP_KERNELS := 5.10-rhel8 6.1-rhel9
-vendors: $(READY) packages
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --junitxml $(RECORDS)/vendors.xml \
-	    -k rhel $(VENDORS_SHOW:%=tests/lab/test_%.py)
+# Each is built, or fetched, when it is first asked for, which takes minutes. Other tests
+# hold for them as well, but for what they know of Debian's kernels.
+UNUSUAL_SHOW := ls addr blocks fsck check verify direct helpers btf few_names machines
+vendors: export VMAP_KERNELS := 5.10-rhel8 6.1-v6.5 6.1-gki66 6.1-rhel9
+configured: export VMAP_KERNELS := 6.1-up 6.1-kasan 6.1-lto 6.1-names 6.1-nameless 6.12-rt
+vendors configured: $(READY) packages
+	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --junitxml $(RECORDS)/$@.xml \
+	    -k "$(subst $() , or ,$(VMAP_KERNELS))" $(UNUSUAL_SHOW:%=tests/lab/test_%.py)
 
 # pytest -m support --junitxml $(RECORDS)/support.xml runs no more than it takes.
 support: $(READY)

@@ -10,6 +10,7 @@ vmcores or texts, in turns. Not tests: clocks are noisy, so look at the ratios.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import platform
@@ -54,6 +55,8 @@ def main() -> None:
     sizes += [(0, blocks) for blocks in args.blocks]
     results, kcore, direct = [], [], []
     print(_machine())
+    # As whatever installs the package does; Python may be told not to keep it.
+    compileall.compile_dir(ROOT / "drgn_vmap", quiet=1)
     for kernel in args.kernels:
         for areas, blocks in sizes:
             live = areas == args.live

@@ -111,6 +111,9 @@ def _guest(kernel: str, areas: int, blocks: int, live: bool) -> Iterator[Guest]:
 def _live_seconds(guest: Guest) -> dict[str, float]:
     """Time the kernel's own file and ``ls`` in the guest, one after the other."""
     times = {}
+    # As whatever installs the package does; what is left is done by each command's first run.
+    compiled = guest.run("python3 -m compileall -q drgn_vmap", LIVE_SECONDS)
+    assert compiled.status == 0, compiled.stderr
     for name, command in LIVE.items():
         timed = f"TIMEFORMAT=%R; time {command} > /dev/null"
         result = guest.run(timed, LIVE_SECONDS)

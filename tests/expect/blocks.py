@@ -13,7 +13,7 @@ __all__ = ("expect_blocks", "in_blocks", "page_set", "taken")
 
 #: Since commit d76f99548cf0 ("mm/vmalloc.c: add used_map into vmap_block to track
 #: space of vmap_block") (in v6.3).
-WITHOUT_USED_MAP = {"5.10", "6.1", "5.10-rhel8"}
+WITHOUT_USED_MAP = {"5.10", "6.1", "5.10-rhel8", "6.1-up", "6.1-kasan", "6.1-lto"}
 
 
 def in_blocks(truth: Truth) -> list[Mapping]:

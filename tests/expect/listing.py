@@ -12,15 +12,20 @@ from tests.running import LIVE
 __all__ = ("expect_listing_in",)
 
 _RESTRICTS = ("0", "1", "2")
-"""Values of kptr_restrict."""
+"""Values of kptr_restrict: addresses are hashed, real, or none."""
 
 
-def expect_listing_in(guest: Guest, drgn: str = LIVE) -> None:
-    """Let a guest compare, for each value of kptr_restrict, within one process."""
-    command = f"{drgn} tests/lab/inside/compare_ls.py {' '.join(_RESTRICTS)}"
+def expect_listing_in(guest: Guest, drgn: str = LIVE, hashed: bool = True) -> None:
+    """
+    Let a guest compare, for each value of kptr_restrict, within one process.
+
+    :param hashed: Whether it has what hashes addresses.
+    """
+    restricts = _RESTRICTS if hashed else _RESTRICTS[1:]
+    command = f"{drgn} tests/lab/inside/compare_ls.py {' '.join(restricts)}"
     result = guest.run(command, timeout=600)
     assert result.status == 0, result.stderr.decode()
     found = json.loads(result.stdout)
     assert found["lines"] > 50
-    for restrict in _RESTRICTS:
+    for restrict in restricts:
         assert found[restrict] == [], f"kptr_restrict={restrict}: {found[restrict]}"

@@ -6,7 +6,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ("AMD64", "ARM64", "ARM64_16K", "PPC64EL", "S390X", "Architecture")
+__all__ = (
+    "AMD64",
+    "ARM64",
+    "ARM64_16K",
+    "ARM64_MTE",
+    "ARMHF",
+    "PPC64EL",
+    "RISCV64",
+    "S390X",
+    "Architecture",
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +50,17 @@ class Architecture:
     byteorder: str
     """``little`` or ``big``."""
 
+    oldest_qemu: int = 0
+    """The first of QEMU's versions that it is known to work with."""
+
     memory_mib: int = 512
     """Enough for the fixture module, whose mappings are counted in pages."""
 
     arguments: str = ""
     """Of the command line of each of its kernels."""
+
+    nodes: int = 2
+    """NUMA nodes that QEMU's machine may have, or two."""
 
     modules: tuple[str, ...] = ()
     """Modules that guests without our scripts load at boot."""
@@ -104,6 +120,30 @@ ARM64_16K = replace(
     memory_mib=1024,
 )
 
+ARM64_MTE = replace(
+    ARM64_16K,
+    machine=("-M", "virt,mte=on", *ARM64_16K.machine[2:]),
+    # Some tags that 7.2 keeps are wrong: KASAN finds the kernel at fault, which panics.
+    oldest_qemu=10,
+)
+"""Has memory tags, as processors of phones do."""
+
+ARMHF = Architecture(
+    debian="armhf",
+    linux="arm",
+    triplet="arm-linux-gnueabihf",
+    image="vmlinuz",
+    qemu="qemu-system-arm",
+    package="qemu-system-arm",
+    machine=("-M", "virt,highmem=off", "-cpu", "cortex-a15"),
+    console="ttyAMA0",
+    byteorder="little",
+    # More than the kernel has addresses for: some of it is high memory.
+    memory_mib=1024,
+    # To PAGE_OFFSET, from where the machine has its memory.
+    direct_map=0xC0000000 - 0x40000000,
+)
+
 PPC64EL = Architecture(
     debian="ppc64el",
     linux="powerpc",
@@ -127,6 +167,22 @@ PPC64EL = Architecture(
     direct_map=0xC000000000000000,
 )
 
+RISCV64 = Architecture(
+    debian="riscv64",
+    linux="riscv",
+    triplet="riscv64-linux-gnu",
+    image="vmlinux",
+    qemu="qemu-system-riscv64",
+    package="qemu-system-misc",
+    # With entries of page tables that stand for 16 pages each.
+    machine=("-M", "virt", "-cpu", "rv64,svnapot=true"),
+    console="ttyS0",
+    byteorder="little",
+    # With two, disks wait for interrupts that never come.
+    nodes=1,
+    direct_map=0,
+)
+
 S390X = Architecture(
     debian="s390x",
     linux="s390",
@@ -137,5 +193,6 @@ S390X = Architecture(
     machine=("-M", "s390-ccw-virtio", "-cpu", "max"),
     console="ttysclp0",
     byteorder="big",
+    nodes=1,
     direct_map=0,
 )

@@ -5,7 +5,7 @@ Kernels built from Debian's source packages, with patches from contrib/linux/ or
 
 No distribution's kernel at hand has just the vm_map_ram series of 6.3: vmap_area_list
 with flags and used_map, as many enterprise kernels do. None has a block reader that
-returns the right page.
+returns the right page. And none is for one CPU, or has KASAN.
 """
 
 from __future__ import annotations
@@ -60,10 +60,16 @@ class KernelSource:
     """The suites that hold it and the tools to build it with."""
 
     variants: tuple[str, ...]
-    """Each has the patches of its own directory on top of the one before."""
+    """Each has the patches of its own directory, if any, on top of the one before."""
 
     options: tuple[str, ...]
-    """Of its configuration, beyond those that all have."""
+    """Of its configuration, beyond those that all have, or instead of them."""
+
+    make_options: tuple[str, ...] = ()
+    """How make is told to build it, if not with gcc."""
+
+    packages: tuple[str, ...] = ()
+    """What that takes beyond what all need."""
 
     after: tuple[str, ...] = ()
     """Variants of the same version whose patches all of these have first."""
@@ -100,9 +106,10 @@ class KernelSource:
         )
         directory.mkdir()
         tools = directory / "tree"
-        unpack_tools(Archive(*self.suites), (self.package, *PACKAGES), tools)
+        packages = (self.package, *PACKAGES, *self.packages)
+        unpack_tools(Archive(*self.suites), packages, tools)
         with TemporaryDirectory(dir=directory) as workspace:
-            tree = KernelTree(tools, Path(workspace))
+            tree = KernelTree(tools, Path(workspace), self.make_options)
             tree.unpack(self.package)
             for variant in self.after:
                 for patch in self.patches(variant):
@@ -132,6 +139,11 @@ class BuiltKernel(Kernel):
     def files(self) -> Path:
         """What the build made."""
         return self.directory / "files"
+
+    @property
+    def make_options(self) -> tuple[str, ...]:
+        """How make is told to build for it."""
+        return self.source.make_options
 
     @property
     def module_tree(self) -> Path:

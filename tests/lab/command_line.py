@@ -116,7 +116,7 @@ def _disks(kernel: Kernel, debug_info: bool, scratch: Path | None) -> list[str]:
 
 def _channels(sockets: Sockets) -> list[str]:
     agent = f"socket,id=agent,path={sockets.agent},server=on,wait=off"
-    options = ["-chardev", agent, "-device", "virtio-serial-pci"]
+    options = ["-chardev", agent, "-device", "virtio-serial"]
     options += ["-device", "virtserialport,chardev=agent,nr=1,name=agent"]
     for path in (sockets.qmp, sockets.qmp_for_others):
         options += ["-qmp", f"unix:{path},server=on,wait=off"]

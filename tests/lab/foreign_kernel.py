@@ -19,9 +19,6 @@ __all__ = ("HASH_MMU", "ForeignKernel")
 HASH_MMU = "disable_radix"
 """Makes a PowerPC translate by its hash table, which drgn does not know."""
 
-COMPILER = "gcc-12"
-"""What built these kernels; their suites have it for this machine as well."""
-
 
 @dataclass(frozen=True)
 class ForeignKernel(PackagedKernel):
@@ -35,6 +32,9 @@ class ForeignKernel(PackagedKernel):
 
     arguments: str = ""
     """More of its command line."""
+
+    compiler: str = "gcc-12"
+    """What built it; its suites have that for this machine as well."""
 
     cached_as: str = ""
     """The kernel it shares files with, if only their command lines differ."""
@@ -81,7 +81,7 @@ class ForeignKernel(PackagedKernel):
         return (
             f"ARCH={self.architecture.linux}",
             f"CROSS_COMPILE={triplet}-",
-            f"CC={triplet}-{COMPILER}",
+            f"CC={triplet}-{self.compiler}",
         )
 
     def _vmlinux(self, release: str) -> Path:
@@ -125,7 +125,7 @@ class ForeignKernel(PackagedKernel):
         release = self.release
         with self.archive.downloaded(self._header_packages(release)) as debs:
             kbuild = self._kbuild(release)
-            cross = f"{COMPILER}-{self.architecture.triplet}"
+            cross = f"{self.compiler}-{self.architecture.triplet}"
             unpack_tools(host, [cross, kbuild], root)
             for deb in debs:
                 unpack(deb, root)

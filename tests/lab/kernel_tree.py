@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import Iterable, Sequence
 
 from .chroot import WORK, ChrootError, run_in_tree
 
@@ -23,6 +24,9 @@ NOT_BUILT = (
     "sound/*.c",
 )
 """Half of the source, of which only Kconfig files and Makefiles are read."""
+
+OPTION = re.compile(r"(?:# )?(CONFIG_\w+)(?:=.*| is not set)")
+"""A line of a .config that is no mere comment."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,20 @@ class KernelTree:
         """
         Write .config.
 
-        :param options: Lines of a .config and comments; all else is left out.
-        :raises ChrootError: if an option is not there or has unmet needs.
+        :param options: Lines of a .config and comments; of what is said twice, the last
+            counts, and all else is left out.
+        :raises ChrootError: if an option is not there, has unmet needs or is needed.
         """
-        (self.source / "lab.config").write_text("\n".join((*options, "")))
+        wanted = _by_option(options)
+        (self.source / "lab.config").write_text("\n".join((*wanted.values(), "")))
         self.make(f"KCONFIG_ALLCONFIG={WORK}/lab.config", "allnoconfig")
-        chosen = (self.source / ".config").read_text().splitlines()
-        wanted = [line for line in options if line[:1] not in "#"]
-        missing = [line for line in wanted if line not in chosen]
+        chosen = _by_option((self.source / ".config").read_text().splitlines())
+        missing = [
+            line
+            for option, line in wanted.items()
+            # What nobody can choose without another option is not mentioned.
+            if chosen.get(option, f"# {option} is not set") != line
+        ]
         if missing:
             raise ChrootError(f"kernel options without effect: {', '.join(missing)}")
 
@@ -78,3 +88,9 @@ class KernelTree:
         builder = ("KBUILD_BUILD_USER=lab", "KBUILD_BUILD_HOST=lab")
         arguments = (*make, *self.target, *builder, *arguments)
         run_in_tree(self.tools, self.source, *arguments)
+
+
+def _by_option(lines: Iterable[str]) -> dict[str, str]:
+    """Return the line of each option; the last one counts."""
+    matches = filter(None, map(OPTION.fullmatch, lines))
+    return {match[1]: match[0] for match in matches}

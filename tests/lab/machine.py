@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
+import subprocess
 
 import pytest
 
@@ -64,10 +66,18 @@ def need(kernel: ForeignKernel) -> None:
         end(f"{kernel.name}: {reason}")
 
 
+def _qemu_version(program: str) -> int:
+    done = subprocess.run([program, "--version"], capture_output=True, text=True)
+    found = re.search(r"version (\d+)", done.stdout)
+    return int(found[1]) if found else 0
+
+
 def _why_not_tried(kernel: ForeignKernel) -> str | None:
     architecture = kernel.architecture
     if not shutil.which(architecture.qemu):
         return f"{architecture.qemu} is not installed (package {architecture.package})"
+    if _qemu_version(architecture.qemu) < architecture.oldest_qemu:
+        return f"it takes QEMU {architecture.oldest_qemu}, which is not installed"
     asked = os.environ.get("VMAP_FOREIGN") == "all"
     if asked or kernel.name == ALWAYS or kernel.is_cached:
         return None

@@ -9,11 +9,11 @@ from typing import Collection
 
 import pytest
 
-from .kernels import ALL_KERNELS, BUILT_KERNELS, KERNELS, VENDOR_KERNELS
+from .kernels import ALL_KERNELS, BUILT_KERNELS, KERNELS, UNUSUAL_KERNELS
 
 __all__ = ("SLOW_KERNELS", "on_all_kernels", "on_built_kernels", "slow")
 
-on_all_kernels = pytest.mark.kernels(*KERNELS, *BUILT_KERNELS, *VENDOR_KERNELS)
+on_all_kernels = pytest.mark.kernels(*KERNELS, *BUILT_KERNELS, *UNUSUAL_KERNELS)
 """Runs a test on all that is built here as well."""
 
 on_built_kernels = pytest.mark.kernels(*BUILT_KERNELS)

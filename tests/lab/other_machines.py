@@ -29,6 +29,11 @@ MACHINES = {
         shown_by="grep -qx 0-299 /sys/devices/system/cpu/possible",
         append="possible_cpus=300",
     ),
+    "2 of 4 CPUs": Machine(
+        shown_by="cd /sys/devices/system/cpu && grep -qx 0-3 possible && "
+        "grep -qx 0-1 online",
+        append="possible_cpus=4",
+    ),
     "hotplugged memory": Machine(
         shown_by="dmesg | grep -q 'SRAT.* hotplug' && "
         "test $(sed -n 's/MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo) -gt 1200000",
@@ -37,5 +42,17 @@ MACHINES = {
             *("-m", "slots=1,maxmem=4G", "-device", "pc-dimm,memdev=more"),
             *("-object", "memory-backend-ram,id=more,size=512M"),
         ),
+    ),
+    "call thunks": Machine(
+        shown_by="grep -qx 'Mitigation: Stuffing' "
+        "/sys/devices/system/cpu/vulnerabilities/retbleed",
+        append="retbleed=stuff spectre_v2=retpoline",
+        # Stuffing is for some of Intel's processors.
+        qemu=("-cpu", "Skylake-Client"),
+    ),
+    "debugged slab caches": Machine(
+        shown_by="cd /sys/kernel/slab/vmap_area && test "
+        "$(sort -u red_zone poison sanity_checks store_user) = 1",
+        append="slub_debug=FZPU",
     ),
 }

@@ -60,8 +60,8 @@ name was not tested. A text needs no symbols: of each line is tested that it is 
 The samples in vmcores/ are read, without debug information, with drgn 0.0.31, 0.0.33, 0.2.0
 and the newest: `make installed`. `vmap slice` needs 0.1.0, and `%vmap` 0.0.33.
 
-`make support` wrote this page from the records of test runs; `make test-all` and
-`make foreign` leave theirs in build/records.
+`make support` wrote this page from the records of test runs; `make test-all`, `make foreign`,
+`make vendors` and `make configured` leave theirs in build/records.
 """
 
 
@@ -161,11 +161,15 @@ def read_page(text: str) -> set[Shown]:
     }
 
 
-def _order(row: tuple[str, str, str]) -> tuple[bool, str, list[int], str]:
+def _order(row: tuple[str, str, str]) -> tuple[object, ...]:
     """Return where a row comes: this architecture first, then the older kernel."""
-    name, _, architecture = row
-    version = [int(number) for number in re.findall(r"\d+", name.partition("-")[0])]
-    return architecture != "amd64", architecture, version, name
+    name, release, architecture = row
+    version = _numbers(name.partition("-")[0])
+    return architecture != "amd64", architecture, version, name, _numbers(release), row
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)]
 
 
 def _cell(symbols: Collection[str]) -> str:

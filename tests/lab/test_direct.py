@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any, Iterator
 
 import pytest
+from drgn import Program
+from drgn.helpers.linux.mm import follow_phys
 
 from tests.expect.direct import (
     READS,
@@ -28,10 +30,13 @@ from .kernels import KERNELS
 from .marks import on_all_kernels, slow
 from .stress import stress
 from .truth import Truth
+from .vmcore import Vmcore
 
 pytestmark = on_all_kernels
 
 STRESS_SECONDS = 10
+TABLE_SHIFTS = (39, 30, 21, 12)
+"""Of the tables of x86-64, topmost first: what an entry maps, as a power of two."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,13 +69,46 @@ def test_what_is_not_there(found: Any) -> None:
 
 def test_what_was_right(found: Any, module_guest: Guest) -> None:
     """Modules are as before, and per-CPU memory as memory has it, to its last page."""
-    # Others are so small that the first chunk does, which is not in vmalloc space.
-    expect_what_was_right(found, module_guest.kernel.name in KERNELS)
+    # Small ones may do with the first chunk, which is not in vmalloc space, or have another
+    # of which no page is mapped.
+    has_pages = module_guest.kernel.name in KERNELS
+    expect_what_was_right(module_guest, found, has_pages)
 
 
 def test_off(found: Any) -> None:
     """Once off, all is as it was, and once on again, as before that."""
     expect_off(found)
+
+
+def leaf_shift(prog: Program, address: int) -> int:
+    """Return how much the entry that maps an address maps, as a power of two."""
+    init_mm = prog["init_mm"]
+    table = follow_phys(init_mm.address_of_(), init_mm.pgd).value_()
+    for shift in TABLE_SHIFTS[:-1]:
+        at = table + (address >> shift) % 512 * 8
+        entry = prog.read_u64(at, physical=True)
+        assert entry & 1, hex(address)
+        if entry & 1 << 7:
+            return shift
+        table = entry & (1 << 52) - 4096
+    return TABLE_SHIFTS[-1]
+
+
+def test_large_leaves(vmcores: dict[str, Vmcore]) -> None:
+    """
+    What vmalloc_huge() made is mapped 2 MiB at a time, so that all tests of what the
+    module mapped, page for page and line for line, are tests of such leaves as well.
+    """
+    vmcore = vmcores["elf"]
+    prog = Program()
+    prog.set_core_dump(vmcore.path)
+    prog.load_debug_info([vmcore.kernel.vmlinux])
+    truth = Truth.parse(vmcore.truth.decode())
+    huge = [one for one in truth.mappings if one.kind == "vmalloc_huge"]
+    assert bool(huge) == ("vmalloc_huge" not in truth.absent)
+    for one in huge:
+        starts = range(one.address, one.address + one.pages * 4096, 1 << 21)
+        assert [leaf_shift(prog, start) for start in starts] == [21, 21]
 
 
 @slow

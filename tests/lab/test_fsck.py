@@ -22,6 +22,7 @@ from drgn.helpers.linux.xarray import xa_for_each
 
 from drgn_vmap.analyses.fsck import run_checks
 from drgn_vmap.kernel.target import Target
+from drgn_vmap.kernel.vmalloc.activity import activity
 from drgn_vmap.kernel.vmalloc.inspection import inspect
 from drgn_vmap.model.inspection import Check, Verdict
 from tests.expect.fsck import expect_all_ok
@@ -493,6 +494,17 @@ def scene(vmcores: dict[str, Vmcore]) -> Scene:
     vmcore = vmcores["elf"]
     damaged = DamagedVmcore(vmcore.path, vmcore.kernel.vmlinux)
     return Scene(damaged, Truth.parse(vmcore.truth.decode()))
+
+
+def test_purge_at_work(scene: Scene) -> None:
+    """Who held the lock that a purge takes is told: that may explain what is found."""
+    lock, task = scene.prog["vmap_purge_lock"], at(scene.prog["init_task"])
+    is_usual = scene.has("struct mutex", "owner")
+    owner = lock.owner.counter if is_usual else lock.rtmutex.owner
+    told = f"task {task:#x} held vmap_purge_lock"
+    assert told not in activity(Target(scene.prog))
+    with scene.vmcore.changed({at(owner): task}):
+        assert told in activity(Target(scene.prog))
 
 
 @pytest.mark.parametrize("damage", EVERYWHERE)

@@ -26,6 +26,7 @@ from .walked import walked
 PAGE = 4096
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 SPACE = 32 * TIB
+TRIES = 5
 
 Fits = List[Dict[str, Any]]
 """Answers to --fit, and what the kernel did."""
@@ -146,21 +147,36 @@ def test_no_room(full_guest: Guest) -> None:
 SIZES = (LARGEST, 32 * GIB, 2 * GIB, 32 * MIB)
 
 
+def fill(guest: Guest) -> None:
+    """Take what room there is for areas of the least size and larger."""
+    for size in SIZES:
+        take = f"while echo reserve 1 {size} > /proc/vmap_lab; do :; done 2> /dev/null"
+        assert guest.run(take, timeout=300).status == 0
+
+
+def room(guest: Guest) -> tuple[bool, bool]:
+    """Return if the least fits, and if it does after a purge, as the kernel found."""
+    [found] = fit_and_try(guest, [(SIZES[-1], SIZES[-1])])
+    fit, tried = found["answer"]["fit"], found["tried"]
+    assert fit["after_purge"] == (tried["result"] == "fits"), (fit, tried)
+    if fit["after_purge"]:
+        assert tried["addr"] in {*places(fit), fit["where_after_purge"]}, (fit, tried)
+    return fit["fits"], fit["after_purge"]
+
+
 @slow
 def test_room_after_a_purge(full_guest: Guest) -> None:
     """What only freed areas have room for fits once they are purged, which is done."""
-    for size in SIZES:
-        take = f"while echo reserve 1 {size} > /proc/vmap_lab; do :; done 2> /dev/null"
-        assert full_guest.run(take, timeout=300).status == 0
-    for there_is_room in (False, True):
-        if there_is_room:
-            full_guest.write("/proc/vmap_lab", b"reserve less\n")
-        [found] = fit_and_try(full_guest, [(SIZES[-1], SIZES[-1])])
-        fit, tried = found["answer"]["fit"], found["tried"]
-        assert (fit["fits"], fit["after_purge"]) == (False, there_is_room)
-        assert (tried["result"] == "fits") == there_is_room
-        if there_is_room:
-            assert tried["addr"] == fit["where_after_purge"], (fit, tried)
+    fill(full_guest)
+    # A stack that was in the way may be gone by now, so that there is room once more.
+    for _ in range(TRIES):
+        if room(full_guest) == (False, False):
+            break
+        fill(full_guest)
+    else:
+        pytest.fail("the guest's space does not stay full")
+    full_guest.write("/proc/vmap_lab", b"reserve less\n")
+    assert room(full_guest) == (False, True)
 
 
 def test_sums(vmcores: dict[str, Vmcore]) -> None:

@@ -24,7 +24,7 @@ from .truth import Mapping, Truth
 from .vmcore import Vmcore
 
 PAGE = 4096
-HAVE_USED_MAP = {"6.1-rhel9", "6.12", "7.3"}
+HAVE_USED_MAP = {"6.1-v6.5", "6.1-gki66", "6.1-rhel9", "6.12", "6.12-rt", "7.3"}
 
 
 @pytest.fixture(scope="module")

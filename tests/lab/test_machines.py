@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
 Machines that the other guests are not: `ls` byte for byte, live and of a vmcore without
-debug info, `fsck`, `check` and direct reads.
+debug info, `fsck`, `check`, `verify` and direct reads.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 from tests.expect.direct import expect_all_equal
 from tests.expect.listing import expect_listing_in
 from tests.expect.live import expect_all_ok_in
+from tests.expect.verify import expect_verified_live
 from tests.running import drgn
 
 from .fixture_module import load_fixture_module
@@ -25,8 +26,13 @@ from .support import shows
 TRIED = (
     ("7.3", "5-level page tables"),
     ("7.3", "hotplugged memory"),
+    ("6.12", "call thunks"),
+    ("6.12", "debugged slab caches"),
     # Newer ones have no more CPUs than the firmware says can come: QEMU's says none.
     ("5.10", "300 possible CPUs"),
+    # Which CPU has a block follows from how many there may be, each in another way.
+    ("6.1-v6.5", "2 of 4 CPUs"),
+    ("6.1-gki66", "2 of 4 CPUs"),
 )
 
 
@@ -48,6 +54,7 @@ def test_machine(kernel: str, machine: str, other: Guest, tmp_path: Path) -> Non
     expect_listing_in(other)
     expect_all_ok_in(other, kernel)
     expect_all_equal(other, kernel)
+    expect_verified_live(other, kernel)
     vmcore = tmp_path / "vmcore"
     other.write("/proc/vmap_lab", b"lazy 3")
     listed = other.dump_with_vmallocinfo(vmcore)

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Iterator, Sequence
 
-__all__ = ("Attempt", "Mapping", "MappingSet", "Stress", "Truth", "page_bytes")
+__all__ = (
+    "Attempt",
+    "Mapping",
+    "MappingSet",
+    "Stress",
+    "Truth",
+    "address_of",
+    "page_bytes",
+)
 
 MAGIC = 0xA5
 WORD_BYTES = 8
@@ -136,7 +144,9 @@ class Truth:
             sets={line["name"]: _mapping_set(line) for line in records["set"]},
             stress=_stress(stress),
             attempt=_attempt(records["try"][0]) if records["try"] else None,
-            plants={line["name"]: int(line["addr"], 16) for line in records["plant"]},
+            plants={
+                line["name"]: address_of(line["addr"]) for line in records["plant"]
+            },
             mappings=tuple(map(_mapping, records["map"])),
         )
 
@@ -168,6 +178,13 @@ def page_bytes(
     return struct.pack(f"{order}{words}Q", *range(base, base + words))
 
 
+def address_of(text: str) -> int:
+    """Return an address that the kernel printed, without the tag that it may have on arm64."""
+    address = int(text, 16)
+    is_of_kernel = address >> 52 & 0xF == 0xF
+    return address | 0xFF << 56 if is_of_kernel else address
+
+
 def _lines(text: str) -> Iterator[tuple[str, dict[str, str]]]:
     for line in text.splitlines():
         word, *fields = line.split(" ")
@@ -189,7 +206,7 @@ def _mapping(fields: dict[str, str]) -> Mapping:
         id=int(fields["id"]),
         kind=fields["kind"],
         state=fields["state"],
-        address=int(fields["addr"], 16),
+        address=address_of(fields["addr"]),
         pages=int(fields["pages"]),
         area=fields["area"],
         pfns=_pfns(fields["pfns"]),
@@ -238,5 +255,5 @@ def _attempt(fields: dict[str, str]) -> Attempt:
         align=int(fields["align"]),
         by=fields["by"],
         fits=fits,
-        address=int(fields["addr"], 16) if fits else None,
+        address=address_of(fields["addr"]) if fits else None,
     )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable
 
-from .architecture import AMD64, ARM64, Architecture
+from .architecture import AMD64, ARM64, ARMHF, PPC64EL, RISCV64, S390X, Architecture
 from .cache import build_once, cache_dir
 from .ext4 import make_ext4
 from .packages import Archive
@@ -75,16 +75,20 @@ class _Source:
     """Where the userland of an architecture comes from."""
 
     suites: tuple[str, ...]
-    python: str
-    """What these have."""
-
     packaged: tuple[str, ...] = ()
     """Of what drgn_vmap needs, that for which there is no wheel: Debian has it."""
 
+    nowhere: tuple[str, ...] = ()
+    """And what Debian does not have either: no hashed addresses there."""
+
 
 _SOURCES = {
-    AMD64: _Source(("bookworm", "bookworm-security"), PYTHON),
-    ARM64: _Source(("trixie", "trixie-security"), "python3.13", ("drgn",)),
+    AMD64: _Source(("bookworm", "bookworm-security")),
+    ARM64: _Source(("trixie", "trixie-security"), ("drgn",)),
+    PPC64EL: _Source(("forky",), ("drgn", "numpy"), ("siphash24",)),
+    ARMHF: _Source(("forky",), ("drgn", "numpy"), ("siphash24",)),
+    RISCV64: _Source(("forky",), ("drgn", "numpy"), ("siphash24",)),
+    S390X: _Source(("forky",), ("drgn", "numpy"), ("siphash24",)),
 }
 
 
@@ -146,24 +150,26 @@ def _build(architecture: Architecture, directory: Path) -> None:
     _install_wheels(root, architecture, source)
     if architecture == AMD64:
         # A guest would need seconds to compile, at each boot.
-        _compile(root, source.python)
+        _compile(root, PYTHON)
     host = root if architecture == AMD64 else tree(AMD64)
     _install_busybox_applets(root, busybox_applets(host / BUSYBOX))
+    _choose_alternatives(root)
     _configure(root)
     make_ext4(directory / "root.ext4", "root", root, SPARE_MIB)
 
 
 def _install_wheels(root: Path, architecture: Architecture, source: _Source) -> None:
     """Install wheels with the host's pip for the guest's Python."""
-    packages = root / f"usr/local/lib/{source.python}/dist-packages"
+    [python] = (path.name for path in root.glob("usr/lib/python3.*"))
+    packages = root / f"usr/local/lib/{python}/dist-packages"
     machine = architecture.triplet.partition("-")[0]
     pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-compile"]
-    pip += ["--only-binary=:all:", f"--python-version={source.python[len('python') :]}"]
+    pip += ["--only-binary=:all:", f"--python-version={python[len('python') :]}"]
     pip += [f"--platform={linux}_{machine}" for linux in MANYLINUX]
     wanted = (
         requirement
         for requirement in _python_requirements()
-        if not requirement.startswith(source.packaged)
+        if not requirement.startswith((*source.packaged, *source.nowhere))
     )
     subprocess.run(
         [*pip, f"--target={packages}", *wanted], stdin=subprocess.DEVNULL, check=True
@@ -191,6 +197,14 @@ def _install_busybox_applets(root: Path, applets: Iterable[str]) -> None:
         places = (root / "usr/bin" / applet, root / "usr/sbin" / applet)
         if not any(os.path.lexists(place) for place in places):
             places[0].symlink_to("busybox")
+
+
+def _choose_alternatives(root: Path) -> None:
+    """Let numpy find its libraries, where update-alternatives would put links."""
+    for library in root.glob("usr/lib/*/*/lib*.so.3"):
+        if library.parent.name in ("blas", "lapack"):
+            link = library.parents[1] / library.name
+            link.symlink_to(library.relative_to(link.parent))
 
 
 def _configure(root: Path) -> None:

@@ -26,7 +26,7 @@ from drgn.helpers.linux.mm import follow_phys
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from drgn_vmap import load_types, use_direct_reads
-from tests.lab.truth import Mapping, Truth, page_bytes
+from tests.lab.truth import Mapping, Truth, address_of, page_bytes
 
 PAGE = 4096
 LAB = Path("/proc/vmap_lab")
@@ -108,7 +108,7 @@ def per_cpu_pages() -> List[int]:
     for line in Path("/proc/vmallocinfo").read_text().splitlines():
         area = re.match(r"0x(\w+)-0x(\w+) +\d+ pcpu_get_vm_areas\+", line)
         if area:
-            found += range(int(area[1], 16), int(area[2], 16), PAGE)
+            found += range(address_of(area[1]), address_of(area[2]), PAGE)
     return found
 
 

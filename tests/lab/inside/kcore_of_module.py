@@ -30,11 +30,17 @@ from drgn.helpers.linux.mm import follow_phys
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from drgn_vmap.commands import run
-from tests.lab.truth import MAGIC, Truth, page_bytes
+from tests.lab.truth import MAGIC, Truth, address_of, page_bytes
 
 PAGE = 4096
 RAM = {"vm_map_ram", "vmap_block"}
-SYS_BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+SYS_BPF = {
+    "x86_64": 321,
+    "aarch64": 280,
+    "ppc64le": 361,
+    "riscv64": 280,
+    "s390x": 351,
+}[platform.machine()]
 BPF_MAP_CREATE, BPF_MAP_TYPE_PERCPU_ARRAY = 0, 6
 prog: Program = globals()["prog"]
 
@@ -55,7 +61,10 @@ def fill_per_cpu_chunks() -> None:
 
 
 def seen(address: int) -> Any:
-    page = prog.read(address, PAGE)
+    try:
+        page = prog.read(address, PAGE)
+    except FaultError:
+        return "fault"
     if page == bytes(PAGE):
         return "zeros"
     (word,) = struct.unpack_from("=Q", page)
@@ -86,7 +95,7 @@ def per_cpu_areas() -> List[Tuple[str, int, bool]]:
     for line in Path("/proc/vmallocinfo").read_text().splitlines():
         area = re.match(r"(0x\w+)-(0x\w+) +\d+ pcpu_get_vm_areas\+", line)
         if area:
-            start, end = int(area[1], 16), int(area[2], 16)
+            start, end = map(address_of, area.groups())
             mapped = [is_mapped(at) for at in range(start, end, PAGE)]
             found.append((hex(start), sum(mapped), mapped[-1]))
     return found
@@ -95,7 +104,7 @@ def per_cpu_areas() -> List[Tuple[str, int, bool]]:
 def topmost_area() -> str:
     lines = Path("/proc/vmallocinfo").read_text().splitlines()
     areas = [line for line in lines if "unpurged" not in line]
-    return hex(max(int(line.split("-")[0], 16) for line in areas))
+    return hex(max(address_of(line.split("-")[0]) for line in areas))
 
 
 fill_per_cpu_chunks()

@@ -850,14 +850,23 @@ static int command_try(const char *arguments)
 
 /* --- functions that are not exported ------------------------------------------- */
 
+static int set_probe(struct kprobe *probe, const char *name, unsigned int offset)
+{
+	*probe = (struct kprobe){
+		.symbol_name = name, .offset = offset, .flags = KPROBE_FLAG_DISABLED,
+	};
+	return register_kprobe(probe);
+}
+
 /* Return where a function begins, or NULL: the kernel tells where a kprobe of it is. */
 static void *unexported(const char *name)
 {
-	struct kprobe probe = { .symbol_name = name, .flags = KPROBE_FLAG_DISABLED };
+	struct kprobe probe;
 	char place[KSYM_SYMBOL_LEN];
 	unsigned long addr;
 
-	if (register_kprobe(&probe))
+	/* riscv takes none where ftrace has two instructions, but one behind them. */
+	if (set_probe(&probe, name, 0) && set_probe(&probe, name, 8))
 		return NULL;
 	addr = (unsigned long)probe.addr;
 	unregister_kprobe(&probe);
