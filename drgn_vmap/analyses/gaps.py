@@ -18,6 +18,7 @@ from ..model.space import (
     Gaps,
     InTheWay,
     LazyPages,
+    Request,
     SizeClass,
     Space,
     VmallocRange,
@@ -25,7 +26,7 @@ from ..model.space import (
 from .describe import describe
 from .intervals import bytes_below
 
-__all__ = ("cached_place", "find_fit", "find_gaps", "lowest_free", "needed_bytes")
+__all__ = ("cached_place", "find_fit", "find_gaps", "lowest_free", "request_for")
 
 _AREAS_NAMED = 10
 _NEVER = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -70,44 +71,59 @@ def find_gaps(
 
 
 def lowest_free(
-    snapshot: Snapshot, space: VmallocRange, needed: int, align: int
+    snapshot: Snapshot, space: VmallocRange, request: Request
 ) -> Optional[int]:
-    """Return the lowest free address with room for so many bytes, as the kernel does."""
+    """Return the lowest free address that the kernel's search cannot pass over."""
     start, end = _clipped(snapshot, space)
     rows = np.flatnonzero(snapshot.areas.state == State.FREE)
     rows = rows[np.argsort(start[rows], kind="stable")]
-    return _lowest((start[rows], end[rows]), space, needed, align)
+    return _lowest((start[rows], end[rows]), space, request)
 
 
-def needed_bytes(size: int, page_size: int) -> int:
-    """Return the bytes that vmalloc(size) takes: whole pages and a guard page."""
-    return (-(-size // page_size) + 1) * page_size
+def request_for(
+    size: int, align: int, page_size: int, tries_each_gap: bool = False
+) -> Request:
+    """
+    Return what vmalloc(size) asks for: whole pages and a guard page.
+
+    :param size: Bytes.
+    :param align: A power of two.
+    :param tries_each_gap: The kernel has no tree of free areas, which tells it where not
+        to look.
+    """
+    needed = (-(-size // page_size) + 1) * page_size
+    # The search through that tree (since commit 68ad4a330433 ("mm/vmalloc.c: keep track
+    # of free blocks for vmap allocation") (in v5.2)) looks for room to align in too, and
+    # hardly ever finds a gap that is less and happens to be aligned. But who needs no more
+    # than a page's alignment asks for that of a byte (vmap() and vmalloc() do), or for
+    # none of that room, since commit 9333fe98d0a6 ("mm/vmalloc: add adjust_search_size
+    # parameter") (in v5.18). Nothing in memory tells that from commit 9f531973dff3
+    # ("mm/vmalloc: do not adjust the search size for alignment overhead") (in v5.16) up
+    # to then it never looked for it.
+    adjusts = align > page_size and not tries_each_gap
+    return Request(size, align, needed, needed + align - 1 if adjusts else needed)
 
 
 def find_fit(
     snapshot: Snapshot,
     space: VmallocRange,
-    size: int,
-    align: int,
+    request: Request,
     where: Optional[int],
     ram: Optional[int] = None,
 ) -> Fit:
     """
-    Tell whether vmalloc() of a size would find room.
+    Tell whether an allocation would find room.
 
-    :param size: Bytes asked for.
-    :param align: A power of two.
     :param where: What the search through the tree of free areas found.
     :param ram: Bytes of RAM, if that is known.
     """
-    needed = needed_bytes(size, snapshot.kernel.page_size)
-    pools = _pooled(snapshot, space, needed, align)
+    pools = _pooled(snapshot, space, request)
     gaps = _after_purge(snapshot, space)
-    after_purge = _lowest(gaps, space, needed, align)
+    after_purge = _lowest(gaps, space, request)
     in_the_way = None
     if where is None and not pools and after_purge is None:
-        in_the_way = _in_the_way(snapshot, gaps, space, needed, align)
-    return Fit(size, needed, align, where, pools, after_purge, in_the_way, ram)
+        in_the_way = _in_the_way(snapshot, gaps, space, request)
+    return Fit(request, where, pools, after_purge, in_the_way, ram)
 
 
 def cached_place(space: Space, size: int, page_size: int) -> Optional[int]:
@@ -150,10 +166,10 @@ def _histogram(size: U64Array) -> Tuple[SizeClass, ...]:
 
 
 def _pooled(
-    snapshot: Snapshot, space: VmallocRange, needed: int, align: int
+    snapshot: Snapshot, space: VmallocRange, request: Request
 ) -> Dict[int, int]:
     """Return the first range of each node's pool for this size, if it is aligned."""
-    areas = snapshot.areas
+    areas, needed = snapshot.areas, request.needed
     pooled = (areas.state == State.POOL) & (areas.end - areas.start == needed)
     first: Dict[int, int] = {}
     for row in np.flatnonzero(pooled).tolist():
@@ -161,7 +177,7 @@ def _pooled(
     return {
         node: start
         for node, start in first.items()
-        if start % align == 0 and space.start <= start <= space.limit - needed
+        if start % request.align == 0 and space.start <= start <= space.limit - needed
     }
 
 
@@ -185,11 +201,12 @@ def _aligned(start: U64Array, align: int) -> U64Array:
 
 
 def _lowest(
-    gaps: Tuple[U64Array, U64Array], space: VmallocRange, needed: int, align: int
+    gaps: Tuple[U64Array, U64Array], space: VmallocRange, request: Request
 ) -> Optional[int]:
-    start = _aligned(gaps[0], align)
+    start = _aligned(gaps[0], request.align)
     end = np.minimum(gaps[1], np.uint64(space.limit))
-    fits = (start < end) & (end - np.minimum(start, end) >= np.uint64(needed))
+    fits = (start < end) & (end - np.minimum(start, end) >= np.uint64(request.needed))
+    fits &= gaps[1] - gaps[0] >= np.uint64(request.searched)
     return int(start[fits][0]) if fits.any() else None
 
 
@@ -197,10 +214,10 @@ def _in_the_way(
     snapshot: Snapshot,
     gaps: Tuple[U64Array, U64Array],
     space: VmallocRange,
-    needed: int,
-    align: int,
+    request: Request,
 ) -> Optional[InTheWay]:
     """Find the place that has the least in use: it begins or ends with a gap."""
+    needed, align = request.needed, request.align
     if needed > space.limit - space.start:
         return None
     low, high = np.uint64(space.start), np.uint64(space.limit - needed)

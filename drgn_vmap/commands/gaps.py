@@ -42,12 +42,12 @@ from ..analyses.gaps import (
     find_fit,
     find_gaps,
     lowest_free,
-    needed_bytes,
+    request_for,
 )
 from ..analyses.text_gaps import space_of, with_free_ranges
 from ..errors import UsageError
 from ..model.areas import Snapshot
-from ..model.space import Fit, Gaps, Space, VmallocRange
+from ..model.space import Fit, Gaps, Request, Space, VmallocRange
 from ..render.gaps import fit_text, gaps_json, gaps_text
 from ..render.records import document
 from . import EXIT_FOUND
@@ -148,18 +148,22 @@ def _of_target(target: "Target", args: argparse.Namespace) -> _Found:
     snapshot = replace(snapshot, problems=(*snapshot.problems, *space.problems))
     gaps = find_gaps(snapshot, space.whole, lazy_pages(target), space.cached)
 
-    def fit_in(one: VmallocRange) -> Fit:
-        needed = needed_bytes(args.fit, snapshot.kernel.page_size)
-        align = args.align or 1
+    def fit_in(request: Request, one: VmallocRange) -> Fit:
         if has_tree(target):
-            where = lowest_fit(target, needed, align, one)
+            where = lowest_fit(target, request, one)
         else:
-            where = lowest_free(snapshot, one, needed, align)
-        return find_fit(snapshot, one, args.fit, align, where, ram_bytes(target))
+            where = lowest_free(snapshot, one, request)
+        return find_fit(snapshot, one, request, where, ram_bytes(target))
 
     fit = None
     if args.fit is not None:
-        fits = [fit_in(one) for one in space.ranges]
+        request = request_for(
+            args.fit,
+            args.align or 1,
+            snapshot.kernel.page_size,
+            tries_each_gap=not target.layout.has_free_tree,
+        )
+        fits = [fit_in(request, one) for one in space.ranges]
         fit = next((one for one in fits if one.fits_after_purge), fits[-1])
         cached = cached_place(space, args.fit, snapshot.kernel.page_size)
         fit = replace(fit, cached=cached)
@@ -178,9 +182,9 @@ def _of_file(args: argparse.Namespace) -> _Found:
     gaps = find_gaps(snapshot, space, None)
     fit = None
     if args.fit is not None:
-        needed = needed_bytes(args.fit, snapshot.kernel.page_size)
-        where = lowest_free(snapshot, space, needed, args.align or 1)
-        fit = find_fit(snapshot, space, args.fit, args.align or 1, where)
+        request = request_for(args.fit, args.align or 1, snapshot.kernel.page_size)
+        where = lowest_free(snapshot, space, request)
+        fit = find_fit(snapshot, space, request, where)
     return _Found(snapshot, gaps, fit, _title(args, "first to last area"))
 
 

@@ -19,6 +19,7 @@ __all__ = (
     "Gap",
     "SizeClass",
     "Gaps",
+    "Request",
     "InTheWay",
     "Fit",
 )
@@ -125,14 +126,24 @@ class InTheWay:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Whether an allocation would succeed now."""
+class Request:
+    """What an allocation asks for."""
 
     size: int
     """Bytes asked for."""
+    align: int
+    """A power of two."""
     needed: int
     """Bytes of addresses that takes: whole pages, and a guard page."""
-    align: int
+    searched: int
+    """Bytes of a gap that the kernel's search cannot pass over."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether an allocation would succeed now."""
+
+    request: Request
     where: Optional[int]
     """Address in free space that the kernel would choose; None if none is."""
     pools: Mapping[int, int]
@@ -140,7 +151,8 @@ class Fit:
     where_after_purge: Optional[int]
     """Lowest address if all that was freed lazily or pooled were free."""
     in_the_way: Optional[InTheWay]
-    """If nothing helps; None if it would not even fit into an empty space."""
+    """If nothing helps. Nothing of it is in use if it is large enough, but less than
+    what is searched for. None if it would not even fit into an empty space."""
     ram: Optional[int] = None
     """Bytes of RAM, which vmalloc() refuses to allocate more than; None if not known."""
     cached: Optional[int] = None
@@ -149,7 +161,7 @@ class Fit:
     @property
     def is_refused(self) -> bool:
         """Whether vmalloc() does not even look for addresses."""
-        return self.ram is not None and self.size > self.ram
+        return self.ram is not None and self.request.size > self.ram
 
     @property
     def fits(self) -> bool:

@@ -10,7 +10,7 @@ What is left of vmalloc space, for people and as JSON.
 from typing import Any, Dict, Optional, Sequence
 
 from ..model.areas import Area, State
-from ..model.space import Fit, Gap, Gaps, InTheWay
+from ..model.space import Fit, Gap, Gaps, InTheWay, Request
 from .escape import printable
 from .records import area_json
 from .sizes import counted, size_text
@@ -41,8 +41,9 @@ def gaps_text(gaps: Gaps, title: str = "vmalloc space") -> str:
 
 def fit_text(fit: Fit) -> str:
     """Return in a few lines whether an allocation would succeed."""
-    asked = f"{size_text(fit.size)} ({fit.needed} bytes with guard page"
-    asked += f", aligned to {fit.align:#x})" if fit.align > 1 else ")"
+    request = fit.request
+    asked = f"{size_text(request.size)} ({request.needed} bytes with guard page"
+    asked += f", aligned to {request.align:#x})" if request.align > 1 else ")"
     if fit.is_refused:
         answer = (
             f"is refused: there is {size_text(fit.ram or 0)} of RAM, and vmalloc() looks "
@@ -58,7 +59,7 @@ def fit_text(fit: Fit) -> str:
             "the kernel purges by itself before it gives up"
         )
     else:
-        answer = "does not fit\n" + _in_the_way_text(fit.in_the_way)
+        answer = "does not fit\n" + _in_the_way_text(fit.in_the_way, request)
     lines = [f"{asked} {answer}"]
     if fit.cached is not None:
         lines.append(f"code does, at {fit.cached:#x}, of what is kept for it; data not")
@@ -165,10 +166,15 @@ def _cached_text(cached: Sequence[Gap]) -> str:
     )
 
 
-def _in_the_way_text(found: Optional[InTheWay]) -> str:
+def _in_the_way_text(found: Optional[InTheWay], request: Request) -> str:
     if found is None:
         return "it is larger than all of this space, even if that were empty"
     place = found.place
+    if not found.bytes:
+        return (
+            f"{place.start:#x}-{place.end:#x} would be room enough, but the kernel's search "
+            f"passes over it: it looks for {request.searched} bytes, to have some to align in"
+        )
     lines = [
         f"the best place is {place.start:#x}-{place.end:#x}, "
         f"where {size_text(found.bytes)} are in use:"
@@ -185,9 +191,9 @@ def _area_text(area: Area) -> str:
 def _fit_json(fit: Fit) -> Dict[str, Any]:
     found = fit.in_the_way
     body: Dict[str, Any] = {
-        "size": fit.size,
-        "needed": fit.needed,
-        "align": fit.align,
+        "size": fit.request.size,
+        "needed": fit.request.needed,
+        "align": fit.request.align,
         "fits": fit.fits,
         "where": _hex(fit.where),
         "pools": {str(node): _hex(at) for node, at in fit.pools.items()},

@@ -20,6 +20,7 @@ from tests.running import on_vmcore
 
 from .guest import Guest
 from .marks import slow
+from .truth import Truth
 from .vmcore import Vmcore
 from .walked import walked
 
@@ -116,6 +117,7 @@ def full_guest(module_guest: Guest) -> Iterator[Guest]:
     """The guest, with nearly all of vmalloc space taken."""
     module_guest.write("/proc/vmap_lab", f"reserve {RESERVED} {LARGEST}\n".encode())
     yield module_guest
+    module_guest.write("/proc/vmap_lab", b"take 0\n")
     module_guest.write("/proc/vmap_lab", b"reserve 0\n")
     module_guest.write("/proc/vmap_lab", b"purge\n")
 
@@ -164,19 +166,46 @@ def room(guest: Guest) -> tuple[bool, bool]:
     return fit["fits"], fit["after_purge"]
 
 
-@slow
-def test_room_after_a_purge(full_guest: Guest) -> None:
-    """What only freed areas have room for fits once they are purged, which is done."""
-    fill(full_guest)
+@pytest.fixture
+def filled_guest(full_guest: Guest) -> Guest:
+    """The guest, with no room for another area of the least size."""
     # A stack that was in the way may be gone by now, so that there is room once more.
     for _ in range(TRIES):
-        if room(full_guest) == (False, False):
-            break
         fill(full_guest)
-    else:
-        pytest.fail("the guest's space does not stay full")
-    full_guest.write("/proc/vmap_lab", b"reserve less\n")
-    assert room(full_guest) == (False, True)
+        if room(full_guest) == (False, False):
+            return full_guest
+    pytest.fail("the guest's space does not stay full")
+
+
+@slow
+def test_room_after_a_purge(filled_guest: Guest) -> None:
+    """What only freed areas have room for fits once they are purged, which is done."""
+    filled_guest.write("/proc/vmap_lab", b"reserve less\n")
+    assert room(filled_guest) == (False, True)
+
+
+@slow
+def test_gap_that_the_search_passes_over(filled_guest: Guest) -> None:
+    """A gap can be large enough and aligned: the kernel wants room to align in."""
+    reserved = filled_guest.read("/proc/vmap_lab_reserve").decode()
+    *_, last = Truth.parse_mappings(reserved)
+    filled_guest.write("/proc/vmap_lab", b"reserve less\n")
+    filled_guest.write("/proc/vmap_lab", b"purge\n")
+    with filled_guest.real_addresses():
+        lines = filled_guest.read("/proc/vmallocinfo").decode()
+    busy = sorted(
+        (int(start, 16), int(end, 16)) for start, end in re.findall(RANGE, lines)
+    )
+    before = max(end for _, end in busy if end <= last.address)
+    behind = min(start for start, _ in busy if start > last.address)
+    if before < last.address:
+        take = f"take {before} {last.address - before}\n"
+        filled_guest.write("/proc/vmap_lab", take.encode())
+    assert behind - last.address >= SIZES[-1] + PAGE
+    assert room(filled_guest) == (False, False)
+
+
+RANGE = r"(?m)^0x([0-9a-f]+)-0x([0-9a-f]+) "
 
 
 def test_sums(vmcores: dict[str, Vmcore]) -> None:

@@ -16,7 +16,7 @@ from typing import Any, List, Optional
 import pytest
 
 from drgn_vmap._numpy import np
-from drgn_vmap.analyses.gaps import find_fit, find_gaps, needed_bytes
+from drgn_vmap.analyses.gaps import find_fit, find_gaps, request_for
 from drgn_vmap.commands.common import size
 from drgn_vmap.model.areas import State
 from drgn_vmap.model.space import Fit, Gap, LazyPages, VmallocRange
@@ -47,10 +47,16 @@ def at(page: int) -> int:
     return BASE + page * PAGE
 
 
-def fit(pages: int, align: int = 1, rows: Optional[List[Any]] = None) -> Fit:
-    """Ask for pages, guard page included, when the free tree has no place."""
+def fit(
+    pages: int,
+    align: int = 1,
+    rows: Optional[List[Any]] = None,
+    tries_each_gap: bool = False,
+) -> Fit:
+    """Ask for pages, guard page included, when there is no place without a purge."""
     snapshot = snapshot_of(ROWS if rows is None else rows, {CALLER: "who+0x1/0x2"})
-    return find_fit(snapshot, SPACE, (pages - 1) * PAGE, align, None)
+    request = request_for((pages - 1) * PAGE, align, PAGE, tries_each_gap)
+    return find_fit(snapshot, SPACE, request, None)
 
 
 def test_sums() -> None:
@@ -109,18 +115,40 @@ def test_an_empty_kernel() -> None:
         (30, 1, 10),
         (31, 1, None),
         (20, 1, 10),
-        (16, 16 * PAGE, 16),
-        (24, 16 * PAGE, 16),
-        (25, 16 * PAGE, None),
-        (8, 32 * PAGE, 32),
+        (14, 16 * PAGE, 16),
+        (15, 16 * PAGE, None),
+        (10, 8 * PAGE, 16),
+        (8, 32 * PAGE, None),
     ],
 )
 def test_after_a_purge(pages: int, align: int, place: Optional[int]) -> None:
-    """Freed neighbours become one gap of the pages 10 to 40, and one of 50 to 70."""
+    """
+    Freed neighbours become one gap of the pages 10 to 40, and one of 50 to 70.
+
+    A gap has to have room to align in, be it aligned or not: 14 and 15 pages, not 15 and 15.
+    """
     found = fit(pages, align)
     assert found.where_after_purge == (None if place is None else at(place))
     assert found.fits is False
     assert found.fits_after_purge is (place is not None)
+
+
+@pytest.mark.parametrize(
+    "pages, align, place", [(24, 16, 16), (25, 16, None), (8, 32, 32)]
+)
+def test_before_the_free_tree(pages: int, align: int, place: Optional[int]) -> None:
+    """Older kernels try each gap, so that one does which happens to be aligned."""
+    found = fit(pages, align * PAGE, tries_each_gap=True)
+    assert found.where_after_purge == (None if place is None else at(place))
+
+
+def test_the_search_passes_over_an_aligned_gap() -> None:
+    """Pages 16 to 32 are large enough, but to have room to align in takes 15 more."""
+    found = fit(16, 16 * PAGE)
+    assert found.in_the_way is not None
+    assert found.in_the_way.place == Gap(at(16), at(32))
+    assert (found.in_the_way.bytes, found.in_the_way.areas) == (0, ())
+    assert f"it looks for {32 * PAGE - 1} bytes" in fit_text(found)
 
 
 def test_what_stands_in_the_way() -> None:
@@ -167,7 +195,7 @@ def test_pools() -> None:
 
 def test_where_the_free_tree_has_a_place() -> None:
     """What the search through the tree found is the answer, and is printed."""
-    found = find_fit(snapshot_of(ROWS), SPACE, 9 * PAGE, 1, at(10))
+    found = find_fit(snapshot_of(ROWS), SPACE, request_for(9 * PAGE, 1, PAGE), at(10))
     assert found.fits and found.in_the_way is None
     assert f"fits: at {at(10):#x}" in fit_text(found)
 
@@ -175,9 +203,10 @@ def test_where_the_free_tree_has_a_place() -> None:
 @pytest.mark.parametrize(
     "asked, pages", [(1, 2), (4095, 2), (4096, 2), (4097, 3), (8192, 3)]
 )
-def test_needed_bytes(asked: int, pages: int) -> None:
+def test_request(asked: int, pages: int) -> None:
     """Whole pages, and one more to guard them."""
-    assert needed_bytes(asked, PAGE) == pages * PAGE
+    request = request_for(asked, 1, PAGE)
+    assert (request.needed, request.searched) == (pages * PAGE, pages * PAGE)
 
 
 @pytest.mark.parametrize(

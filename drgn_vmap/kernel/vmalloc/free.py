@@ -11,7 +11,7 @@ same search through the tree of free areas.
 from typing import Iterator, List, NamedTuple, Optional, Set
 
 from ...errors import Fault
-from ...model.space import VmallocRange
+from ...model.space import Request, VmallocRange
 from ..target import Target
 from ..types.structs import need_offset
 
@@ -27,25 +27,14 @@ def has_tree(target: Target) -> bool:
     return layout.has_free_tree and layout.rb_offset is not None and not target.by_lists
 
 
-def lowest_fit(
-    target: Target, size: int, align: int, space: VmallocRange
-) -> Optional[int]:
+def lowest_fit(target: Target, request: Request, space: VmallocRange) -> Optional[int]:
     """
     Return the address that a new area would get, None if there is no place.
 
     Only where :func:`has_tree` says so. Ranges that nodes pool (since 6.9) are not considered.
-
-    :param size: Bytes, guard page included.
-    :param align: A power of two.
     """
-    # The search looks for room to align in too, and may pass over a gap that happens to
-    # be aligned. But who needs no more than a page's alignment asks for that of a byte
-    # (vmap() and vmalloc() do), or for none of that room, since Linux kernel commit
-    # 9333fe98d0a6 ("mm/vmalloc: add adjust_search_size parameter") (in v5.18). Nothing
-    # in memory tells that from commit 9f531973dff3 ("mm/vmalloc: do not adjust the
-    # search size for alignment overhead") (in v5.16) up to then it never looked for it.
-    longest = size + align - 1 if align > target.page_size else size
-    search = _Search(target, longest, space.start)
+    align, size = request.align, request.needed
+    search = _Search(target, request.searched, space.start)
     try:
         for free in search.candidates():
             start = -(-max(free.start, space.start) // align) * align
@@ -70,14 +59,14 @@ class _Free(NamedTuple):
 class _Search:
     """Goes through the free areas in address order, but only where room is promised."""
 
-    def __init__(self, target: Target, longest: int, start: int) -> None:
+    def __init__(self, target: Target, searched: int, start: int) -> None:
         self._memory = target.memory
         self._area = target.layout.vmap_area
         self._rb_offset = need_offset(target.prog, "struct vmap_area", "rb_node")
         self._root = target.values.number(
             lambda prog: prog["free_vmap_area_root"].rb_node
         )
-        self._longest = longest
+        self._searched = searched
         self._start = start
         self._seen: Set[int] = set()
 
@@ -97,7 +86,7 @@ class _Search:
 
     def _promising(self, node: int) -> Optional[_Free]:
         free = self._free(node)
-        return free if free is not None and free.largest >= self._longest else None
+        return free if free is not None and free.largest >= self._searched else None
 
     def _free(self, node: int) -> Optional[_Free]:
         """Read a node; None if there is none, or it was seen before."""
