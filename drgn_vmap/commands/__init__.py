@@ -24,6 +24,7 @@ from typing import (
     NoReturn,
     Optional,
     Sequence,
+    TextIO,
 )
 
 from ..errors import SymbolsError, TargetError, UsageError, VmapError
@@ -120,6 +121,10 @@ class Parser(argparse.ArgumentParser):
         for word in filter(_NO_VALUE.fullmatch, args[0]):
             self.error(f"{word}: -- is no value")
         return super().parse_known_args(*args, **kwargs)
+
+    def _print_message(self, message: str, file: Optional[TextIO] = None) -> None:
+        """Write a help or a version, of which argparse ignores that it cannot be."""
+        (file or sys.stdout).write(message)
 
 
 def main(verb: str, prog: Optional["Program"]) -> NoReturn:

@@ -68,7 +68,7 @@ def run_command(argv: Sequence[str]) -> int:
     """Run what the arguments of the command ask for; returns its exit status."""
     verb, *rest = argv or [""]
     if verb == _HELP:
-        verb, rest = (rest[0], ["--help"]) if rest else ("--help", [])
+        return guarded("vmap", lambda: _explain(rest))
     if verb in VERBS:
         return run_verb(verb, _way(verb), rest)
     return guarded("vmap", lambda: _without_verb([verb, *rest] if verb else []))
@@ -162,6 +162,16 @@ def _open_named(typed: str, args: argparse.Namespace) -> "Target":
     if args.debug_info and not target.has_dwarf:
         tell(typed, "drgn finds no debug info: what the kernel carries is used")
     return target
+
+
+def _explain(words: Sequence[str]) -> int:
+    """Show help of all, or of one verb."""
+    if len(words) > 1:
+        raise UsageError(f"help is of one verb: what is {words[1]!r}?")
+    [verb] = words or [""]
+    if verb in VERBS:
+        return run_verb(verb, _way(verb), ["--help"])
+    return _without_verb([verb, "--help"] if verb else ["--help"])
 
 
 def _without_verb(argv: Sequence[str]) -> int:

@@ -72,6 +72,7 @@ def test_texts_as_scripts_do(args: List[str]) -> None:
         (["lss"], ["no verb 'lss'", "vmap ls"]),
         (["everything"], ["no verb 'everything'", ", top,"]),
         (["help", "nosuch"], ["no verb 'nosuch'"]),
+        (["help", "ls", "top"], ["one verb", "'top'"]),
         (["--bogus"], ["--bogus", "vmap --help"]),
         (["-c", TEXT, "ls"], ["the verb comes first"]),
         (["-c"], ["argument -c/--core", "vmap --help"]),

@@ -55,10 +55,11 @@ def test_old_encodings(encoding: str) -> None:
     assert json.loads(done.stdout) == json.loads(shell("% --json").stdout)
 
 
-@pytest.mark.parametrize("verb", ["ls", "top"])
-def test_full_disk(verb: str) -> None:
-    """One line, also when Python ends and would write what is left."""
-    done = shell("% > /dev/full", verb)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("verb, option", [("ls", ""), ("top", ""), ("ls", "--help")])
+def test_full_disk(verb: str, option: str, unbuffered: str) -> None:
+    """One line, be it written at once, or when Python ends and would write what is left."""
+    done = shell(f"% {option} > /dev/full", verb, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert line.startswith(f"vmap {verb}: ") and "No space left" in line
