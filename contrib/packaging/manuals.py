@@ -33,13 +33,15 @@ FILES = {"CORE", "FILE", "OLD", "NEW"}
 """What names a file."""
 
 
-def manual(name, summary, parser):
-    """Return a manual page."""
+def manual(name, summary, parser, others):
+    """Return a manual page; others are those to see as well."""
     page = Manpage(parser)
     page.prog, page.description = name, summary
     page.source, page.manual = f"drgn_vmap {__version__}", "drgn_vmap"
     # Examples and lists are as they are.
-    return re.sub(r"((?:^  .*\n)+)", r".nf\n\1.fi\n", str(page), flags=re.M)
+    text = re.sub(r"((?:^  .*\n)+)", r".nf\n\1.fi\n", str(page), flags=re.M)
+    also = ",\n".join(f".BR {other} (1)" for other in others)
+    return f"{text.rstrip()}\n\n.SH SEE ALSO\n{also}\n"
 
 
 def write(path, text):
@@ -61,11 +63,12 @@ def main():
         if shell in shtab.SUPPORTED_SHELLS:
             write(usr / name, shtab.complete(parser, shell))
     for verb, summary in VERBS.items():
-        text = manual(f"vmap-{verb}", summary, verbs.choices[verb])
+        text = manual(f"vmap-{verb}", summary, verbs.choices[verb], ["vmap", "drgn"])
         write(usr / f"share/man/man1/vmap-{verb}.1", text)
     # Each verb has a page of its own.
     parser._action_groups.remove(parser._subparsers)
-    text = manual("vmap", "show the kernel's vmalloc state", parser)
+    pages = [f"vmap-{verb}" for verb in VERBS]
+    text = manual("vmap", "show the kernel's vmalloc state", parser, [*pages, "drgn"])
     write(usr / "share/man/man1/vmap.1", text)
 
 

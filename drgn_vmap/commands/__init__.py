@@ -24,7 +24,6 @@ from typing import (
     NoReturn,
     Optional,
     Sequence,
-    TextIO,
 )
 
 from ..errors import SymbolsError, TargetError, UsageError, VmapError
@@ -122,7 +121,7 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{word}: -- is no value")
         return super().parse_known_args(*args, **kwargs)
 
-    def _print_message(self, message: str, file: Optional[TextIO] = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         """Write a help or a version, of which argparse ignores that it cannot be."""
         (file or sys.stdout).write(message)
 
