@@ -22,7 +22,7 @@ from drgn import (
 from .._drgn import follow_phys, opened_files
 from ..errors import Fault, SymbolsError, TargetError
 from ..model.areas import Kernel
-from .doors import Values, door
+from .doors import Values, architecture_of, door
 from .functions import Functions
 from .layout import Layout, probe_layout
 from .memory.budget import ram_pages
@@ -310,8 +310,6 @@ def _check_dump(prog: Program, hash_table: bool) -> None:
 
 def _mending(prog: Program) -> str:
     """Return what to do about a dump that QEMU wrote, if there is anything to do."""
-    if prog.flags & ProgramFlags.IS_LIVE or prog.platform is None:
-        return ""
-    if prog.platform.arch not in _MENDED:
+    if prog.flags & ProgramFlags.IS_LIVE or architecture_of(prog) not in _MENDED:
         return ""
     return "if QEMU wrote it, mend it with contrib/mend_qemu_core.py"
