@@ -62,7 +62,8 @@ class Target:
     Some things stay with the user's program when it closes, as drgn takes none back:
     finders of types and names (:mod:`.types.debug_info`), which serve who goes on by hand;
     on ppc64's hash MMU, a segment that makes its refusals faults (:mod:`.memory.ppc64`);
-    and one that reads by page tables that it does not know (:mod:`.memory.own_tables`).
+    one that reads by page tables that drgn does not know (:mod:`.memory.own_tables`); and
+    those that make faults of what is behind the end of a file (:mod:`.memory.cut`).
     Another one stays if it is asked for (:mod:`.memory.direct`).
 
     :raises TargetError: if it is no Linux kernel, or none that can be read.
@@ -149,7 +150,7 @@ class Target:
         """The files that it may be read from, none of which a verb may write."""
         return opened_files(self.prog)
 
-    @property
+    @cached_property
     def flaw(self) -> str:
         """What is wrong with a vmcore's file, and what to do; nothing if it is whole."""
         return "" if self.live else flaw_of(self.files)

@@ -26,7 +26,7 @@ _SIGNATURE = b"KDUMP   "
 _REVISION = 8, "i"
 _NAME_BYTES = 65
 _NAMES = range(12, 12 + 5 * _NAME_BYTES, _NAME_BYTES)
-"""Of struct new_utsname."""
+"""Of struct new_utsname, in which the system is first and the machine fifth."""
 _STATUS_AND_BLOCKS = 424, "IiiI"
 _IS_SPLIT = 12, "i"
 _SPLIT_SINCE = 2
@@ -53,11 +53,13 @@ def names_of_kdump(file: BinaryIO) -> Optional[Tuple[str, str]]:
     """
     head = file.read(_HEADER_BYTES)
     at = head.find(_SIGNATURE)
+    if at < 0:
+        return None
     system, *_, machine = (
         head[at + name : at + name + _NAME_BYTES].rstrip(b"\0").decode("latin-1")
         for name in _NAMES
     )
-    return None if at < 0 else (system, machine)
+    return system, machine
 
 
 class KdumpFile:
