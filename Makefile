@@ -41,8 +41,8 @@ help:
 	@echo "make lab KERNEL=7.3 CMD='…'   run a command in a guest; also 5.10, 6.1, 6.12, and"
 	@echo '                              6.1-plain, 6.1-series, 6.1-fixed, 7.3-plain, 7.3-fixed,'
 	@echo '                              5.10-rhel8, 6.1-v6.5, 6.1-gki66, 6.1-rhel9, 6.1-up,'
-	@echo '                              6.1-kasan, 6.1-lto, 6.1-names, built from source, and'
-	@echo '                              6.12-rt'
+	@echo '                              6.1-kasan, 6.1-lto, 6.1-names, 6.1-nameless, built from'
+	@echo '                              source, and 6.12-rt'
 	@echo 'make shell KERNEL=7.3         a shell in a guest'
 	@echo 'make samples                  make the vmcores in vmcores/ again'
 	@echo 'make pictures                 take the pictures in docs/pictures again'

@@ -28,7 +28,6 @@ _JOINED = 3
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _BLANKS = re.compile(r"[ \t\0\u00a0]+")
 _HEAD = re.compile(rf"(?<![0-9A-Za-z_.])(?:{HEAD})(?![^ ])")
-_PREFIX = re.compile(r"[^\s]*[^\s0-9A-Za-z]$")
 # What stands behind a line that is whole, if it is a person's.
 _MARK = re.compile(r" (?:<|//|#|\(|\*|--|;|!|=>|->|\||\u2190|\u2014)")
 _PROSE = re.compile(r" [A-Za-z]{2,}(?: [A-Za-z',.?!]+){2,}$")

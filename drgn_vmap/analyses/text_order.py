@@ -21,8 +21,6 @@ _SHOWN = 3
 _ZONE = np.uint64(1 << 16)
 """Bytes that lie in one vmap node, of pages of 4 KiB: 16 pages."""
 _MAX_NODES = 128
-_LOOKED_AT = 4096
-"""Lines from which the number of vmap nodes is told."""
 
 
 def repeated_rows(lines: Lines) -> Array:

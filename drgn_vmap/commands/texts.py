@@ -23,14 +23,7 @@ from ..errors import UsageError
 from ..model.file_starts import BZIP2, GZIP, VMCORES, XZ, ZIP, ZSTD
 from ..model.saved import SavedText
 
-__all__ = (
-    "Text",
-    "is_json",
-    "open_saved",
-    "open_text",
-    "read_text",
-    "saved_text",
-)
+__all__ = ("Text", "is_json", "open_saved", "open_text", "read_text", "saved_text")
 
 STANDARD_INPUT = "-"
 _WANTED = "vmallocinfo"

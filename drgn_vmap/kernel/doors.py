@@ -27,7 +27,7 @@ from .._drgn import BAD_DATA
 from ..errors import Fault, SymbolsError
 from ..model.tags import Tags
 
-__all__ = ("UNREADABLE", "Values", "door", "tags_of")
+__all__ = ("UNREADABLE", "Values", "architecture_of", "door", "tags_of")
 
 UNREADABLE = (
     *BAD_DATA,
@@ -65,6 +65,11 @@ def door() -> Iterator[None]:
         raise Fault(str(e).partition(": ")[0]) from e
 
 
+def architecture_of(prog: Program) -> Optional[Architecture]:
+    """Return the architecture of a program; None if it has nothing open."""
+    return prog.platform.arch if prog.platform else None
+
+
 def tags_of(prog: Program) -> Tags:
     """
     Return what takes the tags off a kernel's pointers.
@@ -72,8 +77,7 @@ def tags_of(prog: Program) -> Tags:
     Nothing in memory tells for sure which kernel of arm64 has some; drgn looks past them on
     each.
     """
-    platform = prog.platform
-    return Tags(platform is not None and platform.arch == Architecture.AARCH64)
+    return Tags(architecture_of(prog) == Architecture.AARCH64)
 
 
 class Values:

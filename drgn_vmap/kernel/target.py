@@ -22,7 +22,7 @@ from drgn import (
 from .._drgn import follow_phys, opened_files
 from ..errors import Fault, SymbolsError, TargetError
 from ..model.areas import Kernel
-from .doors import Values, door
+from .doors import Values, architecture_of, door
 from .functions import Functions
 from .layout import Layout, probe_layout
 from .memory.budget import ram_pages
@@ -62,7 +62,8 @@ class Target:
     Some things stay with the user's program when it closes, as drgn takes none back:
     finders of types and names (:mod:`.types.debug_info`), which serve who goes on by hand;
     on ppc64's hash MMU, a segment that makes its refusals faults (:mod:`.memory.ppc64`);
-    and one that reads by page tables that it does not know (:mod:`.memory.own_tables`).
+    one that reads by page tables that drgn does not know (:mod:`.memory.own_tables`); and
+    those that make faults of what is behind the end of a file (:mod:`.memory.cut`).
     Another one stays if it is asked for (:mod:`.memory.direct`).
 
     :raises TargetError: if it is no Linux kernel, or none that can be read.
@@ -149,7 +150,7 @@ class Target:
         """The files that it may be read from, none of which a verb may write."""
         return opened_files(self.prog)
 
-    @property
+    @cached_property
     def flaw(self) -> str:
         """What is wrong with a vmcore's file, and what to do; nothing if it is whole."""
         return "" if self.live else flaw_of(self.files)
@@ -310,8 +311,6 @@ def _check_dump(prog: Program, hash_table: bool) -> None:
 
 def _mending(prog: Program) -> str:
     """Return what to do about a dump that QEMU wrote, if there is anything to do."""
-    if prog.flags & ProgramFlags.IS_LIVE or prog.platform is None:
-        return ""
-    if prog.platform.arch not in _MENDED:
+    if prog.flags & ProgramFlags.IS_LIVE or architecture_of(prog) not in _MENDED:
         return ""
     return "if QEMU wrote it, mend it with contrib/mend_qemu_core.py"

@@ -13,9 +13,10 @@ not in a vmcore is not there, rather than zero.
 import struct
 from typing import NamedTuple, Tuple
 
-from .._numpy import Record, U64Array, np
+from .._numpy import Array, Record, U64Array, np
 from ..errors import TargetError
 from ..model.core import CoreHead
+from ..model.file_starts import ELF
 
 __all__ = ("core_headers",)
 
@@ -80,17 +81,15 @@ def core_headers(head: CoreHead, begins: U64Array, sizes: U64Array) -> bytes:
             "it has memory above 4 GiB, which no vmcore of 32 bits holds: use one of its own"
         )
     kind, order = _CLASSES[head.is_64_bit], "<" if head.is_little_endian else ">"
-    note = struct.pack(order + _NOTE, len(_NAME), len(head.vmcoreinfo), 0, _NAME)
-    note += head.vmcoreinfo
-    note += bytes(-len(note) % _ALIGN)
-    table = np.zeros(1 + len(begins), _program_header(kind, order))
+    note = _note(head, order)
+    count = 1 + len(begins)
     # From PN_XNUM on, the first section header says how many segments there are.
-    many = len(table) >= _PN_XNUM
-    section = (0, 0, 0, 0, 0, 0, 0, len(table), 0, 0)
-    sections = struct.pack(order + kind.section_header, *section) if many else b""
-    at_table = struct.calcsize(order + kind.header)
-    at_sections = at_table + table.nbytes
-    at_note = at_sections + len(sections)
+    section = (0, 0, 0, 0, 0, 0, 0, count, 0, 0)
+    sections = struct.pack(order + kind.section_header, *section)
+    sections = sections if count >= _PN_XNUM else b""
+    table = np.zeros(count, _program_header(kind, order))
+    header = _elf_header(head, kind, order, table)
+    at_note = len(header) + table.nbytes + len(sections)
     note_header, loads = table[:1], table[1:]
     note_header["type"], note_header["align"] = _PT_NOTE, 4
     note_header["offset"], note_header["filesz"] = at_note, len(note)
@@ -103,15 +102,28 @@ def core_headers(head: CoreHead, begins: U64Array, sizes: U64Array) -> bytes:
     loads["align"] = 1
     # elf(5) wants these by address.
     loads[:] = loads[np.argsort(begins)]
-    header = struct.pack(
+    return header + table.tobytes() + sections + note
+
+
+def _note(head: CoreHead, order: str) -> bytes:
+    note = struct.pack(order + _NOTE, len(_NAME), len(head.vmcoreinfo), 0, _NAME)
+    note += head.vmcoreinfo
+    return note + bytes(-len(note) % _ALIGN)
+
+
+def _elf_header(head: CoreHead, kind: _Class, order: str, table: Array) -> bytes:
+    """Return the header of a file in which program headers follow, and then sections."""
+    many = len(table) >= _PN_XNUM
+    at_table = struct.calcsize(order + kind.header)
+    return struct.pack(
         order + kind.header,
-        bytes((*b"\x7fELF", kind.number, 1 if head.is_little_endian else 2, 1)),
+        bytes((*ELF, kind.number, 1 if head.is_little_endian else 2, 1)),
         _ET_CORE,
         _MACHINES[head.machine],
         1,
         0,
         at_table,
-        at_sections if many else 0,
+        at_table + table.nbytes if many else 0,
         0,
         at_table,
         table.itemsize,
@@ -120,7 +132,6 @@ def core_headers(head: CoreHead, begins: U64Array, sizes: U64Array) -> bytes:
         int(many),
         0,
     )
-    return header + table.tobytes() + sections + note
 
 
 def _program_header(kind: _Class, order: str) -> Record:

@@ -9,11 +9,12 @@ from typing import Any, Iterable
 
 from tests.lab.truth import Mapping, Truth
 
-__all__ = ("expect_blocks", "in_blocks", "page_set", "taken")
+__all__ = ("OLD", "expect_blocks", "in_blocks", "page_set", "taken")
 
-#: Since commit d76f99548cf0 ("mm/vmalloc.c: add used_map into vmap_block to track
-#: space of vmap_block") (in v6.3).
-WITHOUT_USED_MAP = {"5.10", "6.1", "5.10-rhel8", "6.1-up", "6.1-kasan", "6.1-lto"}
+#: Without the series of commits d76f99548cf0 ("mm/vmalloc.c: add used_map into vmap_block
+#: to track space of vmap_block") (in v6.3) and 06c8994626d1 ("mm/vmalloc.c: allow vread()
+#: to read out vm_map_ram areas") (in v6.3).
+OLD = {"5.10", "5.10-rhel8", "6.1", "6.1-plain", "6.1-up", "6.1-kasan", "6.1-lto"}
 
 
 def in_blocks(truth: Truth) -> list[Mapping]:
@@ -72,7 +73,7 @@ def expect_block(
         assert page_set(block["mapped_ranges"]) == mapped
     else:
         assert "mapped_ranges" not in block
-    if kernel in WITHOUT_USED_MAP:
+    if kernel in OLD:
         assert "used_ranges" not in block and "used_pages" not in block
     else:
         assert page_set(block["used_ranges"]) == used

@@ -15,10 +15,11 @@ from tests.lab.guest import Guest
 from tests.lab.truth import Truth
 from tests.running import LIVE
 
+from .blocks import OLD
+
 __all__ = (
     "BAD",
     "FIXED",
-    "OLD",
     "ONE_CPU",
     "RAM",
     "checked_pages",
@@ -35,9 +36,6 @@ BAD = {"zero", "wrong", "stale", "unmapped-wrong"}
 POWERPC_IO = 0xC00A
 """The upper bits of addresses that PowerPC maps devices at: they are not in /proc/kcore."""
 
-#: Without commit 06c8994626d1 ("mm/vmalloc.c: allow vread() to read out vm_map_ram
-#: areas") (in v6.3).
-OLD = {"5.10", "5.10-rhel8", "6.1", "6.1-plain", "6.1-up", "6.1-kasan", "6.1-lto"}
 #: Built without CONFIG_SMP: no per-CPU memory is in vmalloc space.
 ONE_CPU = {"6.1-up"}
 #: Built with the patches of contrib/linux/.

@@ -12,7 +12,8 @@ from tests.lab.guest import Guest
 from tests.lab.truth import Truth
 from tests.running import LIVE
 
-from .check import FIXED, OLD
+from .blocks import OLD
+from .check import FIXED
 from .places import PAGE
 
 __all__ = ("ELSEWHERE", "WITH", "WITHOUT", "expect_verified_live", "verdicts")

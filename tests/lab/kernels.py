@@ -80,6 +80,7 @@ def _built(source: KernelSource) -> dict[str, BuiltKernel]:
     return {name: BuiltKernel(name, AMD64, source) for name in names}
 
 
+_OF_6_1 = ("CONFIG_PROC_SYSCTL=y", "CONFIG_DEBUG_INFO_DWARF5=y")
 # Of the patches to test with: with kunit.enable=1 they run while it boots.
 _KUNIT = ("CONFIG_KUNIT=y", "CONFIG_VREAD_KUNIT_TEST=y")
 
@@ -88,7 +89,7 @@ BUILT_KERNELS = _built(
         "6.1",
         _BOOKWORM,
         ("plain", "series", "fixed"),
-        options=("CONFIG_PROC_SYSCTL=y", "CONFIG_DEBUG_INFO_DWARF5=y", *_KUNIT),
+        options=(*_OF_6_1, *_KUNIT),
         after=("test",),
     )
 )
@@ -108,7 +109,7 @@ VENDOR_KERNELS = {
             "6.1",
             _BOOKWORM,
             ("v6.5", "gki66", "rhel9"),
-            options=("CONFIG_PROC_SYSCTL=y", "CONFIG_DEBUG_INFO_DWARF5=y"),
+            options=_OF_6_1,
             after=("series",),
         )
     ),
@@ -126,7 +127,7 @@ def _configured(
             _BOOKWORM,
             (variant,),
             options=(
-                *("CONFIG_PROC_SYSCTL=y", "CONFIG_DEBUG_INFO_DWARF5=y"),
+                *_OF_6_1,
                 "# CONFIG_NUMA is not set",
                 "# CONFIG_X86_64_ACPI_NUMA is not set",
                 *options,

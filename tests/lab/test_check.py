@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.expect.blocks import OLD
 from tests.expect.check import (
     BAD,
     FIXED,
-    OLD,
     ONE_CPU,
     RAM,
     checked_pages,

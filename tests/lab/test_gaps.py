@@ -28,6 +28,8 @@ PAGE = 4096
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 SPACE = 32 * TIB
 TRIES = 5
+RANGE = r"(?m)^0x([0-9a-f]+)-0x([0-9a-f]+) "
+"""Of an area in /proc/vmallocinfo."""
 
 Fits = List[Dict[str, Any]]
 """Answers to --fit, and what the kernel did."""
@@ -203,9 +205,6 @@ def test_gap_that_the_search_passes_over(filled_guest: Guest) -> None:
         filled_guest.write("/proc/vmap_lab", take.encode())
     assert behind - last.address >= SIZES[-1] + PAGE
     assert room(filled_guest) == (False, False)
-
-
-RANGE = r"(?m)^0x([0-9a-f]+)-0x([0-9a-f]+) "
 
 
 def test_sums(vmcores: dict[str, Vmcore]) -> None:

@@ -19,12 +19,12 @@ from drgn_vmap.helpers import (
     identify_vmap_address,
     vmap_block_used_ranges,
 )
+from tests.expect.blocks import OLD
 
 from .truth import Mapping, Truth
 from .vmcore import Vmcore
 
 PAGE = 4096
-HAVE_USED_MAP = {"6.1-v6.5", "6.1-gki66", "6.1-rhel9", "6.12", "6.12-rt", "7.3"}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_blocks(prog: Program, vmcores: dict[str, Vmcore]) -> None:
         vb = found[mapping.address]
         first = (mapping.address - vb.va.va_start.value_()) // PAGE
         end = first + mapping.pages
-        if vmcore.kernel.name in HAVE_USED_MAP:
+        if vmcore.kernel.name not in OLD:
             ranges = list(vmap_block_used_ranges(vb))
             assert any(a <= first and end <= b for a, b in ranges), mapping
             assert "VMAP_RAM|VMAP_BLOCK" in decode_vmap_area_flags(vb.va)

@@ -17,7 +17,7 @@ from drgn.helpers.linux.mm import for_each_vmap_area
 
 from drgn_vmap.commands import run
 from drgn_vmap.helpers import for_each_vmap_block
-from tests.expect.check import OLD
+from tests.expect.blocks import OLD
 from tests.expect.verify import (
     ELSEWHERE,
     WITH,

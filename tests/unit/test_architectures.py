@@ -128,8 +128,8 @@ def test_no_array_of_struct_pages() -> None:
 class Flat(FakeKernel):
     """32-bit Arm, whose memory begins at page frame 0x40000: low, and then high."""
 
-    def __init__(self) -> None:
-        super().__init__([FakeArea(ARM_START, 2, vm_flags=0x2)], platform=ARM)
+    def __init__(self, platform: Platform = ARM) -> None:
+        super().__init__([FakeArea(ARM_START, 2, vm_flags=0x2)], platform=platform)
         node, low_end = self._allocate(8), self._allocate(4)
         self.memory.update({node: 0xDEB71000, node + 4: 0x40000, low_end: 0xEF800000})
         self.variables["contig_page_data"] = ("pglist_data", node)
@@ -164,6 +164,13 @@ def test_vmalloc_space_of_arm() -> None:
     """It begins 8 MiB behind low memory, or less, at a whole multiple of that."""
     target = Target(Flat().program())
     assert vmalloc_range(target) == VmallocRange(0xF0000000, 0xFF800000, 0xFF800000)
+
+
+def test_vmalloc_space_of_others() -> None:
+    """That is so on Arm alone: elsewhere the end of low memory tells nothing of it."""
+    x86 = Platform(Architecture.I386, PlatformFlags.IS_LITTLE_ENDIAN)
+    with pytest.raises(SymbolsError):
+        vmalloc_range(Target(Flat(x86).program()))
 
 
 def test_hashed_addresses_of_32_bits() -> None:

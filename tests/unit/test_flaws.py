@@ -10,12 +10,13 @@ import gzip
 import lzma
 import struct
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any, List, Optional, Tuple
 
 import pytest
 
 from drgn_vmap.commands.command_line import run_command
 from drgn_vmap.kernel.memory.flaws import flaw_of
+from drgn_vmap.kernel.memory.kdump_files import KdumpFile
 from tests.fakes.elf_core import Segment, elf_headers
 
 PAGE = 4096
@@ -36,7 +37,8 @@ def kdump(
     """Return a kdump file with a page of some bytes of each frame."""
     head = b"KDUMP   " + struct.pack(f"{order}i", version)
     head = head.ljust(424, b"\0") + struct.pack(f"{order}IiiI", status, PAGE, 1, 2)
-    sub = struct.pack(f"{order}QiiQQ", 0, 31, bool(any(split)), *split)
+    old = split if version < 6 else (0xFFFFFFFF, 0xFFFFFFFF)
+    sub = struct.pack(f"{order}QiiQQ", 0, 31, bool(any(split)), *old)
     sub = sub.ljust(80, b"\0") + struct.pack(f"{order}QQQ", *split, 64)
     bitmap = bytearray(PAGE)
     for frame in frames:
@@ -47,7 +49,7 @@ def kdump(
     data = len(file) + 24 * len(inside)
     for at in range(len(inside)):
         file += struct.pack(f"{order}QIIQ", data + at * PAGE_BYTES, PAGE_BYTES, 1, 0)
-    return file + bytes(PAGE_BYTES * len(inside))
+    return file + b"\xff" * (PAGE_BYTES * len(inside))
 
 
 def elf(there: int) -> bytes:
@@ -109,6 +111,20 @@ def test_part(tmp_path: Path, order: str) -> None:
     """Part of a split dump is said to be one, and how to put it together."""
     part = kdump(order, split=(8, 24))
     assert "--reassemble" in told(tmp_path / "file", part)
+
+
+@pytest.mark.parametrize("version", [2, 6])
+@pytest.mark.parametrize("lost, first_lost", [(0, None), (1, 17), (101, 9)])
+def test_what_a_part_has(
+    tmp_path: Path, version: int, lost: int, first_lost: Optional[int]
+) -> None:
+    """A part has its own pages alone, though its bitmap names those of all."""
+    data, path = kdump(version=version, split=(8, 24)), tmp_path / "file"
+    path.write_bytes(data[: len(data) - lost])
+    with path.open("rb") as file:
+        part = KdumpFile(file.fileno())
+        assert list(part.ranges()) == [(n * PAGE, (n + 1) * PAGE) for n in (9, 17)]
+        assert part.lost_from() == first_lost
 
 
 def test_no_space(tmp_path: Path) -> None:

@@ -59,6 +59,21 @@ def test_by_use(tmp_path: Path) -> None:
     assert left_out(path, Classifier) == [18, 30]
 
 
+def test_made_once(tmp_path: Path) -> None:
+    """What tells of pages is made when first asked for, and once, not for each piece."""
+    made: List[Classifier] = []
+
+    def classifier() -> Any:
+        made.append(Classifier())
+        return made[-1]
+
+    path = write_core(tmp_path / "core", SEGMENTS)
+    found = LeftOut([str(path)], PAGE, classifier)
+    for frames, times in ((THERE, 0), (LACKING, 1), (LACKING, 1)):
+        found.among(np.array(frames, np.uint64) * np.uint64(PAGE))
+        assert len(made) == times
+
+
 def test_unknown_use(tmp_path: Path) -> None:
     """Where nothing tells what pages are used for, any may have been left out."""
 

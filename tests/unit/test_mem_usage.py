@@ -11,9 +11,11 @@ from typing import Dict, Tuple
 
 import pytest
 
+from drgn_vmap._numpy import np
 from drgn_vmap.commands import run as run_verb
 from drgn_vmap.commands.mem_usage import count
 from drgn_vmap.kernel.target import Target
+from drgn_vmap.model.mem_usage import PageClass
 from tests.fakes import ram
 from tests.fakes.ram import PAGES, RamKernel
 
@@ -98,6 +100,23 @@ def test_hugetlb(kernel: RamKernel, head: int, behind: bytes) -> None:
         kernel.structs[at + index] |= byte
     is_known = len(kernel.vmcoreinfo.splitlines()) > len(ram.NUMBERS)
     assert counts(kernel) == ({"USER": 64} if is_known else {})
+
+
+@pytest.mark.parametrize("at_once", [64, 1 << 16])
+def test_single_pages(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for one by one they are what they are among all, and are read once."""
+    classes = "drgn_vmap.kernel.memory.page_classes"
+    monkeypatch.setattr(f"{classes}._FRAMES_AT_ONCE", at_once)
+    kernel = RamKernel()
+    kernel.set_compound(256, 256, flags=LRU, mapping=ANON)
+    kernel.set(192, _mapcount=BUDDY, private=6)
+    classifier = Target(kernel.program()).page_classifier()
+    asked = np.array([511, 255, 192, 191, 256], np.uint64) + np.uint64(ram.FIRST)
+    expected = ["USER", "FREE", "FREE", "KERN_DATA", "USER"]
+    for _ in range(2):
+        found = classifier.used_for(asked)
+        assert [PageClass(one).name for one in found.tolist()] == expected
+        kernel.lost_structs = range(PAGES)
 
 
 def run(

@@ -15,7 +15,7 @@ from drgn import Architecture, PlatformFlags, Program, ProgramFlags
 
 from ..._drgn import follow_page_table, follow_phys
 from ...errors import Fault
-from ..doors import Values, door
+from ..doors import Values, architecture_of, door
 from ..types.carried import carried_by
 from .ppc64 import LINEAR_BYTES, LINEAR_START
 
@@ -40,8 +40,9 @@ def map_of_tables(prog: Program) -> Optional[Mapped]:
     page table there by its address.
 
     :return: None if drgn finds that otherwise.
+    :raises Fault: if where it lies cannot be read.
     """
-    arch = prog.platform and prog.platform.arch
+    arch = architecture_of(prog)
     if arch == Architecture.PPC64:
         return Mapped(LINEAR_START, LINEAR_BYTES, 0)
     if arch != Architecture.ARM:

@@ -19,7 +19,7 @@ from .bulk import Memory
 from .elf_loads import read_elf_loads
 from .kdump_files import SENSELESS, KdumpFile
 
-__all__ = ("dumped_ranges", "named_ranges", "read_pieces", "within")
+__all__ = ("bounds", "dumped_ranges", "named_ranges", "read_pieces", "within")
 
 _PIECE_BYTES = 4 << 20
 
@@ -43,11 +43,21 @@ def named_ranges(files: Sequence[str]) -> List[_Range]:
     return _ranges(files, lambda loads, file_size: loads["memsz"])
 
 
-def within(ranges: Sequence[_Range], addresses: U64Array) -> Array:
-    """Return which addresses are in any of some ascending ranges."""
-    if not ranges:
+def bounds(ranges: Sequence[_Range]) -> U64Array:
+    """Return where ranges begin, and where they end, as :func:`within` takes them."""
+    rows: U64Array = np.array(ranges, np.uint64).reshape(-1, 2)
+    return np.ascontiguousarray(rows.T)
+
+
+def within(bounds: U64Array, addresses: U64Array) -> Array:
+    """
+    Return which addresses are in any of some ranges.
+
+    :param bounds: Of ascending ones.
+    """
+    starts, ends = bounds
+    if not len(starts):
         return np.zeros(len(addresses), bool)
-    starts, ends = np.array(ranges, np.uint64).T
     at = np.searchsorted(starts, addresses, side="right") - 1
     found: Array = (at >= 0) & (addresses < ends[at])
     return found

@@ -11,7 +11,7 @@ part of several, that it should go on where it ends, that it is packed, or a tex
 import os
 import struct
 from contextlib import suppress
-from typing import Iterable, Iterator
+from typing import Iterable
 
 from ..._numpy import np
 from ...model.file_starts import ELF, FLATTENED, PACKED
@@ -44,47 +44,46 @@ def flaw_of(files: Iterable[str]) -> str:
     """
     for name in filter(os.path.isfile, files):
         with suppress(*SENSELESS), open(name, "rb") as file:
-            for flaw in _flaws(file.fileno()):
+            flaw = _flaw(file.fileno())
+            if flaw:
                 return flaw
     return ""
 
 
-def _flaws(fd: int) -> Iterator[str]:
-    size = os.fstat(fd).st_size
+def _flaw(fd: int) -> str:
     start = os.pread(fd, len(FLATTENED), 0)
     if start.startswith(ELF):
-        yield from _flaws_of_elf(fd, size)
-    elif start == FLATTENED:
-        end = os.pread(fd, len(_LAST_RECORD), max(size - len(_LAST_RECORD), 0))
-        if end != _LAST_RECORD:
-            yield _CUT
-    elif start.startswith(PACKED):
-        yield _PACKED
-    elif start.startswith(b"0x"):
-        yield _LISTING
-    else:
-        yield from _flaws_of_kdump(fd)
+        return _CUT if _is_cut_elf(fd) else ""
+    if start == FLATTENED:
+        return _CUT if _is_cut_flattened(fd) else ""
+    if start.startswith(PACKED):
+        return _PACKED
+    if start.startswith(b"0x"):
+        return _LISTING
+    return _flaw_of_kdump(fd)
 
 
-def _flaws_of_elf(fd: int, size: int) -> Iterator[str]:
+def _is_cut_elf(fd: int) -> bool:
     try:
         loads = read_elf_loads(fd)
     except CutShortError:
-        yield _CUT
-        return
-    if (loads["offset"].astype(np.float64) + loads["filesz"] > size).any():
-        yield _CUT
+        return True
+    ends = loads["offset"].astype(np.float64) + loads["filesz"]
+    return bool((ends > os.fstat(fd).st_size).any())
 
 
-def _flaws_of_kdump(fd: int) -> Iterator[str]:
+def _is_cut_flattened(fd: int) -> bool:
+    at = os.fstat(fd).st_size - len(_LAST_RECORD)
+    return os.pread(fd, len(_LAST_RECORD), max(at, 0)) != _LAST_RECORD
+
+
+def _flaw_of_kdump(fd: int) -> str:
     try:
         file = KdumpFile(fd)
     except struct.error:
-        yield _CUT
-        return
+        return _CUT
     if file.is_part:
-        yield _PART
-    elif file.is_incomplete:
-        yield _NO_SPACE
-    elif file.lost_from() is not None:
-        yield _CUT
+        return _PART
+    if file.is_incomplete:
+        return _NO_SPACE
+    return _CUT if file.lost_from() is not None else ""

@@ -99,8 +99,9 @@ class PageFrames:
         size = type_size(values.prog, "struct page")
         if first is None or not size:
             raise SymbolsError(
-                "where its struct pages are is not known (kernels without "
-                "CONFIG_SPARSEMEM_VMEMMAP): use the addresses of pages instead"
+                "where its struct pages are is not known (kernels with neither "
+                "CONFIG_SPARSEMEM_VMEMMAP nor CONFIG_FLATMEM): use the addresses of pages "
+                "instead"
             )
         self.name = name
         """What the kernel calls the array."""

@@ -26,10 +26,13 @@ _SIGNATURE = b"KDUMP   "
 _REVISION = 8, "i"
 _NAME_BYTES = 65
 _NAMES = range(12, 12 + 5 * _NAME_BYTES, _NAME_BYTES)
-"""Of struct new_utsname."""
+"""Of struct new_utsname, in which the system is first and the machine fifth."""
 _STATUS_AND_BLOCKS = 424, "IiiI"
 _IS_SPLIT = 12, "i"
 _SPLIT_SINCE = 2
+_PART, _PART_64 = (16, "QQ"), (80, "QQ")
+"""Of which page frames it has the pages, if it is one of several: the first, and behind."""
+_PART_64_SINCE = 6
 _MOST_REVISIONS = 1 << 16
 _INCOMPLETE = 0x8
 """DUMP_DH_COMPRESSED_INCOMPLETE."""
@@ -53,11 +56,13 @@ def names_of_kdump(file: BinaryIO) -> Optional[Tuple[str, str]]:
     """
     head = file.read(_HEADER_BYTES)
     at = head.find(_SIGNATURE)
+    if at < 0:
+        return None
     system, *_, machine = (
         head[at + name : at + name + _NAME_BYTES].rstrip(b"\0").decode("latin-1")
         for name in _NAMES
     )
-    return None if at < 0 else (system, machine)
+    return system, machine
 
 
 class KdumpFile:
@@ -84,6 +89,8 @@ class KdumpFile:
             revision >= _SPLIT_SINCE and self._read(block, order, _IS_SPLIT)[0] != 0
         )
         """Whether it is one of several, each of which has some pages."""
+        part = _PART_64 if revision >= _PART_64_SINCE else _PART
+        self._part = self._read(block, order, part) if self.is_part else None
         # The second of two bitmaps says of which page frames there is a descriptor.
         self._table = block * (1 + header + bitmaps)
         self._bitmap = self._table - block * bitmaps // 2
@@ -149,7 +156,19 @@ class KdumpFile:
             data = os.pread(self._fd, min(_BITMAP_AT_ONCE, self._table - at), at)
             if not data:
                 break
-            yield 8 * (at - self._bitmap), np.frombuffer(data, np.uint8)
+            first = 8 * (at - self._bitmap)
+            yield first, self._own(first, np.frombuffer(data, np.uint8))
+
+    def _own(self, first: int, piece: Array) -> Array:
+        """Return a piece of the bitmap without what other parts have, as each has all."""
+        if self._part is None:
+            return piece
+        bits = np.unpackbits(piece, bitorder="little")
+        begin, end = (max(frame - first, 0) for frame in self._part)
+        bits[:begin] = 0
+        bits[end:] = 0
+        own: Array = np.packbits(bits, bitorder="little")
+        return own
 
     def _read(self, start: int, order: str, what: Tuple[int, str]) -> Tuple[int, ...]:
         offset, form = what

@@ -11,13 +11,14 @@ left out.
 """
 
 from contextlib import suppress
+from functools import cached_property
 from typing import Callable, Sequence
 
 from ..._numpy import Array, U64Array, np
 from ...errors import VmapError
 from ...model.mem_usage import PageClass
 from ..types.torn_reads import join_ranges
-from .dumped import dumped_ranges, named_ranges, within
+from .dumped import bounds, dumped_ranges, named_ranges, within
 from .page_classes import PageClassifier
 
 __all__ = ("LeftOut",)
@@ -37,10 +38,12 @@ class LeftOut:
         page_size: int,
         classifier: Callable[[], PageClassifier],
     ) -> None:
-        self._named = join_ranges(sorted(named_ranges(files)))
-        self._there = join_ranges(sorted(dumped_ranges(files) if self._named else ()))
+        named = named_ranges(files)
+        there = dumped_ranges(files) if named else []
+        self._named = bounds(join_ranges(sorted(named)))
+        self._there = bounds(join_ranges(sorted(there)))
         self._page_size = page_size
-        self._classifier = classifier
+        self._make_classifier = classifier
 
     def among(self, phys: U64Array) -> Array:
         """
@@ -53,5 +56,9 @@ class LeftOut:
         if len(rows):
             frames = phys[rows] // np.uint64(self._page_size)
             with suppress(VmapError):
-                lost[rows] = self._classifier().used_for(frames) != PageClass.KERN_DATA
+                lost[rows] = self._classifier.used_for(frames) != PageClass.KERN_DATA
         return lost
+
+    @cached_property
+    def _classifier(self) -> PageClassifier:
+        return self._make_classifier()

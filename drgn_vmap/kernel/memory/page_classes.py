@@ -8,6 +8,7 @@ What each page of RAM is used for, many pages at a time: its struct page is read
 what is kernel data the page itself, to see whether it is all zeros.
 """
 
+from functools import lru_cache
 from typing import Iterator, List, Sequence, Tuple
 
 from ..._numpy import Array, U64Array, np
@@ -21,6 +22,8 @@ __all__ = ("PageClassifier",)
 
 _FRAMES_AT_ONCE = 1 << 16
 """No free block is larger, and each is aligned to its own size."""
+_KEPT = 1 << 10
+"""How often so many frames' classes are kept for who asks for single ones: 64 MiB."""
 _BYTES_AT_ONCE = 8 << 20
 _MAX_COMPOUND = 1 << 24
 """More pages than a compound page has."""
@@ -41,6 +44,7 @@ class PageClassifier:
         self._frames = frames
         self._memory = memory
         self._physical = physical
+        self._part = lru_cache(_KEPT)(self._read_part)
         self._orders = min(marks.orders, _FRAMES_AT_ONCE.bit_length())
         self._lost = 0
         self._unreadable = 0
@@ -61,12 +65,12 @@ class PageClassifier:
     def used_for(self, frames: U64Array) -> Array:
         """
         Return the classes of single pages by their struct pages, which do not tell which of
-        KERN_DATA are ZERO.
+        KERN_DATA are ZERO. They are not read anew: of a running kernel they may be old.
         """
         size = np.uint64(_FRAMES_AT_ONCE)
         parts, part = np.unique(frames // size, return_inverse=True)
         firsts = (parts * size).tolist()
-        classes = [self._by_structs(at, at + _FRAMES_AT_ONCE) for at in firsts]
+        classes = [self._part(at) for at in firsts]
         found: Array = np.array(classes)[part, (frames % size).astype(np.intp)]
         return found
 
@@ -91,6 +95,9 @@ class PageClassifier:
             detail += "they count as KERN_DATA"
             found.append(Problem(kind, name, detail))
         return found
+
+    def _read_part(self, first: int) -> Array:
+        return self._by_structs(first, first + _FRAMES_AT_ONCE)
 
     def _by_structs(self, first: int, end: int) -> Array:
         """Return the class of each frame by its struct page; ZERO is none yet."""

@@ -13,6 +13,7 @@ from drgn import Architecture, FaultError, Program, ProgramFlags
 
 from ..._drgn import follow_phys
 from ...model.areas import Problem, ProblemKind
+from ..doors import architecture_of
 
 __all__ = (
     "LINEAR_BYTES",
@@ -43,7 +44,7 @@ def has_hash_table(prog: Program) -> bool:
     Return whether this is a vmcore of ppc64 whose addresses drgn cannot translate. A
     running kernel translates them itself, in /proc/kcore.
     """
-    is_ppc64 = prog.platform and prog.platform.arch == Architecture.PPC64
+    is_ppc64 = architecture_of(prog) == Architecture.PPC64
     if not is_ppc64 or prog.flags & ProgramFlags.IS_LIVE:
         return False
     return _is_refused(prog)

@@ -14,7 +14,7 @@ from typing import Callable, Dict, Iterator, Optional, Sequence
 
 from drgn import Architecture, Program, Symbol
 
-from ..doors import door
+from ..doors import architecture_of, door
 
 __all__ = ("calls",)
 
@@ -36,7 +36,7 @@ def calls(
         not known here, or if no call in it leads to any function.
     :raises Fault: if the code cannot be read.
     """
-    offsets = _CALLS.get(_architecture(prog))
+    offsets = _CALLS.get(architecture_of(prog))
     if offsets is None or not callees:
         return None
     wanted = {symbol.address for symbol in callees}
@@ -59,17 +59,13 @@ def _led_to(prog: Program, target: int) -> Iterator[int]:
     # Since Linux kernel commit e81dc127ef69 ("x86/callthunks: Add call patching for call
     # depth tracking") (in v6.2), calls may lead into the padding before a function, which
     # runs on into it. Symbols reach to the next one.
-    padded = _architecture(prog) == Architecture.X86_64
+    padded = architecture_of(prog) == Architecture.X86_64
     for symbol in prog.symbols(target):
         if symbol.address == target:
             yield target
         behind = symbol.address + symbol.size
         if padded and target < behind <= target + _PADDING:
             yield behind
-
-
-def _architecture(prog: Program) -> Optional[Architecture]:
-    return prog.platform.arch if prog.platform else None
 
 
 def _x86_64_calls(code: bytes) -> Iterator[int]:

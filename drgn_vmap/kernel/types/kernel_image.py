@@ -14,7 +14,7 @@ from typing import Optional
 from drgn import Architecture, FaultError, Program, ProgramFlags
 
 from ..._drgn import follow_page_table
-from ..doors import UNREADABLE
+from ..doors import UNREADABLE, architecture_of
 from .vmcoreinfo import Vmcoreinfo
 
 __all__ = ("image_phys", "mend_image")
@@ -56,7 +56,7 @@ def image_phys(prog: Program, vmcoreinfo: Vmcoreinfo, address: int) -> Optional[
 
 def _shift(prog: Program, vmcoreinfo: Vmcoreinfo) -> Optional[int]:
     """Return what is to be added to an address in the image of a vmcore."""
-    numbers, arch = vmcoreinfo.numbers, prog.platform and prog.platform.arch
+    numbers, arch = vmcoreinfo.numbers, architecture_of(prog)
     if arch == Architecture.RISCV64:
         offset = numbers.get("va_kernel_pa_offset")
         return None if offset is None else -offset

@@ -8,12 +8,12 @@ What memory holds at any addresses, read by page table and RAM, some at a time. 
 page table cannot be read, vm_structs tell the pages of areas.
 """
 
-from typing import Callable, Iterator, List, Tuple
+from typing import Callable, Iterator, Tuple
 
 from ..._numpy import Array, U64Array, np
 from ...errors import VmapError
 from ...model.contents import Piece
-from ..memory.dumped import within
+from ..memory.dumped import bounds, within
 from ..memory.ram import ram_ranges
 from ..target import Target
 from .area_pages import AreaPages
@@ -169,11 +169,11 @@ class _Reader:
         return within(self._ram, phys)
 
 
-def _ram(target: Target) -> List[Tuple[int, int]]:
+def _ram(target: Target) -> U64Array:
     """Return where RAM begins and ends, for what is elsewhere is a device's."""
     try:
         frames = target.frames.count()
     except VmapError:
         frames = (1 << 64) // target.page_size
     ranges, _ = ram_ranges(target.values, target.memory, frames)
-    return [(a * target.page_size, b * target.page_size) for a, b in ranges]
+    return bounds(ranges) * np.uint64(target.page_size)

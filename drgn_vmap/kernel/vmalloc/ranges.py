@@ -15,6 +15,7 @@ from drgn import Architecture
 from ...errors import GET_DEBUG_INFO, Fault, SymbolsError, TargetError
 from ...model.areas import Problem, ProblemKind
 from ...model.space import Space, VmallocRange
+from ..doors import architecture_of
 from ..memory.table_formats import has_five_levels
 from ..target import Target
 from .execmem import cached_ranges, execmem_ranges
@@ -27,7 +28,8 @@ _X86_64_IMAGE = 0xFFFFFFFF80000000
 """__START_KERNEL_map."""
 _X86_64_MODULES_END = 0xFFFFFFFFFF000000
 _X86_64_SIZE = {False: 32 << 40, True: 12800 << 40}
-_ARM_GAP, _ARM_END = 8 << 20, 0xFF800000
+_ARM_OFFSET, _ARM_END = 8 << 20, 0xFF800000
+"""VMALLOC_OFFSET and VMALLOC_END of 32-bit Arm."""
 _ARM64_DIRECT, _ARM64_FALLBACK = 128 << 20, 2 << 30
 _WITH_OWN_RANGE = (Architecture.X86_64, Architecture.AARCH64, Architecture.S390X)
 _Ranges = Tuple[Tuple[int, int], ...]
@@ -86,8 +88,7 @@ def module_space(target: Target) -> Space:
             "slice that this version of vmap made"
         )
     # Others take it of vmalloc space.
-    arch = target.prog.platform and target.prog.platform.arch
-    if arch in _WITH_OWN_RANGE:
+    if architecture_of(target.prog) in _WITH_OWN_RANGE:
         raise SymbolsError(
             "where modules go is not known: install the kernel's debug info, or name "
             "its vmlinux with -s"
@@ -109,9 +110,8 @@ def _with_cache(target: Target, ranges: Tuple[VmallocRange, ...]) -> Space:
 
 def _from_x86_64(target: Target) -> Optional[_Ranges]:
     """Take module_alloc()'s: behind the kernel image, from where it was told to begin."""
-    numbers, platform = target.vmcoreinfo.numbers, target.prog.platform
-    size = numbers.get("KERNEL_IMAGE_SIZE")
-    if platform is None or platform.arch != Architecture.X86_64 or size is None:
+    size = target.vmcoreinfo.numbers.get("KERNEL_IMAGE_SIZE")
+    if architecture_of(target.prog) != Architecture.X86_64 or size is None:
         return None
     # With KASLR, kernel/module.c of x86 draws it when the first module is loaded.
     offset = target.values.number(lambda prog: prog["module_load_offset"]) or 0
@@ -125,7 +125,7 @@ def _from_arm64(target: Target) -> Optional[_Ranges]:
     3e35d303ab7d ("arm64: module: rework module VA range selection") (in v6.5) each has a
     variable of its own.
     """
-    if target.prog.platform and target.prog.platform.arch != Architecture.AARCH64:
+    if architecture_of(target.prog) != Architecture.AARCH64:
         return None
     values, sizes = target.values, (_ARM64_DIRECT, _ARM64_FALLBACK)
     base = values.number(lambda prog: prog["module_alloc_base"])
@@ -170,8 +170,8 @@ def _from_vmcoreinfo(target: Target) -> Optional[Tuple[int, int]]:
 
 def _from_variables(target: Target) -> Optional[Tuple[int, int]]:
     """Take variables of x86-64 (vmalloc_base), or ppc64 and s390x."""
-    values, platform = target.values, target.prog.platform
-    if platform is not None and platform.arch == Architecture.X86_64:
+    values = target.values
+    if architecture_of(target.prog) == Architecture.X86_64:
         start = values.number(lambda prog: prog["vmalloc_base"])
         five_levels = has_five_levels(target.vmcoreinfo.numbers)
         return None if start is None else (start, start + _X86_64_SIZE[five_levels] - 1)
@@ -182,12 +182,13 @@ def _from_variables(target: Target) -> Optional[Tuple[int, int]]:
 
 def _from_arm(target: Target) -> Optional[Tuple[int, int]]:
     """Take what 32-bit Arm has behind low memory (arch/arm/include/asm/pgtable.h)."""
-    if target.prog.platform and target.prog.platform.arch != Architecture.ARM:
+    if architecture_of(target.prog) != Architecture.ARM:
         return None
     low_end = target.values.number(lambda prog: prog["high_memory"])
-    # A gap as long, and what is left of that up to the next address that is whole.
-    start = None if low_end is None else (low_end // _ARM_GAP + 1) * _ARM_GAP
-    return None if start is None else (start, _ARM_END)
+    if low_end is None:
+        return None
+    # So far behind it, or up to as much less as it takes to begin at a multiple of that.
+    return (low_end // _ARM_OFFSET + 1) * _ARM_OFFSET, _ARM_END
 
 
 SPACES: Mapping[str, Callable[[Target], Space]] = {

@@ -14,6 +14,7 @@ from drgn import Architecture
 
 from ...errors import SymbolsError, VmapError
 from ...model.places import Region
+from ..doors import architecture_of
 from ..memory.direct_map import direct_map_start
 from ..memory.frames import node_spans
 from ..memory.ppc64 import LINEAR_START
@@ -88,8 +89,7 @@ def _direct_map(target: Target) -> Iterator[Region]:
 
 def _user_space(target: Target) -> Iterator[Region]:
     """Yield the addresses that processes have, and those that nobody has."""
-    numbers, platform = target.vmcoreinfo.numbers, target.prog.platform
-    arch = platform.arch if platform else None
+    numbers, arch = target.vmcoreinfo.numbers, architecture_of(target.prog)
     if arch == Architecture.X86_64:
         end = 1 << (56 if has_five_levels(numbers) else 47)
         yield Region("user space", 0, end)

@@ -14,6 +14,7 @@ from ...errors import Fault, SymbolsError
 from ...model.areas import Problem, ProblemKind
 from ...model.blocks import Blocks
 from ...model.series import SeriesSigns
+from ..doors import architecture_of
 from ..target import Target
 from ..types.structs import find_type
 from .blocks import take_blocks
@@ -24,7 +25,7 @@ __all__ = ("series_signs", "take_blocks_if_any")
 
 def series_signs(target: Target) -> SeriesSigns:
     """Look for what the series added to mm/vmalloc.c."""
-    platform = target.prog.platform
+    architecture = architecture_of(target.prog)
     return SeriesSigns(
         used_map=_has_used_map(target),
         # Since Linux kernel commit 869176a09606 ("mm/vmalloc.c: add flags to mark
@@ -34,7 +35,7 @@ def series_signs(target: Target) -> SeriesSigns:
         ),
         ram_reader=ram_reader(target),
         inlined_known=knows_ram_reader(target),
-        architecture=platform.arch.name if platform else "",
+        architecture=architecture.name if architecture else "",
         mixes_up_blocks=kcore_rules(target).mixes_up_blocks,
     )
 

@@ -13,6 +13,7 @@ from typing import Optional
 from drgn import Architecture
 
 from ...model.kcore import KcoreRules
+from ..doors import architecture_of
 from ..target import Target
 from ..types.structs import has_member
 
@@ -61,7 +62,6 @@ def _readable_from(target: Target) -> int:
     Return the address at offset 0 of the file (kc_vaddr_to_offset() of fs/proc/kcore.c):
     of riscv that is PAGE_OFFSET, which lies behind its vmalloc space.
     """
-    platform = target.prog.platform
-    if platform is None or platform.arch != Architecture.RISCV64:
+    if architecture_of(target.prog) != Architecture.RISCV64:
         return 0
     return target.vmcoreinfo.numbers.get("PAGE_OFFSET", 0)
