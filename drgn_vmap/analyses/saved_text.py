@@ -11,6 +11,7 @@ areas or that the other lines tell speaks against it; any other becomes a
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import (
     Counter,
     Iterator,
@@ -162,6 +163,11 @@ class _Read:
     tool: str = ""
     """Whose listing it is, if not the kernel's."""
 
+    @cached_property
+    def fault_numbers(self) -> Array:
+        """The numbers of the lines that are left out, in order."""
+        return np.array([fault.number for fault in self.faults], np.int64)
+
 
 def _read(name: str, text: Union[str, bytes]) -> _Read:
     data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
@@ -299,12 +305,12 @@ def _faults_of(found: _Read, number: int) -> Iterator[Problem]:
     low = 0 if number == 1 else int(lines[parts[number - 2].last - 1])
     last = parts[number - 1].last
     high = int(lines[last]) if last < len(lines) else 1 << 62
-    for fault in found.faults:
-        if low < fault.number < high:
-            text = fault.text
-            shown = repr(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
-            where = f"{found.name}, line {fault.number}"
-            yield Problem(ProblemKind.NOT_UNDERSTOOD, where, f"{fault.why}: {shown}")
+    begin, end = np.searchsorted(found.fault_numbers, (low + 1, high)).tolist()
+    for fault in found.faults[begin:end]:
+        text = fault.text
+        shown = repr(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
+        where = f"{found.name}, line {fault.number}"
+        yield Problem(ProblemKind.NOT_UNDERSTOOD, where, f"{fault.why}: {shown}")
 
 
 def _doubts(found: _Read, lines: Lines, doubtful: Array) -> Iterator[Problem]:

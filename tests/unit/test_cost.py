@@ -35,7 +35,7 @@ from drgn_vmap.kernel.memory.bulk import Memory
 from drgn_vmap.kernel.types.btf_data import BtfData, BtfKind
 from drgn_vmap.kernel.types.names import PackedNames
 from tests.fakes.btf import Maker
-from tests.fakes.dialects import DIALECTS, ERAS, areas_of, printed
+from tests.fakes.dialects import DIALECTS, ERAS, areas_of, between, printed
 from tests.fakes.kallsyms import TOKENS, table
 from tests.fakes.kernel import (
     AREA_SIZE,
@@ -243,3 +243,13 @@ def test_lines_with_something_around_are_read_in_bulk(dialect: str) -> None:
     """Only what stands before them takes the interpreter's time."""
     small, medium = (read_text(size, dialect) for size in SIZES[:2])
     assert (medium - small) / (SIZES[1] - SIZES[0]) < LINE_INSTRUCTIONS
+
+
+def test_notes_are_not_looked_through_for_each() -> None:
+    """Where many stand between lines, one costs what it does where there are few."""
+    texts = ["\n".join(LINES[:size]) for size in (2_000, 4_000, 6_000)]
+    small, medium, large = (
+        instructions_of(lambda: areas_from_text("file", between("...", 5)(text)))
+        for text in texts
+    )
+    assert large - medium < 1.2 * (medium - small)
