@@ -11,6 +11,7 @@ areas or that the other lines tell speaks against it; any other becomes a
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import (
     Counter,
     Iterator,
@@ -37,8 +38,9 @@ from ..model.areas import (
 from ..model.saved import SavedAreas, SavedText
 from ..model.vmallocinfo import PLAIN_LABELS, VPAGES, LineTail
 from .describe import describe
-from .text_checks import SMALLEST_PAGE, Checked, check_lines, page_size_of
-from .text_lines import KNOWN_LABELS, PLAIN, Lines, Reader, Texts, joined
+from .text_around import AROUND
+from .text_checks import SMALLEST_PAGE, Checked, check_lines, page_size_of, tail_faults
+from .text_lines import KNOWN_LABELS, PLAIN, Lines, Reader, Texts, joined, left_over
 from .text_listings import as_vmallocinfo
 from .text_mending import Fault, Mended, mend
 from .text_order import order_problems, repeated_rows
@@ -161,12 +163,19 @@ class _Read:
     tool: str = ""
     """Whose listing it is, if not the kernel's."""
 
+    @cached_property
+    def fault_numbers(self) -> Array:
+        """The numbers of the lines that are left out, in order."""
+        return np.array([fault.number for fault in self.faults], np.int64)
+
 
 def _read(name: str, text: Union[str, bytes]) -> _Read:
     data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
     data, tool = as_vmallocinfo(data)
     reader = Reader()
-    lines, rest = reader.read(data)
+    lines, begins = reader.read(data)
+    lines = _without_faulty(lines)
+    rest = left_over(data, begins, lines)
     mended = mend((at, line.decode("utf-8", "backslashreplace")) for at, line in rest)
     if rest:
         lines = _with_mended(reader, lines, [at for at, _ in rest], mended)
@@ -190,11 +199,11 @@ def _read(name: str, text: Union[str, bytes]) -> _Read:
         )
     doubtful = np.zeros(len(lines), bool)
     doubtful[checked.doubtful] = True
-    lines = lines.take(whole)
-    kinds = Counter(mended.kinds)
+    kinds = _around(lines) + mended.kinds
     kinds["notes between them"] = sum(bool(text.strip()) for _, text in mended.notes)
     if not data.endswith(b"\n"):
         kinds["no end of line"] = 1
+    lines = lines.take(whole)
     return _Read(
         name=name,
         lines=lines,
@@ -204,6 +213,29 @@ def _read(name: str, text: Union[str, bytes]) -> _Read:
         faults=faults,
         mended=+kinds,
         tool=tool,
+    )
+
+
+def _without_faulty(lines: Lines) -> Lines:
+    """
+    Return lines without those that something speaks against and something stands
+    around: what is said of these shows it.
+    """
+    rows = np.flatnonzero(lines.around)
+    if not len(rows):
+        return lines
+    good = np.ones(len(lines), bool)
+    good[rows[list(tail_faults(lines.take(rows)))]] = False
+    return lines.take(good)
+
+
+def _around(lines: Lines) -> "Counter[str]":
+    """Return how many lines had what around them."""
+    return Counter(
+        {
+            kind: np.count_nonzero(lines.around & 1 << at)
+            for at, kind in enumerate(AROUND)
+        }
     )
 
 
@@ -273,12 +305,12 @@ def _faults_of(found: _Read, number: int) -> Iterator[Problem]:
     low = 0 if number == 1 else int(lines[parts[number - 2].last - 1])
     last = parts[number - 1].last
     high = int(lines[last]) if last < len(lines) else 1 << 62
-    for fault in found.faults:
-        if low < fault.number < high:
-            text = fault.text
-            shown = repr(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
-            where = f"{found.name}, line {fault.number}"
-            yield Problem(ProblemKind.NOT_UNDERSTOOD, where, f"{fault.why}: {shown}")
+    begin, end = np.searchsorted(found.fault_numbers, (low + 1, high)).tolist()
+    for fault in found.faults[begin:end]:
+        text = fault.text
+        shown = repr(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
+        where = f"{found.name}, line {fault.number}"
+        yield Problem(ProblemKind.NOT_UNDERSTOOD, where, f"{fault.why}: {shown}")
 
 
 def _doubts(found: _Read, lines: Lines, doubtful: Array) -> Iterator[Problem]:

@@ -11,8 +11,9 @@ numbers eight characters at a time, each eight as one 64-bit number.
 from typing import Tuple
 
 from .._numpy import Array, U64Array, np
+from .text_around import AROUND, CR, prefix_bits
 
-__all__ = ("Words",)
+__all__ = ("Words", "eight")
 
 _ONES = np.uint64(0x0101010101010101)
 _SPARE = 64
@@ -26,9 +27,15 @@ def _all(byte: int) -> "np.uint64":
     return np.uint64(byte) * _ONES
 
 
+def eight(text: str) -> "np.uint64":
+    """Return up to eight characters as :meth:`Words.at` does."""
+    return np.uint64(int.from_bytes(text.encode()[:8], "little"))
+
+
 class Words:
     """
-    The words of a text, which are divided by blanks, line by line.
+    The words of a text, which are divided by blanks, line by line, without what people's
+    tools put around a line.
 
     What a column holds is told of each word.
     """
@@ -46,14 +53,23 @@ class Words:
         line_ends = is_end[cuts]
         line = np.cumsum(line_ends) - line_ends
         begin = np.concatenate(([0], cuts[:-1] + 1))
-        some = cuts > begin
-        self.begin: Array = begin[some]
-        self.end: Array = cuts[some]
-        self.line: Array = line[some]
         ends = cuts[line_ends]
         self.lines = len(ends)
         self.line_begin: Array = np.concatenate(([0], ends[:-1] + 1))
         self.line_end: Array = ends
+        # Of each line, what is not around it: bits of AROUND tell what that is.
+        self.text_begin: Array = self.line_begin
+        self.text_end: Array = self.line_end
+        self.around: Array = np.zeros(self.lines, np.uint8)
+        self._pass_over_prefixes(data, text)
+        self._pass_over_cr()
+        if self.around.any():
+            begin = np.maximum(begin, self.text_begin[line])
+            cuts = np.minimum(cuts, self.text_end[line])
+        some = cuts > begin
+        self.begin: Array = begin[some]
+        self.end: Array = cuts[some]
+        self.line: Array = line[some]
         # The first word of each line, and where those behind the last one begin.
         first = np.searchsorted(self.line, np.arange(self.lines + 1))
         self.first: Array = first[:-1]
@@ -102,6 +118,39 @@ class Words:
         high, is_high = self._eight_hex(end - 8, np.clip(length - 8, 0, 8))
         good = is_low & is_high & (length > 0) & (length <= 16)
         return high << np.uint64(32) | low, good
+
+    def _pass_over_prefixes(self, data: bytes, text: Array) -> None:
+        """Let lines begin with the first addresses in them, if what is before is known."""
+        rows = np.flatnonzero(
+            self.at(self.line_begin) & np.uint64(0xFFFF) != eight("0x")
+        )
+        if not len(rows):
+            return
+        dashes = np.flatnonzero(text == ord("-"))
+        dashes = dashes[self.at(dashes) & np.uint64(0xFFFFFF) == eight("-0x")]
+        first = np.searchsorted(dashes, self.line_begin[rows])
+        has_one = first < np.searchsorted(dashes, self.line_end[rows])
+        rows = rows[has_one]
+        dash, least = dashes[first[has_one]], self.line_begin[rows]
+        head = least
+        for digits in (8, 16):
+            place = np.maximum(dash - digits - 2, least)
+            is_it = self.at(place) & np.uint64(0xFFFF) == eight("0x")
+            head = np.where(is_it, place, head)
+        some = np.flatnonzero(head > least)
+        places = zip(least[some].tolist(), head[some].tolist())
+        bits = np.array(prefix_bits(data, places), np.uint8)
+        self.around[rows[some]] = bits
+        known = some[bits > 0]
+        self.text_begin = self.line_begin.copy()
+        self.text_begin[rows[known]] = head[known]
+
+    def _pass_over_cr(self) -> None:
+        """Let lines end before a CR at their ends."""
+        some = self.line_end > self.line_begin
+        has_cr = some & (self.byte(np.maximum(self.line_end - 1, 0)) == ord("\r"))
+        self.text_end = self.line_end - has_cr
+        self.around[has_cr] |= 1 << AROUND.index(CR)
 
     @staticmethod
     def _masked(eight: U64Array, length: Array) -> U64Array:

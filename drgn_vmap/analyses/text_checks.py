@@ -16,7 +16,14 @@ from .._numpy import Array, np
 from ..model.vmallocinfo import VPAGES, LineTail
 from .text_lines import KNOWN_LABELS, Lines, vendor_word
 
-__all__ = ("SMALLEST_PAGE", "Checked", "check_lines", "page_size_of", "tail_fault")
+__all__ = (
+    "SMALLEST_PAGE",
+    "Checked",
+    "check_lines",
+    "page_size_of",
+    "tail_fault",
+    "tail_faults",
+)
 
 SMALLEST_PAGE = 4096
 """Bytes: no kernel has smaller pages."""
@@ -96,10 +103,7 @@ def check_lines(lines: Lines, other_blanks: Array) -> Checked:
         for row in np.flatnonzero(mask).tolist():
             found.faults.setdefault(row, why)
 
-    for row in np.flatnonzero(_may_be_faulty(lines)).tolist():
-        why = tail_fault(lines.tail(row))
-        if why is not None:
-            found.faults[row] = why
+    found.faults.update(tail_faults(lines))
     shown = (lines.start | lines.end) != 0
     narrow = lines.digits == 8
     odd = narrow if narrow.sum() * 2 < len(lines) else ~narrow
@@ -124,6 +128,13 @@ def check_lines(lines: Lines, other_blanks: Array) -> Checked:
     off |= _uncounted(lines) & _may_be_in_the_making(lines)
     found.doubtful = np.flatnonzero(whole & off).tolist()
     return found
+
+
+def tail_faults(lines: Lines) -> Dict[int, str]:
+    """Return what :func:`tail_fault` has to say of rows."""
+    rows = np.flatnonzero(_may_be_faulty(lines)).tolist()
+    found = ((row, tail_fault(lines.tail(row))) for row in rows)
+    return {row: why for row, why in found if why is not None}
 
 
 def _may_be_faulty(lines: Lines) -> Array:

@@ -26,7 +26,7 @@ from ..model.vmallocinfo import (
     LineTail,
     parse_tail,
 )
-from .text_bulk import Words
+from .text_bulk import Words, eight
 
 __all__ = (
     "KNOWN_LABELS",
@@ -36,6 +36,7 @@ __all__ = (
     "Reader",
     "Texts",
     "joined",
+    "left_over",
     "vendor_word",
 )
 
@@ -102,6 +103,8 @@ class Lines:
     """Number of the label that is none of these."""
     is_last: Array
     """Whether that stands at the very end."""
+    around: Array
+    """What was passed over before and behind it: a bit for each of AROUND."""
     counts: Array
     """How many counts by node there are."""
     node: Array
@@ -216,37 +219,28 @@ class Reader:
     def __init__(self) -> None:
         self._callers, self._words = Names(), Names()
 
-    def read(self, data: bytes) -> Tuple[Lines, List[Tuple[int, bytes]]]:
+    def read(self, data: bytes) -> Tuple[Lines, Array]:
         """
         Read a text.
 
-        :return: Lines that are just as the kernel prints them, and by their numbers
-            those that are not, each run of them with the line before.
+        :return: Lines that are just as the kernel prints them, but for what is around
+            them, and where each line of the text begins, and the text ends.
         """
         parts: List[Lines] = [self.read_lines([])]
         callers: List[_Callers] = [_NO_CALLERS]
-        ends: List[Array] = [np.zeros(1, np.int64)]
+        begins: List[Array] = [np.zeros(1, np.int64)]
         first, offset = 1, 0
         for chunk in _chunks(data):
             words = Words(chunk)
             part, where = self._read(words, first)
             parts.append(part)
             callers.append(where.moved(offset))
-            ends.append(words.line_end + offset + 1)
+            begins.append(words.line_end + offset + 1)
             first += words.lines
             offset += len(chunk)
         number = self._numbered(data, _Callers(*map(np.concatenate, zip(*callers))))
         whole = replace(joined(parts), caller=number)
-        lines = whole.take(number >= 0)
-        end = np.concatenate(ends)
-        odd = np.ones(len(end), bool)
-        odd[0] = odd[lines.number] = False
-        wanted = np.flatnonzero(odd)
-        return lines, [
-            (at, data[end[at - 1] : end[at]].rstrip(b"\n"))
-            for at in np.union1d(wanted, wanted - 1).tolist()
-            if at
-        ]
+        return whole.take(number >= 0), np.concatenate(begins)
 
     def read_lines(self, lines: Sequence[Tuple[int, int, str]]) -> Lines:
         """
@@ -293,6 +287,7 @@ class Reader:
             ),
             word=np.array(self._words.numbers(words), np.int64),
             is_last=np.array([bool(tail.last) for tail in tails], bool),
+            around=np.zeros(len(lines), np.uint8),
             counts=np.array([len(tail.numa) for tail in tails], np.int64),
             node=np.array([node for node, _ in nodes], np.int64),
             count=np.array([count for _, count in nodes], np.uint64),
@@ -359,6 +354,7 @@ class Reader:
             labels=labels,
             word=np.zeros(lines, np.int64),
             is_last=np.zeros(lines, bool),
+            around=words.around,
             counts=counts,
             node=node[of],
             count=count,
@@ -406,6 +402,24 @@ def _callers_in(words: Words, rank: Array, good: Array) -> _Callers:
     return _Callers(words.hashes(begin, end), begin, end)
 
 
+def left_over(data: bytes, begins: Array, lines: Lines) -> List[Tuple[int, bytes]]:
+    """
+    Return what was not read of a text.
+
+    :param begins: Where each line of it begins, and it ends.
+    :param lines: What was read.
+    :return: The other lines by their numbers, each run of them with the line before.
+    """
+    odd = np.ones(len(begins), bool)
+    odd[0] = odd[lines.number] = False
+    wanted = np.flatnonzero(odd)
+    return [
+        (at, data[begins[at - 1] : begins[at]].rstrip(b"\n"))
+        for at in np.union1d(wanted, wanted - 1).tolist()
+        if at
+    ]
+
+
 def joined(parts: Sequence[Lines]) -> Lines:
     """Return the lines of all parts, which one reader read, by their numbers."""
     columns = {
@@ -448,10 +462,6 @@ def vendor_word(tail: LineTail) -> str:
     return tail.last or ("" if last in KNOWN_LABELS else last)
 
 
-def _eight(text: str) -> "np.uint64":
-    return np.uint64(int.from_bytes(text.encode()[:8], "little"))
-
-
 def _ranks(words: Words) -> Tuple[Array, Array]:
     """Return what each word is, and the node that it counts pages of."""
     key, length = words.key, words.length
@@ -459,14 +469,14 @@ def _ranks(words: Words) -> Tuple[Array, Array]:
     node = np.zeros(len(key), np.int64)
     rank[words.index == 2] = _WHO
     rank[key & np.uint64(0xFF) == ord("[")] = _MODULE
-    rank[key & np.uint64((1 << 48) - 1) == _eight("pages=")] = _PAGES
-    rank[key & np.uint64((1 << 40) - 1) == _eight("phys=")] = _PHYS
+    rank[key & np.uint64((1 << 48) - 1) == eight("pages=")] = _PAGES
+    rank[key & np.uint64((1 << 40) - 1) == eight("phys=")] = _PHYS
     for at, label in enumerate((*KNOWN_LABELS, None, PLAIN[1], "unpurged", "vm_area")):
         if label is not None:
-            is_it = (key == _eight(label)) & (length == len(label))
+            is_it = (key == eight(label)) & (length == len(label))
             if len(label) > 8:
                 rows = np.flatnonzero(is_it)
-                is_it[rows] = words.at(words.end[rows] - 8) == _eight(label[-8:])
+                is_it[rows] = words.at(words.end[rows] - 8) == eight(label[-8:])
             rank[is_it] = _LABEL + at
     of = np.flatnonzero(key & np.uint64(0xFF) == ord("N"))
     for width in (1, 2, 3):
@@ -512,8 +522,8 @@ def _heads(words: Words, at: Array) -> Tuple[U64Array, U64Array, Array, Array]:
     start, is_start = words.hexadecimal(middle, digits)
     stop, is_stop = words.hexadecimal(end, digits)
     good &= is_start & is_stop
-    good &= words.at(begin) & np.uint64(0xFFFF) == _eight("0x")
-    good &= words.at(middle) & np.uint64(0xFFFFFF) == _eight("-0x")
+    good &= words.at(begin) & np.uint64(0xFFFF) == eight("0x")
+    good &= words.at(middle) & np.uint64(0xFFFFFF) == eight("-0x")
     return start, stop, digits.astype(np.uint8), good
 
 
@@ -524,10 +534,10 @@ def _is_spaced(words: Words, at: Array) -> Array:
     wide = (words.index != 1) & (words.index != 0) & (gap != 1)
     good = np.ones(words.lines, bool)
     good[words.line[wide]] = False
-    good &= words.begin[at] == words.line_begin
+    good &= words.begin[at] == words.text_begin
     some = words.words > 0
     last = np.where(some, words.first + words.words - 1, 0)
-    good &= words.end[last] == words.line_end
+    good &= words.end[last] == words.text_end
     padding = np.maximum(7 - words.length[at + 1], 0) + 1
     return good & (gap[at + 1] == padding)
 
@@ -536,7 +546,7 @@ def _phys_form(words: Words, of: Array) -> Tuple[Array, Array, Array]:
     """Return how many digits a physical address has, its form, and if it has one."""
     length = words.length[of] - 5
     place = words.begin[of] + 5
-    padded = words.at(place) & np.uint64(0xFFFF) == _eight("0x")
+    padded = words.at(place) & np.uint64(0xFFFF) == eight("0x")
     digits = np.where(padded, length - 2, length)
     good = ~padded | (digits == 8) | (digits == 16)
     good &= padded | (words.byte(place) != ord("0"))

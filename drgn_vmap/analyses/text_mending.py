@@ -18,6 +18,7 @@ from typing import Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 from ..model.areas import VM_LABELS
 from ..model.vmallocinfo import HEAD, VPAGES, LineTail, parse_tail, sensible_part
+from .text_around import CR, INDENT, PREFIX
 from .text_checks import tail_fault
 
 __all__ = ("Mended", "Fault", "mend")
@@ -134,7 +135,7 @@ def _cleaned(source: str) -> Tuple[str, Set[str]]:
     kinds = set()
     text = source.lstrip("\ufeff")
     if text.endswith("\r"):
-        kinds.add("CR at the end")
+        kinds.add(CR)
         text = text.rstrip("\r")
     if "\x1b" in text:
         kinds.add("colours")
@@ -186,7 +187,7 @@ def _finish(record: _Record, mended: Mended) -> None:
     if noted:
         kinds.add("a note behind it")
     if prefix or record.prefix:
-        kinds.add("something before it" if prefix else "an indent")
+        kinds.add(PREFIX if prefix else INDENT)
     unchanged = record.source.lstrip("\ufeff").rstrip("\r")
     if not kinds & {"wrapped", "a note behind it"} and not unchanged.endswith(line):
         kinds.add("other blanks")

@@ -20,7 +20,7 @@ __all__ = ("measure_texts", "texts_table")
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 SUM = "{ sum[$3] += $2 } END { for (one in sum) print sum[one], one }"
-BARS = {"top": (3.0, 600), "diff": (8.0, None)}
+BARS = {"top": (3.0, 600), "top of dmesg": (4.5, None), "diff": (8.0, None)}
 """Seconds and MiB at most, of a million lines."""
 CALLERS = 1_000
 
@@ -28,10 +28,12 @@ CALLERS = 1_000
 def measure_texts(lines: int, runs: int) -> dict[str, Any]:
     """Make two texts of so many lines and run the verbs on them."""
     with tempfile.TemporaryDirectory() as folder:
-        old, new = Path(folder, "old"), Path(folder, "new")
+        old, new, log = (Path(folder, name) for name in ("old", "new", "log"))
         texts = list(_lines(lines))
         old.write_text("".join(texts))
         new.write_text("".join(texts[: -lines // 100]))
+        stamped = (f"[{at / 1000:12.6f}] {line}" for at, line in enumerate(texts))
+        log.write_text("".join(stamped))
         verb = {
             name: [sys.executable, str(SCRIPTS / f"vmap_{name}.py")]
             for name in ("top", "ls", "gaps", "diff")
@@ -39,6 +41,7 @@ def measure_texts(lines: int, runs: int) -> dict[str, Any]:
         commands = {
             "awk": ["awk", SUM, str(old)],
             "top": [*verb["top"], "--from", str(old)],
+            "top of dmesg": [*verb["top"], "--from", str(log)],
             "ls": [*verb["ls"], "--from", str(old)],
             "gaps": [*verb["gaps"], "--from", str(old)],
             "diff": [*verb["diff"], str(old), str(new)],
@@ -62,7 +65,7 @@ def texts_table(result: dict[str, Any]) -> str:
                 f"{one['cpu_seconds']:.2f}",
                 f"{ratio:.1f}",
                 f"{one['peak_mib']:.0f}",
-                "" if seconds is None else f"{seconds:.0f} s",
+                "" if seconds is None else f"{seconds:g} s",
                 "" if mib is None else f"{mib} MiB",
             ]
         )

@@ -9,7 +9,8 @@ areas cost, whatever starting up does. The bounds leave room for other versions 
 Python and numpy, but none for reading an area's fields one by one, nor for looking at
 all areas for each.
 
-So are those of finding a name among more types and symbols of a kernel.
+So are those of finding a name among more types and symbols of a kernel, and of reading a
+line more of a text.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from drgn import Architecture, FaultError, Platform, Program
 
 import drgn_vmap
 from drgn_vmap._numpy import np
+from drgn_vmap.analyses.saved_text import areas_from_text
 from drgn_vmap.commands import run
 from drgn_vmap.kernel.memory.bulk import Memory
 from drgn_vmap.kernel.types.btf_data import BtfData, BtfKind
 from drgn_vmap.kernel.types.names import PackedNames
 from tests.fakes.btf import Maker
+from tests.fakes.dialects import DIALECTS, ERAS, areas_of, between, printed
 from tests.fakes.kallsyms import TOKENS, table
 from tests.fakes.kernel import (
     AREA_SIZE,
@@ -53,6 +56,8 @@ INSTRUCTIONS = 30
 """Of bytecode an area that is unlike the one before; with Python 3.11 it takes 16."""
 NAME_INSTRUCTIONS = 4
 """Of bytecode a name that is not asked for: where types begin takes two."""
+LINE_INSTRUCTIONS = 40
+"""Of bytecode a line of a text with something around it; with Python 3.11 it takes 28."""
 PEAK_BYTES = 500
 """An area; a third of it is room for pages that is kept ready, and takes no memory. Of
 vmcores `make bench` tells the truth: below 300."""
@@ -214,3 +219,37 @@ def find_symbol(symbols: int) -> int:
 def test_names_are_not_read_one_by_one(find: Callable[[int], int]) -> None:
     """Of a hundred thousand names, only those are decoded that begin alike."""
     assert (find(14_000) - find(2_000)) / 12_000 < NAME_INSTRUCTIONS
+
+
+LINES = printed(ERAS[4], 64, areas_of(ERAS[4], 64, SIZES[-1], 1)).splitlines()
+
+
+def read_text(lines: int, dialect: str) -> int:
+    """Count the instructions that reading so many lines takes."""
+    text = DIALECTS[dialect]("".join(f"{line}\n" for line in LINES[:lines]))
+    return instructions_of(lambda: areas_from_text("file", text))
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        *("as it is", "quoted", "quoted, spaced", "with bars", "indented"),
+        *("indented by a tab", "numbered by grep", "file of grep", "file and number"),
+        *("dmesg", "dmesg with level", "syslog", "journal", "logcat"),
+        *("CR", "CR and quoted"),
+    ],
+)
+def test_lines_with_something_around_are_read_in_bulk(dialect: str) -> None:
+    """Only what stands before them takes the interpreter's time."""
+    small, medium = (read_text(size, dialect) for size in SIZES[:2])
+    assert (medium - small) / (SIZES[1] - SIZES[0]) < LINE_INSTRUCTIONS
+
+
+def test_notes_are_not_looked_through_for_each() -> None:
+    """Where many stand between lines, one costs what it does where there are few."""
+    texts = ["\n".join(LINES[:size]) for size in (2_000, 4_000, 6_000)]
+    small, medium, large = (
+        instructions_of(lambda: areas_from_text("file", between("...", 5)(text)))
+        for text in texts
+    )
+    assert large - medium < 1.2 * (medium - small)
