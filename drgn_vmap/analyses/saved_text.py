@@ -10,10 +10,13 @@ areas or that the other lines tell speaks against it; any other becomes a
 :class:`~drgn_vmap.model.areas.Problem` and is never guessed at.
 """
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import (
     Counter,
     Iterator,
+    List,
     Optional,
     Sequence,
     Tuple,
@@ -157,9 +160,15 @@ class _Read:
     checked: Checked
     parts: Sequence[Part]
     faults: Sequence[Fault]
+    """By their numbers, in order."""
     mended: "Counter[str]"
     tool: str = ""
     """Whose listing it is, if not the kernel's."""
+
+    @cached_property
+    def fault_numbers(self) -> List[int]:
+        """Numbers of the lines that are faulty."""
+        return [fault.number for fault in self.faults]
 
 
 def _read(name: str, text: Union[str, bytes]) -> _Read:
@@ -233,11 +242,11 @@ def _first(faults: Sequence[Fault]) -> str:
 
 def _saved(found: _Read, number: int) -> SavedText:
     """Make a snapshot of some lines, as if it had been read from a kernel."""
+    # There may be many parts, so none costs anything of all lines.
     part = found.parts[number - 1]
-    rows = np.zeros(len(found.lines), bool)
-    rows[part.first : part.last] = True
+    rows = np.arange(part.first, part.last)
     again = repeated_rows(found.lines.take(rows))
-    rows[part.first : part.last] = ~again
+    rows = rows[~again]
     lines = found.lines.take(rows)
     problems = [
         *_faults_of(found, number),
@@ -273,12 +282,12 @@ def _faults_of(found: _Read, number: int) -> Iterator[Problem]:
     low = 0 if number == 1 else int(lines[parts[number - 2].last - 1])
     last = parts[number - 1].last
     high = int(lines[last]) if last < len(lines) else 1 << 62
-    for fault in found.faults:
-        if low < fault.number < high:
-            text = fault.text
-            shown = repr(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
-            where = f"{found.name}, line {fault.number}"
-            yield Problem(ProblemKind.NOT_UNDERSTOOD, where, f"{fault.why}: {shown}")
+    first = bisect_right(found.fault_numbers, low)
+    for fault in found.faults[first : bisect_left(found.fault_numbers, high)]:
+        text = fault.text
+        shown = repr(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
+        where = f"{found.name}, line {fault.number}"
+        yield Problem(ProblemKind.NOT_UNDERSTOOD, where, f"{fault.why}: {shown}")
 
 
 def _doubts(found: _Read, lines: Lines, doubtful: Array) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ back behind them.
 """
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Sequence, Tuple
 
@@ -47,7 +48,7 @@ def parts_of(lines: Lines, notes: _Notes) -> Sequence[Part]:
     """
     Tell snapshots apart.
 
-    :param notes: What stands between the lines, by the number of its line.
+    :param notes: What stands between the lines, by the number of its line, in order.
     """
     keys = np.where(lines.start, lines.start, lines.end)
     hidden = not keys.any()
@@ -122,7 +123,8 @@ def _comes_again(after: Array, first: int, last: int) -> Optional[int]:
 def _notes_before(lines: Lines, notes: _Notes, row: int) -> List[str]:
     low = int(lines.number[row - 1]) if row else 0
     high = int(lines.number[row])
-    return [text for number, text in notes if low < number < high and text]
+    near = notes[bisect_left(notes, (low + 1, "")) : bisect_left(notes, (high, ""))]
+    return [text for _, text in near if text]
 
 
 def _title(lines: Lines, notes: _Notes, row: int) -> str:
