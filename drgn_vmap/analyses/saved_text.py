@@ -55,6 +55,7 @@ _STATES = {words: state for state, words in PLAIN_LABELS.items()}
 _VENDOR_BIT = 32
 """The first bit of ``flags`` that stands for a vendor's label: Linux has none there."""
 _VENDOR_LABELS = 31
+_POINTER_BYTES = 8
 _MAX_COUNTS = 1 << 27
 """Pages by node, of all lines, that are kept."""
 
@@ -104,13 +105,22 @@ def text_of_areas(saved: SavedAreas) -> SavedText:
         raise UsageError(f"{saved.name} has no area in use: give another file")
     texts = [_line_of(area) for area in listed]
     lines = Reader().read_lines([(at, 0, text) for at, text in enumerate(texts, 1)])
+    page_size = page_size_of(lines)
     blocks = sum("vmap_block" in area.kinds for area in listed)
-    kinds = Counter({"vmap_block taken for vm_map_ram": blocks})
+    # Arrays of pages that fit into one page are not in vmalloc space.
+    page = page_size or SMALLEST_PAGE
+    long = sum((area.pages or 0) * _POINTER_BYTES > page for area in listed)
+    kinds = Counter(
+        {
+            "vmap_block taken for vm_map_ram": blocks,
+            f"{VPAGES} left out, if it was there": long,
+        }
+    )
     found = _Read(
         name=saved.name,
         lines=lines,
         doubtful=np.zeros(len(lines), bool),
-        checked=Checked(saved.pointers, page_size_of(lines)),
+        checked=Checked(saved.pointers, page_size),
         parts=[Part(0, len(lines), "")],
         faults=(),
         mended=+kinds,

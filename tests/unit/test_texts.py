@@ -230,6 +230,28 @@ def test_other_listings(text: str, sizes: list[int], callers: list[str]) -> None
     assert list(names)[: len(callers)] == callers
 
 
+def test_vpages_is_not_told_by_json(tmp_path: Path) -> None:
+    """Where the array of pages may have been in vmalloc space, it is said to be unknown."""
+    areas = [
+        {
+            "start": f"{start:#x}",
+            "end": f"{start + size:#x}",
+            "size": size,
+            "state": "busy",
+            "kinds": ["vmalloc"],
+            "caller": "a+0x1/0x2",
+            "pages": pages,
+        }
+        for pages in (512, 513)
+        for size in [(pages + 1) * PAGE]
+        for start in [0xFFFFC90000000000 + (pages << 20)]
+    ]
+    listed = tmp_path / "listed.json"
+    listed.write_text(json.dumps({"schema": 1, "command": "ls", "areas": areas}))
+    done = without_drgn("ls", "--from", str(listed))
+    assert "vpages left out, if it was there (1)" in done.stderr
+
+
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_own_output(form: str, tmp_path: Path) -> None:
     """What ls printed of a text sums up to the same."""
