@@ -20,7 +20,7 @@ import sys
 import tarfile
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Tuple
 
 import pytest
 from hypothesis import given
@@ -67,6 +67,18 @@ def test_vmcore(start: bytes, tmp_path: Path) -> None:
     done = without_drgn("ls", "--from", str(path))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"vmap ls: {path} is a vmcore: give it with -c\n"
+
+
+@pytest.mark.parametrize("verb", [("ls", "--from"), ("diff",)])
+def test_a_packed_vmcore(tmp_path: Path, verb: Tuple[str, ...]) -> None:
+    """What is no text when it is unpacked is told, so that nobody looks for one in it."""
+    path = tmp_path / "vmcore.xz"
+    path.write_bytes(lzma.compress(b"\x7fELF" + bytes(1000)))
+    done = without_drgn(*verb, str(path))
+    assert done.returncode == 2
+    assert (
+        done.stderr == f"vmap {verb[0]}: {path} is a packed vmcore: unpack it first\n"
+    )
 
 
 def test_standard_input() -> None:
