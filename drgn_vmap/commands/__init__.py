@@ -121,6 +121,10 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{word}: -- is no value")
         return super().parse_known_args(*args, **kwargs)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse says nothing of a help that cannot be written.
+        (file or sys.stderr).write(message)
+
 
 def main(verb: str, prog: Optional["Program"]) -> NoReturn:
     """Run a verb as a script, with the arguments of this process, and exit."""

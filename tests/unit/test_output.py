@@ -64,6 +64,12 @@ def test_full_disk(verb: str) -> None:
     assert line.startswith(f"vmap {verb}: ") and "No space left" in line
 
 
+def test_full_disk_and_help() -> None:
+    """A help that is nowhere is none, also where Python keeps nothing back to write."""
+    done = shell("% --help > /dev/full", "ls", PYTHONUNBUFFERED="1")
+    assert done.returncode == 2 and "No space left" in done.stderr
+
+
 def test_closed_output() -> None:
     """Who closes standard output wants the exit status alone."""
     done = shell("% >&-")
