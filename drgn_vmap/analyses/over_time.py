@@ -8,7 +8,8 @@ Sums by caller at several moments, of a text that holds a copy of /proc/vmalloci
 each.
 """
 
-from typing import Dict, List, Sequence
+from collections import defaultdict
+from typing import DefaultDict, List, Sequence
 
 from ..model.saved import CallerOverTime, OverTime, SavedText
 from .top import sum_areas
@@ -18,12 +19,13 @@ __all__ = ("over_time",)
 
 def over_time(texts: Sequence[SavedText]) -> OverTime:
     """Return what each caller holds at each moment, the largest growth first."""
-    sums: Dict[str, List[int]] = {}
-    areas: Dict[str, List[int]] = {}
+    # Made once a caller: there may be as many moments as there are minutes in a month.
+    sums: DefaultDict[str, List[int]] = defaultdict(lambda: [0] * len(texts))
+    areas: DefaultDict[str, List[int]] = defaultdict(lambda: [0] * len(texts))
     for at, text in enumerate(texts):
         for row in sum_areas(text.snapshot, "caller").rows:
-            sums.setdefault(row.key, [0] * len(texts))[at] = row.bytes
-            areas.setdefault(row.key, [0] * len(texts))[at] = row.areas
+            sums[row.key][at] = row.bytes
+            areas[row.key][at] = row.areas
     rows = [
         CallerOverTime(key, tuple(areas[key]), tuple(sums[key]))
         for key in sums

@@ -54,6 +54,7 @@ _STATES = {words: state for state, words in PLAIN_LABELS.items()}
 _VENDOR_BIT = 32
 """The first bit of ``flags`` that stands for a vendor's label: Linux has none there."""
 _VENDOR_LABELS = 31
+_POINTER_BYTES = 8
 _MAX_COUNTS = 1 << 27
 """Pages by node, of all lines, that are kept."""
 
@@ -103,13 +104,22 @@ def text_of_areas(saved: SavedAreas) -> SavedText:
         raise UsageError(f"{saved.name} has no area in use: give another file")
     texts = [_line_of(area) for area in listed]
     lines = Reader().read_lines([(at, 0, text) for at, text in enumerate(texts, 1)])
+    page_size = page_size_of(lines)
     blocks = sum("vmap_block" in area.kinds for area in listed)
-    kinds = Counter({"vmap_block taken for vm_map_ram": blocks})
+    # Arrays of pages that fit into one page are not in vmalloc space.
+    page = page_size or SMALLEST_PAGE
+    long = sum((area.pages or 0) * _POINTER_BYTES > page for area in listed)
+    kinds = Counter(
+        {
+            "vmap_block taken for vm_map_ram": blocks,
+            f"{VPAGES} left out, if it was there": long,
+        }
+    )
     found = _Read(
         name=saved.name,
         lines=lines,
         doubtful=np.zeros(len(lines), bool),
-        checked=Checked(saved.pointers, page_size_of(lines)),
+        checked=Checked(saved.pointers, page_size),
         parts=[Part(0, len(lines), "")],
         faults=(),
         mended=+kinds,
@@ -159,6 +169,7 @@ class _Read:
     checked: Checked
     parts: Sequence[Part]
     faults: Sequence[Fault]
+    """By their numbers, in order."""
     mended: "Counter[str]"
     tool: str = ""
     """Whose listing it is, if not the kernel's."""
@@ -265,11 +276,11 @@ def _first(faults: Sequence[Fault]) -> str:
 
 def _saved(found: _Read, number: int) -> SavedText:
     """Make a snapshot of some lines, as if it had been read from a kernel."""
+    # There may be many parts, so none costs anything of all lines.
     part = found.parts[number - 1]
-    rows = np.zeros(len(found.lines), bool)
-    rows[part.first : part.last] = True
+    rows = np.arange(part.first, part.last)
     again = repeated_rows(found.lines.take(rows))
-    rows[part.first : part.last] = ~again
+    rows = rows[~again]
     lines = found.lines.take(rows)
     problems = [
         *_faults_of(found, number),

@@ -10,7 +10,8 @@ and what the other lines of the text have in common, tells it from a whole one.
 
 import re
 from dataclasses import dataclass, field
-from typing import AbstractSet, Dict, Iterable, List, Optional, Tuple
+from itertools import chain
+from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 from .._numpy import Array, np
 from ..model.vmallocinfo import VPAGES, LineTail
@@ -65,7 +66,7 @@ def tail_fault(tail: LineTail) -> Optional[str]:
     if nodes and not tail.pages:
         return "it counts pages by node but has none"
     word = vendor_word(tail)
-    if word and (_resembles(word, _WORDS) or word.startswith(tuple(_KNOWN))):
+    if word and (_resembles(word) or word.startswith(tuple(_KNOWN))):
         return f"{word!r} is no label, but nearly one"
     if word and not (tail.caller or tail.pages or tail.phys):
         return f"it ends with {word!r} and tells nothing else, so it is cut short"
@@ -251,21 +252,34 @@ def _odd_nodes(lines: Lines) -> Iterable[Tuple[int, Array]]:
 def _odd_words(lines: Lines) -> Iterable[Tuple[int, str]]:
     words = lines.words.texts
     counts = np.bincount(lines.word, minlength=len(words)).tolist()
+    most: Dict[str, int] = {}
+    for word, times in zip(words, counts):
+        for form in _forms_of_whole(word):
+            most[form] = max(times, most.get(form, 0))
     for number, word in enumerate(words):
-        more = {w for w, n in zip(words, counts) if n > counts[number]} - {""}
-        if word and counts[number] and _resembles(word, more):
+        likes = max(most.get(form, 0) for form in _forms_of_part(word))
+        if word and likes > counts[number] > 0:
             yield number, f"{word!r} is no label, but nearly one of others"
 
 
-def _resembles(word: str, others: AbstractSet[str]) -> bool:
-    """Return whether a word is the beginning of another one, or a character off it."""
-    return any(other.startswith(word) or _one_off(word, other) for other in others)
+def _resembles(word: str) -> bool:
+    """Return whether a word is the beginning of a known one, or a character off it."""
+    return not _KNOWN_FORMS.isdisjoint(_forms_of_part(word))
 
 
-def _one_off(word: str, other: str) -> bool:
-    if len(word) > len(other):
-        word, other = other, word
-    if len(other) - len(word) > 1:
-        return False
-    at = next((i for i, (a, b) in enumerate(zip(word, other)) if a != b), len(word))
-    return word[at:] == other[at + 1 :] or word[at + 1 :] == other[at + 1 :]
+def _forms_of_part(word: str) -> Set[str]:
+    """Return forms of which a word shares one with what it is the beginning of, or nearly."""
+    return {f"{word}*", *_forms(word)}
+
+
+def _forms_of_whole(word: str) -> Set[str]:
+    return {f"{word[:end]}*" for end in range(1, len(word) + 1)} | _forms(word)
+
+
+def _forms(word: str) -> Set[str]:
+    """Return forms of which two words share one if they are a character off one another."""
+    more = {f"{word[:at]}?{word[at:]}" for at in range(len(word) + 1)}
+    return more | {f"{word[:at]}?{word[at + 1:]}" for at in range(len(word))}
+
+
+_KNOWN_FORMS = frozenset(chain.from_iterable(map(_forms_of_whole, _WORDS)))

@@ -40,8 +40,8 @@ verb as well:
   vmap ls -c VMCORE --kind vmap_block
 
 Exit status: 0 done, nothing wrong; 1 done, and found what the verb looks for,
-or parts of a vmcore could not be read; 2 cannot: a line on standard error says
-what to do."""
+parts of a vmcore could not be read, or lines of a text were left out; 2 cannot:
+a line on standard error says what to do."""
 
 
 class _Once(argparse.Action):

@@ -25,8 +25,8 @@ caller holds in each.
   while sleep 60; do date; cat /proc/vmallocinfo; done > log
   vmap diff log --over-time
 
-Exit status: 0 if nothing changed, 1 if something did or parts of a vmcore could
-not be read, 2 if a file does not fit.
+Exit status: 0 if nothing changed, 1 if something did, parts of a vmcore could
+not be read or lines of a text were left out, 2 if a file does not fit.
 """
 
 import argparse

@@ -28,8 +28,8 @@ With --from, free is what lies between the areas of a text with real addresses:
 from the first one to the last, as it does not tell where vmalloc space ends, or
 --range.
 
-Exit status: 0, or 1 if SIZE would not fit even after a purge or if parts of a
-vmcore could not be read, or 2 if it cannot.
+Exit status: 0, or 1 if SIZE would not fit even after a purge, parts of a vmcore
+could not be read or lines of a text were left out, or 2 if it cannot.
 """
 
 import argparse

@@ -16,7 +16,8 @@ the size.
   vmap ls --kind vmap_block,vm_map_ram --format table
   vmap ls --from bundle/proc/vmallocinfo --caller 'bpf_*' --json
 
-Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
+Exit status: 0, or 1 if parts of a vmcore could not be read or lines of a text
+were left out, or 2 if it cannot.
 """
 
 import argparse

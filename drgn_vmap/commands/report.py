@@ -15,8 +15,8 @@ them up.
   vmap report -o report.md --format markdown
   vmap report --from bundle/proc/vmallocinfo -o report.html
 
-Exit status: 0, or 1 if a check failed or parts of a vmcore could not be read,
-or 2 if it cannot.
+Exit status: 0, or 1 if a check failed, parts of a vmcore could not be read or
+lines of a text were left out, or 2 if it cannot.
 """
 
 import argparse

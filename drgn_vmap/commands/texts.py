@@ -138,24 +138,33 @@ def _unpacked(name: str, data: bytes) -> bytes:
     for magic, opened in _PACKED.items():
         if data.startswith(magic):
             with opened(data) as file:
-                return _bounded(name, file)
+                return _bounded(name, file, "a packed vmcore: unpack it first")
     return data
 
 
 def _read_file(path: str) -> bytes:
     with open(path, "rb") as file:
-        if file.peek().startswith(VMCORES):
-            raise UsageError(f"{path} is a vmcore: give it with -c")
         return _bounded(path, file)
 
 
-def _bounded(name: str, file: Union[IO[bytes], "io.BufferedIOBase"]) -> bytes:
+def _bounded(
+    name: str,
+    file: Union[IO[bytes], "io.BufferedIOBase"],
+    of_vmcores: str = "a vmcore: give it with -c",
+) -> bytes:
+    """
+    Read a file that is no larger than a listing can be.
+
+    :param of_vmcores: What to say of a vmcore.
+    """
     parts: List[bytes] = []
     total = 0
     while True:
         part = file.read(_AT_ONCE)
         if not part:
             return b"".join(parts)
+        if not parts and part.startswith(VMCORES):
+            raise UsageError(f"{name} is {of_vmcores}")
         parts.append(part)
         total += len(part)
         if total > _MAX_BYTES:

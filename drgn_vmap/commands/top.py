@@ -22,7 +22,8 @@ compiled BPF programs may take.
   vmap top --openmetrics       the same for Prometheus
   vmap top --from bundle/proc/vmallocinfo
 
-Exit status: 0, or 1 if parts of a vmcore could not be read, or 2 if it cannot.
+Exit status: 0, or 1 if parts of a vmcore could not be read or lines of a text
+were left out, or 2 if it cannot.
 """
 
 import argparse

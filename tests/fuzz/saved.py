@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import tarfile
 from dataclasses import dataclass
 from random import Random
@@ -64,6 +65,7 @@ _CELLS = (
     *("0x" + "f" * 16, "0x1" + 16 * "0", "0x0", "9" * 5000, "x" * 200_000, "²", "٣"),
     *('"', '""', '"x"y', ",", "\n", "\r\n", "busy", "free", "purging", "1e9", "nan"),
 )
+_DEEP = re.compile(r'\{"deep": ([0-9]{1,6})\}')
 _ENCODINGS = ("utf-8", "utf-8", "utf-8", "utf-16", "utf-8-sig", "latin-1")
 _MOST_AREAS = 20
 _MEMINFO = b"MemTotal: 1 kB\nVmallocUsed: 20460 kB\n"
@@ -241,9 +243,9 @@ def _places(value: Any) -> Iterator[tuple[Union[dict[str, Any], list[Any]], Any]
 def _dumped(document: Any) -> str:
     """Return JSON; ``{"deep": N}`` becomes lists in lists, which Python can't write."""
     text = json.dumps(document, default=str)
-    start = text.find('{"deep": ')
-    if start >= 0:
-        end = text.index("}", start)
-        depth = int(text[start + 9 : end])
-        text = text[:start] + "[" * depth + "]" * depth + text[end + 1 :]
+    # What stood for a depth may itself have been damaged since.
+    deep = _DEEP.search(text)
+    if deep:
+        depth = int(deep[1])
+        text = text[: deep.start()] + "[" * depth + "]" * depth + text[deep.end() :]
     return text

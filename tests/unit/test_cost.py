@@ -9,8 +9,8 @@ areas cost, whatever starting up does. The bounds leave room for other versions 
 Python and numpy, but none for reading an area's fields one by one, nor for looking at
 all areas for each.
 
-So are those of finding a name among more types and symbols of a kernel, and of reading a
-line more of a text.
+So are those of finding a name among more types and symbols of a kernel, of reading a line
+more of a text, and more of what texts hold little of.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
-from typing import Any, Callable
+from typing import Any, Callable, Tuple
 
 import pytest
 from drgn import Architecture, FaultError, Platform, Program
 
 import drgn_vmap
 from drgn_vmap._numpy import np
-from drgn_vmap.analyses.saved_text import areas_from_text
+from drgn_vmap.analyses.over_time import over_time
+from drgn_vmap.analyses.saved_text import areas_from_text, texts_in
 from drgn_vmap.commands import run
 from drgn_vmap.kernel.memory.bulk import Memory
 from drgn_vmap.kernel.types.btf_data import BtfData, BtfKind
 from drgn_vmap.kernel.types.names import PackedNames
+from drgn_vmap.model.saved import SavedText
 from tests.fakes.btf import Maker
 from tests.fakes.dialects import DIALECTS, ERAS, areas_of, between, printed
 from tests.fakes.kallsyms import TOKENS, table
@@ -253,3 +255,52 @@ def test_notes_are_not_looked_through_for_each() -> None:
         for text in texts
     )
     assert large - medium < 1.2 * (medium - small)
+
+
+def many_snapshots(count: int) -> str:
+    """Return as many snapshots, of which each has a date and a line that is cut."""
+    return "".join(
+        f"Mon Nov 30 10:{at % 60:02d}:00 UTC 2026\n{line(0)}{line(1)}{line(2)[:-15]}\n"
+        for at in range(count)
+    )
+
+
+def many_labels(count: int) -> str:
+    """Return as many areas, each with a label that no other has."""
+    letters = "".maketrans("0123456789", "abcdefghij")
+    return "".join(
+        line(at, f"vendor-{at * 7919:09d}".translate(letters)) for at in range(count)
+    )
+
+
+def line(at: int, label: str = "vmalloc") -> str:
+    start = VMALLOC_START + 4 * PAGE * at
+    head = f"0x{start:016x}-0x{start + 3 * PAGE:016x}   12288"
+    return f"{head} somebody+0x1/0x20 pages=2 {label} N0=2\n"
+
+
+@pytest.mark.parametrize("text_of", [many_snapshots, many_labels])
+def test_a_text_is_read_in_a_straight_line(text_of: Callable[[int], str]) -> None:
+    """Nothing in a text costs more if there is more of it."""
+
+    def read(count: int) -> int:
+        text = text_of(count)
+        return instructions_of(lambda: texts_in("text", text))
+
+    small, large = read(60), read(480)
+    assert large < 1.5 * 8 * small
+
+
+def test_moments_are_few_lists() -> None:
+    """What a caller holds at all moments has a list, not one for each moment."""
+
+    class Counted(Tuple[SavedText, ...]):
+        asked = 0
+
+        def __len__(self) -> int:
+            self.asked += 1
+            return super().__len__()
+
+    texts = Counted(texts_in("text", many_snapshots(50)))
+    assert over_time(texts).bytes == (2 * 3 * PAGE,) * 50
+    assert texts.asked < 10

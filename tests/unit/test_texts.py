@@ -20,7 +20,7 @@ import sys
 import tarfile
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Tuple
 
 import pytest
 from hypothesis import given
@@ -67,6 +67,18 @@ def test_vmcore(start: bytes, tmp_path: Path) -> None:
     done = without_drgn("ls", "--from", str(path))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"vmap ls: {path} is a vmcore: give it with -c\n"
+
+
+@pytest.mark.parametrize("verb", [("ls", "--from"), ("diff",)])
+def test_a_packed_vmcore(tmp_path: Path, verb: Tuple[str, ...]) -> None:
+    """What is no text when it is unpacked is told, so that nobody looks for one in it."""
+    path = tmp_path / "vmcore.xz"
+    path.write_bytes(lzma.compress(b"\x7fELF" + bytes(1000)))
+    done = without_drgn(*verb, str(path))
+    assert done.returncode == 2
+    assert (
+        done.stderr == f"vmap {verb[0]}: {path} is a packed vmcore: unpack it first\n"
+    )
 
 
 def test_standard_input() -> None:
@@ -228,6 +240,28 @@ def test_other_listings(text: str, sizes: list[int], callers: list[str]) -> None
     assert saved.snapshot.areas.vm_size.tolist() == sizes
     names = map(saved.snapshot.callers.get, saved.snapshot.areas.caller.tolist())
     assert list(names)[: len(callers)] == callers
+
+
+def test_vpages_is_not_told_by_json(tmp_path: Path) -> None:
+    """Where the array of pages may have been in vmalloc space, it is said to be unknown."""
+    areas = [
+        {
+            "start": f"{start:#x}",
+            "end": f"{start + size:#x}",
+            "size": size,
+            "state": "busy",
+            "kinds": ["vmalloc"],
+            "caller": "a+0x1/0x2",
+            "pages": pages,
+        }
+        for pages in (512, 513)
+        for size in [(pages + 1) * PAGE]
+        for start in [0xFFFFC90000000000 + (pages << 20)]
+    ]
+    listed = tmp_path / "listed.json"
+    listed.write_text(json.dumps({"schema": 1, "command": "ls", "areas": areas}))
+    done = without_drgn("ls", "--from", str(listed))
+    assert "vpages left out, if it was there (1)" in done.stderr
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])
