@@ -172,8 +172,9 @@ def _in_the_way_text(found: Optional[InTheWay], request: Request) -> str:
     place = found.place
     if not found.bytes:
         return (
-            f"{place.start:#x}-{place.end:#x} would be room enough, but the kernel's search "
-            f"passes over it: it looks for {request.searched} bytes, to have some to align in"
+            f"{place.start:#x}-{place.end:#x} would be room enough, but the search of kernels "
+            f"since 5.2 passes over it: it looks for {request.searched} bytes, to have some "
+            "to align in"
         )
     lines = [
         f"the best place is {place.start:#x}-{place.end:#x}, "
